@@ -1,0 +1,49 @@
+"""The store's configuration as its processes see it: plain, frozen, without pydantic.
+
+``storage.settings`` reads environment and command line once, in the supervisor, and makes this;
+child processes receive it as JSON and import neither pydantic nor the environment's rules.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes in bytes, times in seconds. Defaults are the product's defaults."""
+
+    drives: tuple[str, ...] = ("./data",)
+    root_user: str = "minio"
+    root_password: str = "miniosecret"
+    root_password_old: str = ""
+    region: str = ""
+    """Empty: any region is accepted in signatures."""
+    workers: int = 1
+    address: tuple[tuple[str, int], ...] = (("127.0.0.1", 9090), ("::1", 9090))
+    console_address: tuple[tuple[str, int], ...] = (("127.0.0.1", 9091), ("::1", 9091))
+    buckets: tuple[str, ...] = ("langfuse",)
+    prefixes: tuple[str, ...] = ("langfuse/events/", "langfuse/media/", "langfuse/exports/")
+    requests_max: int = 1024
+    """In-flight S3 requests of one worker; beyond it 503 SlowDown."""
+    cors_allow_origin: tuple[str, ...] = ("*",)
+    external_endpoint: str = ""
+    inline_max: int = 128 * 1024
+    segment_size: int = 64 * 1024 * 1024
+    fsync: bool = True
+    """Only tests and measurements switch it off; no setting does."""
+    feed_retention: int = 7 * 86400
+    free_min: int = 0
+    """Watermark for PUTs; 0: the larger of two segments + 64 MiB, or 1 % of the drive, at most 2 GiB."""
+    access_log: str = ""
+    """Empty: none; "-": standard output; else a file."""
+    log_format: str = "text"
+    prometheus_auth: str = "jwt"
+    drain: int = 8
+
+
+def encode(config: Config) -> bytes:
+    return msgspec.json.encode(config)
+
+
+def decode(data: bytes) -> Config:
+    return msgspec.json.decode(data, type=Config)

@@ -1,0 +1,507 @@
+"""The engine's contract: what exists, and where its bytes lie.
+
+No HTTP, no XML, no IAM in here: plain types, one protocol. Three implementations keep it
+honest (``embedded``, ``memory``, later ``cluster``) and one contract suite runs over all of them
+(``tests/contract``). Times are milliseconds since the epoch, sizes are bytes, keys are ``str``
+and order everywhere by their UTF-8 bytes (S3's order).
+
+Reads are ``async`` because a cluster must await a database; the embedded engine answers them
+without suspending, which costs a fraction of a microsecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from storage import errors
+
+#: Largest key, in UTF-8 bytes (S3: "Object key names", 1,024 bytes).
+KEY_BYTES_MAX = 1024
+#: Smallest part except the last (S3: "Amazon S3 multipart upload limits").
+PART_BYTES_MIN = 5 * 1024 * 1024
+PART_NUMBER_MAX = 10_000
+
+
+class FileRef(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A file of its own that holds bytes too large for the log.
+
+    ``root`` is the checksum over the file's block checksums; opaque to everyone but the engine.
+    """
+
+    name: str
+    size: int
+    root: int = 0
+
+
+class Part(msgspec.Struct, array_like=True, frozen=True):
+    """One part of a completed multipart object, in the order of the object's bytes."""
+
+    number: int
+    size: int
+    etag: str
+    checksums: dict[str, str] = {}
+
+
+class Meta(msgspec.Struct, array_like=True, omit_defaults=True):
+    """What a version carries besides the columns that listings need. Fields are appended only.
+
+    ``headers``: content-type, cache-control ... by lower-case name, as they are returned.
+    ``metadata``: x-amz-meta-* without the prefix, lower-case. ``checksums``: base64 by
+    lower-case algorithm (crc32, crc32c, crc64nvme, sha1, sha256); ``checksum_type`` FULL_OBJECT
+    or COMPOSITE. ``upload_id`` names the multipart upload that made the object, so that a
+    repeated completion can be answered.
+    """
+
+    headers: dict[str, str] = {}
+    metadata: dict[str, str] = {}
+    checksums: dict[str, str] = {}
+    checksum_type: str = ""
+    tags: dict[str, str] = {}
+    parts: list[Part] = []
+    upload_id: str = ""
+    extra: dict[str, Any] = {}
+
+
+class Version(msgspec.Struct):
+    """One version of an object, as looked up or listed.
+
+    ``etag`` is without quotes (hex MD5, or ``hex-N`` after multipart). ``place`` is the engine's
+    own (where inline payload lies) and opaque. ``files`` is empty for inline payload.
+    """
+
+    bucket_id: int
+    key: str
+    seq: int
+    modified: int
+    size: int
+    etag: str
+    owner: str
+    storage_class: str
+    meta: Meta
+    files: tuple[FileRef, ...] = ()
+    place: Any = None
+    version_id: str = ""
+    delete_marker: bool = False
+
+
+class Entry(msgspec.Struct):
+    """One row of a listing: only what ListObjects shows."""
+
+    key: str
+    modified: int
+    size: int
+    etag: str
+    owner: str
+    storage_class: str
+    checksum_algorithm: str = ""
+    checksum_type: str = ""
+
+
+class Page(msgspec.Struct):
+    """A page of a listing. ``prefixes`` are common prefixes; both lists are sorted.
+
+    ``next_after`` is the last key or common prefix of the page (the cursor of the next one),
+    ``None`` when the listing is complete.
+    """
+
+    entries: list[Entry]
+    prefixes: list[str]
+    next_after: str | None
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    """A bucket. ``id`` is never reused: a bucket made again under its name starts empty.
+
+    ``config`` holds configuration documents by name ("cors", "policy", "tagging" ...).
+    """
+
+    id: int
+    name: str
+    owner: str
+    created: int
+    region: str = ""
+    config: dict[str, bytes] = {}
+
+
+class Upload(msgspec.Struct):
+    """A multipart upload in progress. ``meta`` is what the finished object will carry."""
+
+    bucket_id: int
+    key: str
+    upload_id: str
+    initiated: int
+    owner: str
+    storage_class: str
+    meta: Meta
+    checksum_algorithm: str = ""
+    checksum_type: str = ""
+
+
+class UploadedPart(msgspec.Struct):
+    """A part of an upload in progress."""
+
+    number: int
+    size: int
+    etag: str
+    modified: int
+    checksums: dict[str, str]
+    file: FileRef
+
+
+class UploadPage(msgspec.Struct):
+    """A page of uploads in progress, by key, then by initiation."""
+
+    uploads: list[Upload]
+    prefixes: list[str]
+    next_key: str | None
+    next_upload: str | None
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Counters of one bucket, kept in the transaction of each change.
+
+    ``histogram`` counts objects by size with MinIO's bounds: <1 KiB, <1 MiB, <10 MiB, <64 MiB,
+    <128 MiB, <512 MiB, larger.
+    """
+
+    objects: int = 0
+    bytes: int = 0
+    uploads: int = 0
+    histogram: tuple[int, ...] = (0, 0, 0, 0, 0, 0, 0)
+
+
+class Space(msgspec.Struct, frozen=True):
+    """Capacity as the drives see it, for health, metrics and the panel."""
+
+    total: int
+    free: int
+    drives_online: int
+    drives_offline: int
+    drives: tuple[str, ...] = ()
+    inodes_total: int = 0
+    inodes_free: int = 0
+
+
+# -- conditions ---------------------------------------------------------------------------------
+
+
+class Conditions(msgspec.Struct, array_like=True, frozen=True):
+    """Preconditions of RFC 9110 as S3 uses them. ``()`` and ``0`` mean "not given".
+
+    ETags are without quotes; ``"*"`` matches any existing object. Times are milliseconds; S3
+    compares whole seconds.
+    """
+
+    if_match: tuple[str, ...] = ()
+    if_none_match: tuple[str, ...] = ()
+    if_modified_since: int = 0
+    if_unmodified_since: int = 0
+
+
+def check_write(conditions: Conditions, etag: str | None) -> None:
+    """Raise unless a write may replace the visible object (its ETag, or None if there is none).
+
+    ``NoSuchKey`` where If-Match names an object that does not exist (S3 answers 404 then),
+    otherwise ``PreconditionFailed``.
+    """
+    if conditions.if_match:
+        if etag is None:
+            raise errors.NoSuchKey
+        if "*" not in conditions.if_match and etag not in conditions.if_match:
+            raise errors.PreconditionFailed("If-Match")
+    if conditions.if_none_match and etag is not None:
+        if "*" in conditions.if_none_match or etag in conditions.if_none_match:
+            raise errors.PreconditionFailed("If-None-Match")
+
+
+# -- changes --------------------------------------------------------------------------------------
+# What a caller asks the engine to make true. The engine resolves each against what exists
+# (preconditions, which version goes, which parts make the object) in one order for all processes.
+
+
+class CreateBucket(msgspec.Struct, array_like=True, tag="cb"):
+    """-> Bucket. Raises BucketExists."""
+
+    name: str
+    owner: str
+    created: int
+    region: str = ""
+    config: dict[str, bytes] = {}
+
+
+class DeleteBucket(msgspec.Struct, array_like=True, tag="db"):
+    """-> None. Raises NoSuchBucket, BucketNotEmpty. Uploads in progress are aborted with it."""
+
+    name: str
+
+
+class SetBucketConfig(msgspec.Struct, array_like=True, tag="bc"):
+    """-> None. ``value`` None removes the document. Raises NoSuchBucket."""
+
+    name: str
+    document: str
+    value: bytes | None
+
+
+class PutObject(msgspec.Struct, array_like=True, tag="po"):
+    """-> Committed. ``payload`` for inline bytes, else ``files`` made by ``Engine.create_file``.
+
+    ``meta`` is an encoded Meta (``encode_meta``): workers encode, so that the committer need not.
+    Raises NoSuchBucket, PreconditionFailed, NoSuchKey, StorageFull, ReadOnly, Unavailable.
+    """
+
+    bucket_id: int
+    key: str
+    modified: int
+    size: int
+    etag: str
+    owner: str
+    storage_class: str
+    meta: bytes
+    payload: bytes = b""
+    files: tuple[FileRef, ...] = ()
+    conditions: Conditions | None = None
+    expect_seq: int = 0
+    """If not 0: the visible version must have this seq, else Conflict (metadata-only copies)."""
+
+
+class DeleteObject(msgspec.Struct, array_like=True, tag="do"):
+    """-> Committed with ``existed``. Deleting what does not exist is no error (S3)."""
+
+    bucket_id: int
+    key: str
+    conditions: Conditions | None = None
+    expect_seq: int = 0
+    """If not 0: delete only this version; otherwise nothing happens (lifecycle, races)."""
+
+
+class CreateUpload(msgspec.Struct, array_like=True, tag="cu"):
+    """-> None. The caller makes ``upload_id`` (random, url-safe)."""
+
+    bucket_id: int
+    key: str
+    upload_id: str
+    initiated: int
+    owner: str
+    storage_class: str
+    meta: bytes
+    checksum_algorithm: str = ""
+    checksum_type: str = ""
+
+
+class PutPart(msgspec.Struct, array_like=True, tag="pp"):
+    """-> None. A part of the same number is replaced. Raises NoSuchUpload."""
+
+    bucket_id: int
+    key: str
+    upload_id: str
+    number: int
+    modified: int
+    size: int
+    etag: str
+    checksums: dict[str, str]
+    file: FileRef
+
+
+class CompletePart(msgspec.Struct, array_like=True, frozen=True):
+    """What the client says of a part. ``etag`` "" and missing checksums are not compared."""
+
+    number: int
+    etag: str
+    checksums: dict[str, str] = {}
+
+
+class CompleteUpload(msgspec.Struct, array_like=True, tag="xu"):
+    """-> Committed. The engine picks the parts, so that nothing can change in between.
+
+    Raises NoSuchUpload, InvalidPart, PartTooSmall, PreconditionFailed, NoSuchKey. Repeating a
+    completion of the upload that made the visible object returns the first answer. ``etag``,
+    ``size`` and ``checksums`` are computed by the caller from the parts that it read;
+    ``expect`` holds (number, etag) of those parts: if one changed meanwhile, Conflict.
+    """
+
+    bucket_id: int
+    key: str
+    upload_id: str
+    parts: list[CompletePart]
+    modified: int
+    etag: str
+    size: int
+    checksums: dict[str, str]
+    checksum_type: str = ""
+    conditions: Conditions | None = None
+
+
+class AbortUpload(msgspec.Struct, array_like=True, tag="au"):
+    """-> None. Raises NoSuchUpload."""
+
+    bucket_id: int
+    key: str
+    upload_id: str
+
+
+class PutSystem(msgspec.Struct, array_like=True, tag="ps"):
+    """-> Committed. A system record (user, key, policy, setting ...); ``value`` None removes it.
+
+    ``expect_seq``: None accepts any state; 0 means "must not exist"; else the record's seq.
+    Raises Conflict. System records never reach consumers of the change feed.
+    """
+
+    kind: str
+    name: str
+    value: bytes | None
+    expect_seq: int | None = None
+
+
+class SetCursor(msgspec.Struct, array_like=True, tag="sc"):
+    """-> None. A consumer of the feed has dealt with everything up to ``seq``."""
+
+    consumer: str
+    seq: int
+
+
+Change = (
+    CreateBucket
+    | DeleteBucket
+    | SetBucketConfig
+    | PutObject
+    | DeleteObject
+    | CreateUpload
+    | PutPart
+    | CompleteUpload
+    | AbortUpload
+    | PutSystem
+    | SetCursor
+)
+
+
+class Committed(msgspec.Struct, array_like=True):
+    """What became of a change. For CompleteUpload ``etag`` etc. are those of the object."""
+
+    seq: int = 0
+    existed: bool = False
+    etag: str = ""
+    version_id: str = ""
+    modified: int = 0
+
+
+class FeedEvent(msgspec.Struct):
+    """One change as consumers of the feed see it, in commit order, at least once.
+
+    ``kind``: "put", "delete", "bucket-create", "bucket-delete", "bucket-config".
+    """
+
+    seq: int
+    kind: str
+    bucket: str
+    bucket_id: int
+    key: str = ""
+    size: int = 0
+    etag: str = ""
+    modified: int = 0
+    owner: str = ""
+
+
+class SystemRecord(msgspec.Struct, frozen=True):
+    """A system record. ``seq`` is for ``PutSystem.expect_seq``."""
+
+    kind: str
+    name: str
+    value: bytes
+    seq: int
+
+
+class FileWriter(Protocol):
+    """Bytes on their way to a file of their own. Nothing is visible before a commit names it."""
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append. The buffer may be reused once this returns. Raises StorageFull."""
+
+    async def finish(self) -> FileRef:
+        """Seal and sync file and directory; what comes back may be committed."""
+
+    async def abort(self) -> None:
+        """Throw it away; repeatable, also after ``finish`` as long as nothing was committed."""
+
+
+class Engine(Protocol):
+    """What a store must know and do. Every method may raise Unavailable."""
+
+    async def commit(self, change: Change) -> Any:
+        """Make ``change`` true and durable, then return its outcome (see each change)."""
+
+    def generation(self) -> int:
+        """A number that grows with every change of buckets or system records (for caches)."""
+
+    # what exists
+    async def bucket(self, name: str) -> Bucket | None: ...
+    async def buckets(self) -> list[Bucket]: ...
+    async def usage(self, bucket_id: int) -> Usage: ...
+    async def lookup(self, bucket_id: int, key: str) -> Version | None:
+        """The visible version of ``key``."""
+
+    async def list_objects(
+        self, bucket_id: int, *, prefix: str = "", delimiter: str = "", after: str = "",
+        limit: int = 1000,
+    ) -> Page:
+        """Visible objects in S3's order, strictly after ``after`` (a key or a common prefix).
+
+        At most ``limit`` entries and prefixes together. A common prefix is skipped as a whole
+        when ``after`` starts with it. ``delimiter`` may be any string. ``limit`` 0: empty page.
+        """
+
+    async def upload(self, bucket_id: int, key: str, upload_id: str) -> Upload | None: ...
+    async def parts(
+        self, bucket_id: int, key: str, upload_id: str, *, after: int = 0, limit: int = 10_000
+    ) -> list[UploadedPart]:
+        """Parts of an upload by number, after ``after``. Raises NoSuchUpload."""
+
+    async def list_uploads(
+        self, bucket_id: int, *, prefix: str = "", delimiter: str = "", after_key: str = "",
+        after_upload: str = "", limit: int = 1000,
+    ) -> UploadPage: ...
+    async def system(self, kind: str) -> list[SystemRecord]: ...
+    async def system_record(self, kind: str, name: str) -> SystemRecord | None: ...
+
+    # bytes
+    async def read_inline(self, version: Version) -> bytes:
+        """The whole payload of a version without files, checksum verified.
+
+        Raises DataCorrupt. A version that was moved or replaced meanwhile is looked up once more.
+        """
+
+    def read(self, version: Version, start: int, stop: int) -> AsyncIterator[memoryview | bytes]:
+        """Bytes [start, stop) in blocks of at most 1 MiB, each verified before it is yielded.
+
+        A block is valid until the next one is asked for. Closing the iterator frees everything.
+        """
+
+    async def create_file(self, size_hint: int = 0) -> FileWriter: ...
+
+    # feed and operation
+    async def changes(self, after: int, limit: int = 1000) -> Sequence[FeedEvent]:
+        """Events with seq > ``after`` in order, up to what is applied; empty when caught up."""
+
+    async def space(self) -> Space: ...
+    def inline_limit(self) -> int:
+        """Largest payload that belongs into ``PutObject.payload`` (default 128 KiB)."""
+
+    async def close(self) -> None: ...
+
+
+_encoder = msgspec.msgpack.Encoder()
+_meta_decoder = msgspec.msgpack.Decoder(Meta)
+EMPTY_META = _encoder.encode(Meta())
+
+
+def encode_meta(meta: Meta) -> bytes:
+    """Encode for ``PutObject.meta`` (msgpack; the layout is in docs/format.md)."""
+    return _encoder.encode(meta)
+
+
+def decode_meta(data: bytes) -> Meta:
+    """The inverse of ``encode_meta``; older layouts have fewer fields."""
+    return _meta_decoder.decode(data)
