@@ -1,0 +1,533 @@
+"""A store in the process's memory: the smallest thing that honours ``interface.Engine``.
+
+It keeps the contract honest (``tests/contract`` runs over it and over the embedded engine alike)
+and lets the planes above be tested without a drive. Nothing survives ``close``. One event loop
+uses it; a change is applied without suspending, so changes are atomic by construction.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+import xxhash
+
+from storage import errors
+from storage.engine import interface as i
+
+BLOCK = 1024 * 1024
+INLINE_MAX = 128 * 1024
+HISTOGRAM_BOUNDS = (1 << 10, 1 << 20, 10 << 20, 64 << 20, 128 << 20, 512 << 20)
+
+
+class _Upload:
+    """An upload in progress, its parts and their bytes."""
+
+    def __init__(self, upload: i.Upload) -> None:
+        self.upload = upload
+        self.parts: dict[int, i.UploadedPart] = {}
+        self.blobs: dict[int, bytes] = {}
+
+
+class _Bucket:
+    """What one bucket holds. ``keys`` is sorted; ``str`` order is the order of UTF-8 bytes."""
+
+    def __init__(self, bucket: i.Bucket) -> None:
+        self.bucket = bucket
+        self.keys: list[str] = []
+        self.objects: dict[str, i.Version] = {}
+        self.uploads: dict[tuple[str, str], _Upload] = {}
+
+
+class MemoryEngine:
+    """``interface.Engine`` over dicts."""
+
+    def __init__(self, *, inline_max: int = INLINE_MAX) -> None:
+        self._inline_max = inline_max
+        self._seq = 0
+        self._generation = 1
+        self._bucket_ids = 0
+        self._files = 0
+        self._buckets: dict[str, _Bucket] = {}
+        self._by_id: dict[int, _Bucket] = {}
+        self._system: dict[tuple[str, str], i.SystemRecord] = {}
+        self._cursors: dict[str, int] = {}
+        self._feed: list[i.FeedEvent] = []
+        self._staged: dict[str, bytes] = {}
+
+    # -- changes --------------------------------------------------------------------------------
+
+    async def commit(self, change: i.Change) -> Any:
+        match change:
+            case i.PutObject():
+                return self._put_object(change)
+            case i.DeleteObject():
+                return self._delete_object(change)
+            case i.CreateBucket():
+                return self._create_bucket(change)
+            case i.DeleteBucket():
+                return self._delete_bucket(change)
+            case i.SetBucketConfig():
+                return self._set_bucket_config(change)
+            case i.CreateUpload():
+                return self._create_upload(change)
+            case i.PutPart():
+                return self._put_part(change)
+            case i.CompleteUpload():
+                return self._complete_upload(change)
+            case i.AbortUpload():
+                return self._abort_upload(change)
+            case i.PutSystem():
+                return self._put_system(change)
+            case i.SetCursor():
+                self._next()
+                self._cursors[change.consumer] = change.seq
+                return None
+
+    def _next(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    def _held(self, bucket_id: int) -> _Bucket:
+        held = self._by_id.get(bucket_id)
+        if held is None:
+            raise errors.NoSuchBucket
+        return held
+
+    def _named(self, name: str) -> _Bucket:
+        held = self._buckets.get(name)
+        if held is None:
+            raise errors.NoSuchBucket
+        return held
+
+    def _create_bucket(self, change: i.CreateBucket) -> i.Bucket:
+        held = self._buckets.get(change.name)
+        if held is not None:
+            raise errors.BucketExists(held.bucket.owner)
+        self._bucket_ids += 1
+        bucket = i.Bucket(
+            id=self._bucket_ids,
+            name=change.name,
+            owner=change.owner,
+            created=change.created,
+            region=change.region,
+            config=dict(change.config),
+        )
+        self._buckets[change.name] = self._by_id[bucket.id] = _Bucket(bucket)
+        self._generation += 1
+        self._emit(self._next(), "bucket-create", bucket, owner=change.owner)
+        return bucket
+
+    def _delete_bucket(self, change: i.DeleteBucket) -> None:
+        held = self._named(change.name)
+        if held.keys:
+            raise errors.BucketNotEmpty
+        del self._buckets[change.name]
+        del self._by_id[held.bucket.id]
+        self._generation += 1
+        self._emit(self._next(), "bucket-delete", held.bucket)
+
+    def _set_bucket_config(self, change: i.SetBucketConfig) -> None:
+        held = self._named(change.name)
+        config = {k: v for k, v in held.bucket.config.items() if k != change.document}
+        if change.value is not None:
+            config[change.document] = change.value
+        held.bucket = msgspec.structs.replace(held.bucket, config=config)
+        self._generation += 1
+        self._emit(self._next(), "bucket-config", held.bucket)
+
+    def _put_object(self, change: i.PutObject) -> i.Committed:
+        held = self._held(change.bucket_id)
+        current = held.objects.get(change.key)
+        if change.conditions is not None:
+            i.check_write(change.conditions, current.etag if current else None)
+        if change.expect_seq and (current is None or current.seq != change.expect_seq):
+            raise errors.Conflict
+        place: tuple[bytes, ...] = (change.payload,)
+        if change.files:
+            place = tuple(self._claim(ref, current) for ref in change.files)
+        version = i.Version(
+            bucket_id=change.bucket_id,
+            key=change.key,
+            seq=self._next(),
+            modified=change.modified,
+            size=change.size,
+            etag=change.etag,
+            owner=change.owner,
+            storage_class=change.storage_class,
+            meta=i.decode_meta(change.meta),
+            files=tuple(change.files),
+            place=place,
+        )
+        return self._show(held, version)
+
+    def _show(self, held: _Bucket, version: i.Version) -> i.Committed:
+        """Make ``version`` the visible one of its key."""
+        existed = version.key in held.objects
+        if not existed:
+            insort(held.keys, version.key)
+        held.objects[version.key] = version
+        self._emit(
+            version.seq,
+            "put",
+            held.bucket,
+            key=version.key,
+            size=version.size,
+            etag=version.etag,
+            modified=version.modified,
+            owner=version.owner,
+        )
+        return _answer(version, existed)
+
+    def _delete_object(self, change: i.DeleteObject) -> i.Committed:
+        held = self._held(change.bucket_id)
+        current = held.objects.get(change.key)
+        if change.conditions is not None:
+            i.check_write(change.conditions, current.etag if current else None)
+        if current is None or (change.expect_seq and current.seq != change.expect_seq):
+            return i.Committed()
+        del held.objects[change.key]
+        del held.keys[bisect_left(held.keys, change.key)]
+        seq = self._next()
+        self._emit(seq, "delete", held.bucket, key=change.key, owner=current.owner)
+        return i.Committed(seq=seq, existed=True)
+
+    def _create_upload(self, change: i.CreateUpload) -> None:
+        held = self._held(change.bucket_id)
+        self._next()
+        held.uploads[change.key, change.upload_id] = _Upload(
+            i.Upload(
+                bucket_id=change.bucket_id,
+                key=change.key,
+                upload_id=change.upload_id,
+                initiated=change.initiated,
+                owner=change.owner,
+                storage_class=change.storage_class,
+                meta=i.decode_meta(change.meta),
+                checksum_algorithm=change.checksum_algorithm,
+                checksum_type=change.checksum_type,
+            )
+        )
+
+    def _progress(self, bucket_id: int, key: str, upload_id: str) -> _Upload:
+        progress = self._held(bucket_id).uploads.get((key, upload_id))
+        if progress is None:
+            raise errors.NoSuchUpload
+        return progress
+
+    def _put_part(self, change: i.PutPart) -> None:
+        progress = self._progress(change.bucket_id, change.key, change.upload_id)
+        progress.blobs[change.number] = self._claim(change.file, None)
+        progress.parts[change.number] = i.UploadedPart(
+            number=change.number,
+            size=change.size,
+            etag=change.etag,
+            modified=change.modified,
+            checksums=dict(change.checksums),
+            file=change.file,
+        )
+        self._next()
+
+    def _complete_upload(self, change: i.CompleteUpload) -> i.Committed:
+        held = self._held(change.bucket_id)
+        current = held.objects.get(change.key)
+        progress = held.uploads.get((change.key, change.upload_id))
+        if progress is None:
+            if current is not None and _made_by(current, change):
+                return _answer(current, existed=False)
+            raise errors.NoSuchUpload
+        parts = [_chosen(progress, named) for named in change.parts]
+        for part in parts[:-1]:
+            if part.size < i.PART_BYTES_MIN:
+                raise errors.PartTooSmall(part.number, part.size, i.PART_BYTES_MIN)
+        if not parts:
+            raise errors.InvalidPart(0)
+        if sum(part.size for part in parts) != change.size:
+            raise errors.Conflict
+        if change.conditions is not None:
+            i.check_write(change.conditions, current.etag if current else None)
+        upload = progress.upload
+        del held.uploads[change.key, change.upload_id]
+        meta = msgspec.structs.replace(
+            upload.meta,
+            checksums=dict(change.checksums),
+            checksum_type=change.checksum_type or upload.checksum_type,
+            parts=[i.Part(p.number, p.size, p.etag, p.checksums) for p in parts],
+            upload_id=change.upload_id,
+        )
+        version = i.Version(
+            bucket_id=change.bucket_id,
+            key=change.key,
+            seq=self._next(),
+            modified=change.modified,
+            size=change.size,
+            etag=change.etag,
+            owner=upload.owner,
+            storage_class=upload.storage_class,
+            meta=meta,
+            files=tuple(part.file for part in parts),
+            place=tuple(progress.blobs[part.number] for part in parts),
+        )
+        return self._show(held, version)
+
+    def _abort_upload(self, change: i.AbortUpload) -> None:
+        self._progress(change.bucket_id, change.key, change.upload_id)
+        del self._by_id[change.bucket_id].uploads[change.key, change.upload_id]
+        self._next()
+
+    def _put_system(self, change: i.PutSystem) -> i.Committed:
+        name = change.kind, change.name
+        current = self._system.get(name)
+        if change.expect_seq is not None and change.expect_seq != (current.seq if current else 0):
+            raise errors.Conflict
+        seq = self._next()
+        self._generation += 1
+        if change.value is None:
+            self._system.pop(name, None)
+        else:
+            self._system[name] = i.SystemRecord(change.kind, change.name, change.value, seq)
+        return i.Committed(seq=seq, existed=current is not None)
+
+    def _claim(self, ref: i.FileRef, current: i.Version | None) -> bytes:
+        """The bytes behind ``ref``: freshly written, or those of the version being replaced."""
+        if current is not None and ref in current.files:
+            return bytes(current.place[current.files.index(ref)])
+        blob = self._staged.pop(ref.name, None)
+        if blob is None:
+            raise errors.Unavailable(f"no file {ref.name}")
+        return blob
+
+    def _emit(
+        self,
+        seq: int,
+        kind: str,
+        bucket: i.Bucket,
+        *,
+        key: str = "",
+        size: int = 0,
+        etag: str = "",
+        modified: int = 0,
+        owner: str = "",
+    ) -> None:
+        self._feed.append(
+            i.FeedEvent(seq, kind, bucket.name, bucket.id, key, size, etag, modified, owner)
+        )
+
+    def generation(self) -> int:
+        return self._generation
+
+    # -- what exists ------------------------------------------------------------------------------
+
+    async def bucket(self, name: str) -> i.Bucket | None:
+        held = self._buckets.get(name)
+        return held.bucket if held else None
+
+    async def buckets(self) -> list[i.Bucket]:
+        return [self._buckets[name].bucket for name in sorted(self._buckets)]
+
+    async def usage(self, bucket_id: int) -> i.Usage:
+        """Counted, not kept: what other engines' counters are compared with."""
+        held = self._held(bucket_id)
+        sizes = [version.size for version in held.objects.values()]
+        histogram = [0] * (len(HISTOGRAM_BOUNDS) + 1)
+        for size in sizes:
+            histogram[bisect_right(HISTOGRAM_BOUNDS, size)] += 1
+        return i.Usage(len(sizes), sum(sizes), len(held.uploads), tuple(histogram))
+
+    async def lookup(self, bucket_id: int, key: str) -> i.Version | None:
+        held = self._by_id.get(bucket_id)
+        return held.objects.get(key) if held else None
+
+    async def list_objects(
+        self,
+        bucket_id: int,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        after: str = "",
+        limit: int = 1000,
+    ) -> i.Page:
+        held = self._held(bucket_id)
+        page = i.Page([], [], None)
+        if limit <= 0:
+            return page
+        last = ""
+        start = max(bisect_left(held.keys, prefix), bisect_right(held.keys, after) if after else 0)
+        for key in held.keys[start:]:
+            if not key.startswith(prefix):
+                break
+            common = common_prefix(key, prefix, delimiter)
+            if common and (after.startswith(common) or page.prefixes[-1:] == [common]):
+                continue
+            if len(page.entries) + len(page.prefixes) == limit:
+                page.next_after = last
+                break
+            last = common or key
+            if common:
+                page.prefixes.append(common)
+            else:
+                page.entries.append(_entry(held.objects[key]))
+        return page
+
+    async def upload(self, bucket_id: int, key: str, upload_id: str) -> i.Upload | None:
+        held = self._by_id.get(bucket_id)
+        progress = held.uploads.get((key, upload_id)) if held else None
+        return progress.upload if progress else None
+
+    async def parts(
+        self, bucket_id: int, key: str, upload_id: str, *, after: int = 0, limit: int = 10_000
+    ) -> list[i.UploadedPart]:
+        progress = self._progress(bucket_id, key, upload_id)
+        numbers = sorted(number for number in progress.parts if number > after)
+        return [progress.parts[number] for number in numbers[:limit]]
+
+    async def list_uploads(
+        self,
+        bucket_id: int,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        after_key: str = "",
+        after_upload: str = "",
+        limit: int = 1000,
+    ) -> i.UploadPage:
+        held = self._held(bucket_id)
+        page = i.UploadPage([], [], None, None)
+        if limit <= 0:
+            return page
+        marker = held.uploads.get((after_key, after_upload))
+        floor = _initiation(marker.upload) if marker else (0, "")
+        last = ("", "")
+        for upload in sorted(
+            (progress.upload for progress in held.uploads.values()),
+            key=lambda upload: (upload.key, *_initiation(upload)),
+        ):
+            key = upload.key
+            if not key.startswith(prefix) or key < after_key:
+                continue
+            if key == after_key and (not after_upload or _initiation(upload) <= floor):
+                continue
+            common = common_prefix(key, prefix, delimiter)
+            if common and (after_key.startswith(common) or page.prefixes[-1:] == [common]):
+                continue
+            if len(page.uploads) + len(page.prefixes) == limit:
+                page.next_key, page.next_upload = last
+                break
+            last = (common, "") if common else (key, upload.upload_id)
+            if common:
+                page.prefixes.append(common)
+            else:
+                page.uploads.append(upload)
+        return page
+
+    async def system(self, kind: str) -> list[i.SystemRecord]:
+        return [self._system[name] for name in sorted(self._system) if name[0] == kind]
+
+    async def system_record(self, kind: str, name: str) -> i.SystemRecord | None:
+        return self._system.get((kind, name))
+
+    # -- bytes ------------------------------------------------------------------------------------
+
+    async def read_inline(self, version: i.Version) -> bytes:
+        return bytes(version.place[0])
+
+    async def read(
+        self, version: i.Version, start: int, stop: int
+    ) -> AsyncIterator[memoryview | bytes]:
+        for blob in version.place:
+            for offset in range(max(start, 0), min(stop, len(blob)), BLOCK):
+                yield memoryview(blob)[offset : min(offset + BLOCK, stop)]
+            start, stop = start - len(blob), stop - len(blob)
+
+    async def create_file(self, size_hint: int = 0) -> i.FileWriter:
+        self._files += 1
+        return _Writer(self._staged, f"{self._files:x}")
+
+    # -- feed and operation -----------------------------------------------------------------------
+
+    async def changes(self, after: int, limit: int = 1000) -> Sequence[i.FeedEvent]:
+        start = bisect_right(self._feed, after, key=lambda event: event.seq)
+        return self._feed[start : start + limit]
+
+    async def space(self) -> i.Space:
+        return i.Space(total=1 << 40, free=1 << 39, drives_online=1, drives_offline=0)
+
+    def inline_limit(self) -> int:
+        return self._inline_max
+
+    async def close(self) -> None:
+        self._staged.clear()
+
+
+class _Writer:
+    """``interface.FileWriter`` into a dict of bytes."""
+
+    def __init__(self, staged: dict[str, bytes], name: str) -> None:
+        self._staged, self._name, self._data = staged, name, bytearray()
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._data += data
+
+    async def finish(self) -> i.FileRef:
+        blob = bytes(self._data)
+        self._staged[self._name] = blob
+        return i.FileRef(self._name, len(blob), xxhash.xxh3_64_intdigest(blob))
+
+    async def abort(self) -> None:
+        self._data.clear()
+        self._staged.pop(self._name, None)
+
+
+def common_prefix(key: str, prefix: str, delimiter: str) -> str:
+    """``key`` up to the first ``delimiter`` behind ``prefix``, or "" if there is none."""
+    if not delimiter:
+        return ""
+    at = key.find(delimiter, len(prefix))
+    return key[: at + len(delimiter)] if at >= 0 else ""
+
+
+def _initiation(upload: i.Upload) -> tuple[int, str]:
+    return upload.initiated, upload.upload_id
+
+
+def _answer(version: i.Version, existed: bool) -> i.Committed:
+    return i.Committed(version.seq, existed, version.etag, version.version_id, version.modified)
+
+
+def _entry(version: i.Version) -> i.Entry:
+    return i.Entry(
+        key=version.key,
+        modified=version.modified,
+        size=version.size,
+        etag=version.etag,
+        owner=version.owner,
+        storage_class=version.storage_class,
+        checksum_algorithm=next(iter(version.meta.checksums), ""),
+        checksum_type=version.meta.checksum_type,
+    )
+
+
+def _chosen(progress: _Upload, named: i.CompletePart) -> i.UploadedPart:
+    """The part that a completion names, if it is the one that the client means."""
+    part = progress.parts.get(named.number)
+    if part is None or (named.etag and named.etag != part.etag):
+        raise errors.InvalidPart(named.number)
+    for algorithm, value in named.checksums.items():
+        if part.checksums.get(algorithm) != value:
+            raise errors.InvalidPart(named.number)
+    return part
+
+
+def _made_by(version: i.Version, change: i.CompleteUpload) -> bool:
+    """Whether ``change`` repeats the completion that made ``version``."""
+    made = version.meta.parts
+    return (
+        version.meta.upload_id == change.upload_id
+        and len(made) == len(change.parts)
+        and all(
+            part.number == named.number and named.etag in ("", part.etag)
+            for part, named in zip(made, change.parts, strict=True)
+        )
+    )
