@@ -1,0 +1,7 @@
+"""IAM policy documents."""
+
+from __future__ import annotations
+
+
+class Policy:
+    """A compiled policy document."""
