@@ -39,6 +39,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str = "text"
     prometheus_auth: str = "jwt"
     drain: int = 8
+    warnings: tuple[str, ...] = ()
+    """What the operator should know (panel, log and status), a sentence each; no secrets."""
 
 
 def encode(config: Config) -> bytes:

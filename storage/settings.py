@@ -1,0 +1,539 @@
+"""The store's settings: what each one means, which variables set it, and what is not accepted.
+
+Read once, where the store starts; ``Settings.config()`` is what its processes get. Every field
+has a help text and a unit, from which ``docs/configuration.md`` and ``.env.example`` are made
+(``python -m storage.settings table|example``; a test keeps them equal).
+
+``OVERSIGHT_*`` wins over ``MINIO_*``, an option of the command line over both. Everything that
+is wrong is said at once, a sentence each, in ``SettingsError``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import shlex
+import socket
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from storage.config import Config
+from storage.environment import Name, Reading, read
+
+DEFAULT_USER = "minio"
+DEFAULT_PASSWORD = "miniosecret"  # noqa: S105 - the published default, warned about while in use
+S3_PORT, CONSOLE_PORT = 9090, 9091
+#: Buckets and prefixes that every store has: what Langfuse writes to.
+LANGFUSE_BUCKETS = ("langfuse",)
+LANGFUSE_PREFIXES = ("langfuse/events/", "langfuse/media/", "langfuse/exports/")
+#: In-flight S3 requests of one worker where no limit is set.
+REQUESTS_PER_WORKER = 1024
+
+Address = tuple[str, int]
+
+_LOOPBACK = ("127.0.0.1", "::1")
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - asked for, or guarded by own credentials
+_ELLIPSIS = re.compile(r"\{(\d+|[0-9a-f]+)\.\.\.(\d+|[0-9a-f]+)\}")
+_ELLIPSIS_MAX = 1024
+# S3, "Bucket naming rules": 3-63 of a-z 0-9 . -, letter or digit at both ends, no "..", no IPv4.
+_BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_SIZE_UNITS = {
+    "": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
+}  # fmt: skip
+_TIME_UNITS = {"": 1, "S": 1, "M": 60, "H": 3600, "D": 86400, "W": 7 * 86400}
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. ``problems``: one sentence each, with its cure."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+# -- forms of values ------------------------------------------------------------------------------
+# Text from the environment and plain Python values are both accepted: the store is also embedded.
+
+
+def expand(pattern: str) -> list[str]:
+    """Expand MinIO's ellipsis: "/data{1...4}" is four paths, "{01...16}" keeps its zeros.
+
+    Several in one pattern multiply, the last one turning fastest. Raises ValueError.
+    """
+    match = _ELLIPSIS.search(pattern)
+    if match is None:
+        if "..." in pattern and "{" in pattern:
+            raise ValueError(f'"{pattern}" holds no range of the form {{1...4}}')
+        return [pattern]
+    first, last = match.groups()
+    base = 10 if first.isdigit() and last.isdigit() else 16
+    start, stop = int(first, base), int(last, base)
+    if start > stop or stop - start >= _ELLIPSIS_MAX:
+        raise ValueError(f'the range in "{pattern}" must ascend and be at most {_ELLIPSIS_MAX}')
+    width = len(first) if first.startswith("0") else 0
+    kind = "d" if base == 10 else "x"
+    head, rest = pattern[: match.start()], expand(pattern[match.end() :])
+    return [
+        f"{head}{number:0{width}{kind}}{tail}" for number in range(start, stop + 1) for tail in rest
+    ]
+
+
+def _drives(value: object) -> object:
+    if isinstance(value, (str, Path)):
+        try:
+            value = shlex.split(value) if isinstance(value, str) else (str(value),)
+        except ValueError as error:
+            raise ValueError("a quotation mark is not closed") from error
+    if not isinstance(value, (list, tuple)):
+        return value
+    paths = [path for pattern in value for path in expand(os.fspath(pattern))]
+    if any("://" in path for path in paths):
+        raise ValueError("drives on other hosts are not supported: name a folder of this machine")
+    if len(paths) > 1:
+        raise ValueError(
+            f"several drives ({len(paths)} here) are not supported yet: name one folder"
+        )
+    return tuple(paths)
+
+
+def parse_addresses(text: str) -> tuple[Address, ...]:
+    """Parse "HOST:PORT", ":PORT", "PORT" or "[::1]:PORT"; several are separated by commas.
+
+    No host means every interface, "localhost" both loopback addresses. Other names are looked up
+    when ``Settings.config`` is made. Raises ValueError.
+    """
+    return tuple(
+        (host, port)
+        for part in re.split(r"[\s,]+", text.strip())
+        for hosts, port in (_parse_address(part),)
+        for host in hosts
+    )
+
+
+def _parse_address(text: str) -> tuple[tuple[str, ...], int]:
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f'"{text}" is not HOST:PORT with a port from 0 to 65535')
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f'"{text}" must have its IPv6 address in brackets, as in [::1]:9090')
+    if not host or host == "*":
+        return _EVERYWHERE, int(port)
+    return (_LOOPBACK if host.lower() == "localhost" else (host,)), int(port)
+
+
+def _addresses(value: object) -> object:
+    return parse_addresses(str(value)) if isinstance(value, (str, int)) else value
+
+
+def _names(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(name for name in re.split(r"[\s,;]+", value) if name)
+    return value
+
+
+def _buckets(value: object) -> object:
+    names = _names(value)
+    if not isinstance(names, (list, tuple)):
+        return names
+    return tuple(_bucket(str(name)) for name in names)
+
+
+def _bucket(text: str) -> str:
+    text, _, policy = text.partition(":")
+    if policy not in ("", "none"):
+        raise ValueError(
+            f'"{text}:{policy}" asks for anonymous access, which is not supported yet: '
+            "leave the policy out"
+        )
+    name, slash, prefix = text.partition("/")
+    if not _BUCKET.fullmatch(name):
+        raise ValueError(
+            f'"{name}" is not a bucket name: 3 to 63 of a-z, 0-9, "." and "-", '
+            "with a letter or digit at both ends"
+        )
+    return f"{name}/{prefix.rstrip('/')}/" if slash and prefix else name
+
+
+def _quantity(units: dict[str, int], example: str) -> Any:
+    def parse(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        match = re.fullmatch(r"(\d+)\s*([A-Za-z]*)", value.strip())
+        if match is None or match[2].upper() not in units:
+            raise ValueError(f'"{value}" is not a number with a unit, as in {example}')
+        return int(match[1]) * units[match[2].upper()]
+
+    return BeforeValidator(parse)
+
+
+def _auto(value: object) -> object:
+    return 0 if isinstance(value, str) and value.strip().lower() == "auto" else value
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+Drives = Annotated[tuple[str, ...], BeforeValidator(_drives)]
+Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Buckets = Annotated[tuple[str, ...], BeforeValidator(_buckets)]
+Count = Annotated[int, BeforeValidator(_auto)]
+Bytes = Annotated[int, _quantity(_SIZE_UNITS, "128KiB")]
+Seconds = Annotated[int, _quantity(_TIME_UNITS, "7d")]
+
+
+# -- the settings ---------------------------------------------------------------------------------
+
+
+def _setting(
+    default: Any, *variables: str, help: str, unit: str, shown: str = "", secret: bool = False,
+    **limits: Any,
+) -> Any:  # fmt: skip
+    """A field with its variables (strongest first), help text and unit. ``shown``: its default."""
+    extra: Any = {
+        "variables": variables,
+        "unit": unit,
+        "shown": shown or str(default),
+        "secret": secret,
+    }
+    return Field(default, description=help, json_schema_extra=extra, repr=not secret, **limits)
+
+
+class _Environment(PydanticBaseSettingsSource):
+    """The environment as a source of settings, with its warnings and problems."""
+
+    def __call__(self) -> dict[str, Any]:
+        reading = read(names(), os.environ)
+        return {**reading.values, "reading": reading}
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError("values are read together")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Frozen; made from options, then the environment, then defaults.
+
+    Raises SettingsError with every problem found.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True
+    )
+
+    drives: Drives = _setting(
+        ("./data",), "OVERSIGHT_DRIVES", "MINIO_VOLUMES", unit="path", shown="./data",
+        help="Folder that holds the store's data, one per drive. MinIO's ellipsis /data{1...4} "
+        "is understood; more than one drive is refused until it is supported.",
+    )  # fmt: skip
+    root_user: str = _setting(
+        DEFAULT_USER, "OVERSIGHT_ROOT_USER", "MINIO_ROOT_USER", "MINIO_ACCESS_KEY", unit="text",
+        help="Access key of the root user, 3 to 128 characters.", secret=True,
+    )  # fmt: skip
+    root_password: str = _setting(
+        DEFAULT_PASSWORD, "OVERSIGHT_ROOT_PASSWORD", "MINIO_ROOT_PASSWORD", "MINIO_SECRET_KEY",
+        unit="text", secret=True,
+        help="Secret key of the root user, 8 to 512 characters. The keys of all other users are "
+        "sealed under it: change it with `oversight rekey`, or give the old one once.",
+    )  # fmt: skip
+    root_password_old: str = _setting(
+        "", "OVERSIGHT_ROOT_PASSWORD_OLD", unit="text", shown="none", secret=True,
+        help="The root password before a change: the store opens with it and seals its key "
+        "under the new one. Take it away afterwards.",
+    )  # fmt: skip
+    address: Addresses = _setting(
+        (), "OVERSIGHT_ADDRESS", "MINIO_ADDRESS", unit="HOST:PORT",
+        shown="localhost:9090 with the default password, :9090 with your own",
+        help="Where S3 is served. No host means every interface; several are separated by commas.",
+    )  # fmt: skip
+    console_address: Addresses = _setting(
+        (), "OVERSIGHT_CONSOLE_ADDRESS", "MINIO_CONSOLE_ADDRESS", unit="HOST:PORT",
+        shown="localhost:9091 with the default password, :9091 with your own",
+        help="Where the control API, health and metrics are served.",
+    )  # fmt: skip
+    workers: Count = _setting(
+        0, "OVERSIGHT_WORKERS", unit="processes", shown="one per core", ge=0, le=256,
+        help="Processes that serve S3. With 1, the whole data plane is one process.",
+    )  # fmt: skip
+    region: str = _setting(
+        "", "OVERSIGHT_REGION", "MINIO_SITE_REGION", "MINIO_REGION", "MINIO_REGION_NAME",
+        unit="text", shown="any", pattern=r"^[A-Za-z0-9-]{0,64}$",
+        help="Region that clients must sign for. Unset, any region is accepted.",
+    )  # fmt: skip
+    buckets: Buckets = _setting(
+        (), "OVERSIGHT_BUCKETS", "MINIO_DEFAULT_BUCKETS", unit="names", shown="none",
+        help="Buckets to make at start beside `langfuse`, separated by commas. "
+        "`name/prefix/` makes the prefix visible too.",
+    )  # fmt: skip
+    requests_max: Count = _setting(
+        0, "OVERSIGHT_REQUESTS_MAX", "MINIO_API_REQUESTS_MAX", unit="requests",
+        shown="1024 per worker", ge=0, le=10**6,
+        help="S3 requests in flight in the whole store; beyond it 503 SlowDown.",
+    )  # fmt: skip
+    cors_allow_origin: Names = _setting(
+        ("*",), "OVERSIGHT_CORS_ALLOW_ORIGIN", "MINIO_API_CORS_ALLOW_ORIGIN", unit="origins",
+        shown="*", help="Origins whose pages may call S3 from a browser, separated by commas.",
+    )  # fmt: skip
+    external_endpoint: str = _setting(
+        "", "OVERSIGHT_EXTERNAL_ENDPOINT", "MINIO_SERVER_URL", unit="URL",
+        shown="what the client called",
+        help="Address of S3 as clients outside see it, as in https://s3.example.com.",
+    )  # fmt: skip
+    inline_max: Bytes = _setting(
+        128 * 1024, "OVERSIGHT_INLINE_MAX", unit="bytes", shown="128KiB", ge=0, le=4 * 2**20,
+        help="Largest object that is kept in the log; larger ones become files of their own.",
+    )  # fmt: skip
+    segment_size: Bytes = _setting(
+        64 * 2**20, "OVERSIGHT_SEGMENT_SIZE", unit="bytes", shown="64MiB", ge=16 * 2**20, le=2**30,
+        help="Size of a segment of the log, allocated in advance.",
+    )  # fmt: skip
+    free_min: Bytes = _setting(
+        0, "OVERSIGHT_FREE_MIN", unit="bytes",
+        shown="the larger of 192MiB and 1 % of the drive, at most 2GiB", ge=0, le=2**50,
+        help="Free space below which writes are refused while reads and deletes go on.",
+    )  # fmt: skip
+    feed_retention: Seconds = _setting(
+        7 * 86400, "OVERSIGHT_FEED_RETENTION", unit="seconds", shown="7d", ge=60,
+        help="How long a consumer of the change feed may lag before it has to start anew.",
+    )  # fmt: skip
+    drain: Seconds = _setting(
+        8, "OVERSIGHT_DRAIN", unit="seconds", shown="8s", ge=0, le=600,
+        help="How long requests in flight may take to finish after SIGTERM.",
+    )  # fmt: skip
+    access_log: str = _setting(
+        "", "OVERSIGHT_ACCESS_LOG", unit="path", shown="none",
+        help="File that gets one line per S3 request; `-` is standard output.",
+    )  # fmt: skip
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = _setting(
+        "text", "OVERSIGHT_LOG_FORMAT", unit="text or json", help="Form of log lines.",
+    )  # fmt: skip
+    prometheus_auth: Annotated[Literal["jwt", "public"], BeforeValidator(_lower)] = _setting(
+        "jwt", "OVERSIGHT_PROMETHEUS_AUTH_TYPE", "MINIO_PROMETHEUS_AUTH_TYPE",
+        unit="jwt or public", help="Whether metrics need a bearer token.",
+    )  # fmt: skip
+    reading: Reading = Field(default_factory=Reading, exclude=True, repr=False)
+
+    def __init__(self, **options: Any) -> None:
+        try:
+            super().__init__(**options)
+        except ValidationError as error:
+            raise SettingsError(_sentences(error, options)) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource, **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        return init_settings, _Environment(settings_cls)
+
+    @field_validator("reading")
+    @classmethod
+    def _no_problems(cls, reading: Reading) -> Reading:
+        if reading.problems:
+            raise ValueError("\n".join(reading.problems))
+        return reading
+
+    @field_validator("root_user")
+    @classmethod
+    def _user_form(cls, user: str) -> str:
+        if not 3 <= len(user) <= 128 or not user.isprintable() or re.search(r"[\s/=,]", user):
+            raise ValueError('it must have 3 to 128 characters without spaces, "/", "=" and ","')
+        return user
+
+    @field_validator("root_password", "root_password_old")
+    @classmethod
+    def _password_form(cls, password: str) -> str:
+        if password and (not 8 <= len(password) <= 512 or not password.isprintable()):
+            raise ValueError("it must have 8 to 512 printable characters")
+        return password
+
+    @field_validator("external_endpoint")
+    @classmethod
+    def _endpoint_form(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (
+            parts.scheme not in ("http", "https") or not parts.hostname
+            or parts.path.strip("/") or parts.query or parts.username
+        ):  # fmt: skip
+            raise ValueError("it must be http:// or https:// with a host and nothing after it")
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _password_comes_with_user(self) -> Settings:
+        if self.root_user != DEFAULT_USER and "root_password" not in self.model_fields_set:
+            raise ValueError(
+                "A root user is set without a password: set OVERSIGHT_ROOT_PASSWORD (or "
+                "MINIO_ROOT_PASSWORD) too."
+            )
+        return self
+
+    @property
+    def default_credentials(self) -> bool:
+        """Whether the published default password is in use."""
+        return self.root_password == DEFAULT_PASSWORD
+
+    def config(self) -> Config:
+        """What the store's processes get. Raises SettingsError where a host has no address."""
+        workers = self.workers or cores()
+        hosts = _LOOPBACK if self.default_credentials else _EVERYWHERE
+        makes = tuple(name for name in self.buckets if "/" in name)
+        address = _resolve(self.address) or tuple((host, S3_PORT) for host in hosts)
+        console = _resolve(self.console_address) or tuple((host, CONSOLE_PORT) for host in hosts)
+        named = (*LANGFUSE_BUCKETS, *(name.partition("/")[0] for name in self.buckets))
+        return Config(
+            drives=self.drives,
+            root_user=self.root_user,
+            root_password=self.root_password,
+            root_password_old=self.root_password_old,
+            region=self.region,
+            workers=workers,
+            address=address,
+            console_address=console,
+            buckets=tuple(dict.fromkeys(named)),
+            prefixes=tuple(dict.fromkeys((*LANGFUSE_PREFIXES, *makes))),
+            requests_max=-(-self.requests_max // workers) or REQUESTS_PER_WORKER,
+            cors_allow_origin=self.cors_allow_origin,
+            external_endpoint=self.external_endpoint,
+            inline_max=self.inline_max,
+            segment_size=self.segment_size,
+            free_min=self.free_min,
+            feed_retention=self.feed_retention,
+            access_log=self.access_log,
+            log_format=self.log_format,
+            prometheus_auth=self.prometheus_auth,
+            drain=self.drain,
+            warnings=self._warnings((*address, *console)),
+        )
+
+    def _warnings(self, addresses: Iterable[Address]) -> tuple[str, ...]:
+        found = list(self.reading.warnings)
+        if self.default_credentials:
+            found.append(
+                "The root password is the published default: set OVERSIGHT_ROOT_PASSWORD before "
+                "others can reach this store."
+            )
+            if not all(ipaddress.ip_address(host).is_loopback for host, _ in addresses):
+                found.append(
+                    "The store listens beyond this machine with the default password, because "
+                    "an address was given."
+                )
+        if self.root_password_old:
+            found.append("OVERSIGHT_ROOT_PASSWORD_OLD is set: take it away after this start.")
+        return tuple(found)
+
+
+def cores() -> int:
+    """Cores that this process may use: its affinity, cut by the container's CPU quota."""
+    available = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        available = min(available, -(-int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass  # no cgroup v2, or its quota is "max"
+    return max(1, available)
+
+
+def _resolve(addresses: Iterable[Address]) -> tuple[Address, ...]:
+    resolved: dict[Address, None] = {}
+    for host, port in addresses:
+        try:
+            ipaddress.ip_address(host)
+            resolved[host, port] = None
+        except ValueError:
+            for found in _look_up(host, port):
+                resolved[found] = None
+    return tuple(resolved)
+
+
+def _look_up(host: str, port: int) -> list[Address]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        raise SettingsError(
+            [f'The host "{host}" has no address on this machine: give an IP address instead.']
+        ) from None
+    return [(str(address[0]), port) for *_, address in found]
+
+
+# -- what is wrong, in sentences --------------------------------------------------------------
+
+
+def _sentences(error: ValidationError, options: dict[str, Any]) -> list[str]:
+    sentences: list[str] = []
+    for problem in error.errors(include_input=False, include_url=False):
+        field = str(problem["loc"][0]) if problem["loc"] else ""
+        message = problem["msg"].removeprefix("Value error, ")
+        if field in ("", "reading"):
+            sentences += message.splitlines()
+        elif field not in Settings.model_fields:
+            sentences.append(f'There is no setting "{field}".')
+        else:
+            sentences.append(f"{_origin(field, options)}: {message[:1].lower()}{message[1:]}.")
+    return sentences
+
+
+def _origin(field: str, options: dict[str, Any]) -> str:
+    if field in options:
+        return "--" + field.replace("_", "-")
+    return read(names(), os.environ).origins.get(field, field)
+
+
+# -- what there is to set ---------------------------------------------------------------------
+
+
+def names() -> tuple[Name, ...]:
+    """Every setting with its variables."""
+    return tuple(
+        Name(field, extra["variables"], extra["secret"]) for field, _, extra in _described()
+    )
+
+
+def _described() -> Iterable[tuple[str, FieldInfo, dict[str, Any]]]:
+    for field, info in Settings.model_fields.items():
+        if isinstance(info.json_schema_extra, dict):
+            yield field, info, info.json_schema_extra
+
+
+def table() -> str:
+    """The settings as the Markdown table of ``docs/configuration.md``."""
+    rows = ["| Variable | Also | Unit | Default | Meaning |", "|---|---|---|---|---|"]
+    for _, info, extra in _described():
+        first, *others = Name("", extra["variables"], extra["secret"]).accepted()
+        also = ", ".join(f"`{name}`" for name in others) or "-"
+        rows.append(
+            f"| `{first}` | {also} | {extra['unit']} | {extra['shown']} | {info.description} |"
+        )
+    return "\n".join(rows)
+
+
+def example() -> str:
+    """The settings as ``.env.example``: all commented out, so that a copy changes nothing."""
+    blocks = [
+        "# Settings of the store. Copy to .env and take the # away where you want another value.\n"
+        "# docs/configuration.md says more; MinIO's names for these work too."
+    ]
+    for _, info, extra in _described():
+        default = info.default if isinstance(info.default, str) else extra["shown"]
+        value = default if " " not in default and default not in ("none", "any") else ""
+        blocks.append(
+            f"# {info.description}\n# Unit: {extra['unit']}. Default: {extra['shown']}.\n"
+            f"#{extra['variables'][0]}={value}"
+        )
+    return "\n\n".join(blocks) + "\n"
+
+
+if __name__ == "__main__":
+    print({"table": table, "example": example}[sys.argv[1]](), end="")
