@@ -1,0 +1,103 @@
+# Everything a newcomer or a builder of Oversight needs. `make` alone lists the targets.
+# Needs python3 (3.11 or newer) with venv, make and git; no compiler, no root.
+
+PYTHON ?= python3
+VENV   ?= .venv
+JOBS   ?= 2
+BIN    := $(VENV)/bin
+CACHE  := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/oversight
+
+# Tools that only maintainers and client tests need, pinned here and nowhere else.
+UV_VERSION := 0.13.9
+MC_VERSION := v0.0.0-20250313080218-cf909e1063a9
+
+RUNTIME := $(VENV)/.runtime-installed
+DEV     := $(VENV)/.dev-installed
+JS      := tests/clients/js/node_modules/.package-lock.json
+MC      := $(CACHE)/mc-$(MC_VERSION)/mc
+
+.PHONY: help run test lint format bench soak fuzz clients js-clients mc lock clean
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
+
+run: $(RUNTIME) ## Serve S3 on http://localhost:9090, console port 9091 (options: ARGS="--workers 2")
+	@exec $(BIN)/oversight serve $(ARGS)
+
+test: $(DEV) ## Run all tests (REQUIRE_ALL=1: a skipped test fails; options: ARGS="-k multipart")
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile -q $(ARGS)
+
+lint: $(DEV) ## Check style, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(DEV) ## Apply the formatter
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(DEV) ## Measure this store, the floor and the peers present (needs wrk)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(DEV) ## Kill the store again and again and check every acknowledged byte (SECONDS_OF_SOAK=600)
+	@$(BIN)/python -m tests.fault.soak $(ARGS)
+
+fuzz: $(DEV) ## Run the property tests with many more examples
+	@$(BIN)/pytest tests/property -n $(JOBS) -q --timeout 0 --hypothesis-profile fuzz $(ARGS)
+
+clients: mc js-clients ## Get the client tests' tools that are not Python (needs go and npm, no root)
+
+mc: $(MC)
+
+js-clients: $(JS)
+
+$(MC):
+	@echo "Building mc $(MC_VERSION) (about two minutes, once) ..."
+	@GOBIN=$(@D) GOFLAGS=-buildvcs=false go install github.com/minio/mc@$(MC_VERSION)
+
+$(JS): tests/clients/js/package-lock.json
+	@cd $(<D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+lock: $(DEV) ## Resolve the dependencies anew and pin them with hashes
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(call compile,requirements.lock)
+	@$(call compile,requirements-dev.lock --extra dev --constraint requirements.lock)
+
+# Indexes and folders of this machine must not leak into the lock: no URL, no path, public hashes.
+compile = env -u PIP_FIND_LINKS -u UV_FIND_LINKS UV_NO_CONFIG=1 $(BIN)/uv pip compile --quiet --upgrade \
+	--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-annotate --custom-compile-command "make lock" pyproject.toml --group build --output-file $(1)
+
+clean: ## Remove what make made, except data
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+		tests/clients/js/node_modules
+	@find . -name __pycache__ -not -path './data/*' -prune -exec rm -rf {} +
+
+# -- the environment ---------------------------------------------------------------------------
+# The stamps make a second call start at once; a changed lock or pyproject.toml renews them.
+# The project's build tool is locked like everything else, so nothing is built in isolation.
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Python is missing: install python3 (3.11 or newer)."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Oversight needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Try: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "Python's venv is missing. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+install = printf 'Installing %s pinned packages into $(VENV), once ... ' "$$(grep -c '==' $(1))"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
+		--require-hashes --only-binary :all: --requirement $(1) && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
+		--no-index --no-deps --no-build-isolation --editable . && \
+	echo done
+
+$(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python
+	@$(call install,requirements.lock)
+	@touch $@
+
+$(DEV): requirements-dev.lock requirements.lock pyproject.toml | $(BIN)/python
+	@$(call install,requirements-dev.lock)
+	@touch $@ $(RUNTIME)
