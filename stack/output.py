@@ -1,0 +1,71 @@
+"""What commands print: tables for people, JSON for programs, one sentence for trouble."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+import typer
+
+#: Exit codes: what was asked for failed, or was asked for wrongly.
+FAILED, WRONG = 1, 2
+
+
+def fail(sentences: str | Iterable[str], code: int = FAILED) -> NoReturn:
+    """Say what is wrong on standard error, a sentence a line, and leave."""
+    for sentence in [sentences] if isinstance(sentences, str) else sentences:
+        typer.secho(sentence, fg=typer.colors.RED, err=True)
+    raise typer.Exit(code)
+
+
+def warn(sentence: str) -> None:
+    """Say on standard error what the user should know."""
+    typer.secho(sentence, fg=typer.colors.YELLOW, err=True)
+
+
+def show(value: Any, as_json: bool, table: Sequence[tuple[str, str]] = ()) -> None:
+    """Print what the control API answered.
+
+    ``table``: (heading, field) of each column; without one a value is shown as name and value.
+    """
+    if as_json:
+        json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+        sys.stdout.write("\n")
+        return
+    from rich.console import Console  # rich is slow to import: only when a table is drawn
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, show_header=bool(table), header_style="bold")
+    rows = value if table else [{"name": name, "value": each} for name, each in value.items()]
+    columns = table or (("", "name"), ("", "value"))
+    for heading, field in columns:
+        numeric = bool(table) and bool(rows) and isinstance(rows[0].get(field), int)
+        drawn.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(_cell(field, row.get(field))) for _, field in columns))
+    Console().print(drawn)
+
+
+def _cell(field: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, int) and field in ("bytes", "free", "total"):
+        return size(value)
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def size(count: int) -> str:
+    """A number of bytes for people: "4.2 MiB"."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
