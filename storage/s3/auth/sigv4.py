@@ -1,0 +1,505 @@
+"""Verify requests signed with AWS Signature Version 4, in headers or in the query.
+
+Pure functions of (method, raw path, raw query, headers), a keyring, the region and the clock.
+Nothing that did not verify enters a cache, so that strangers can't fill them.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from typing import TypeVar
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from storage.iam.principal import Credential
+from storage.s3.auth import signing
+from storage.s3.auth.canonical import (
+    Headers,
+    canonical_headers,
+    canonical_path,
+    canonical_query,
+    join_items,
+    query_items,
+)
+from storage.s3.errors import S3Error
+
+_V = TypeVar("_V")
+
+Keyring = Callable[[str], Credential | None]
+"""Finds the credential of an access key id; None if there is none."""
+
+#: How far a client's clock may be off, in seconds.
+SKEW_MAX = 15 * 60
+#: Longest life of a presigned request, in seconds (seven days).
+EXPIRES_MAX = 7 * 86400
+
+UNSIGNED = b"UNSIGNED-PAYLOAD"
+STREAMING_SIGNED = b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+STREAMING_SIGNED_TRAILER = b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
+STREAMING_UNSIGNED_TRAILER = b"STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+STREAMING = frozenset({STREAMING_SIGNED, STREAMING_SIGNED_TRAILER, STREAMING_UNSIGNED_TRAILER})
+STREAMING_WITH_SIGNATURES = frozenset({STREAMING_SIGNED, STREAMING_SIGNED_TRAILER})
+
+_SHA256 = re.compile(rb"[0-9a-fA-F]{64}").fullmatch
+
+# x-amz-* headers that change nothing here, so that they may arrive unsigned: proxies and
+# browsers add the first two; in a presigned request the payload's hash is not known beforehand.
+_HARMLESS = frozenset({b"x-amz-cf-id", b"x-amz-user-agent"})
+_HARMLESS_PRESIGNED = _HARMLESS | {b"x-amz-content-sha256"}
+
+_PREFIX_MAX = 1024
+_SCOPES_MAX = 4096
+_QUERY_MAX = 128
+_QUERIES_MAX = 1024
+
+
+class Scope(msgspec.Struct, frozen=True, eq=False):
+    """Everything of an authorization but the signature: constant per client, day and header set.
+
+    ``text`` is the credential scope ``date/region/s3/aws4_request``.
+    """
+
+    access_key: str
+    date: bytes
+    region: bytes
+    text: bytes
+    signed: tuple[bytes, ...]
+    signed_text: bytes
+    signed_set: frozenset[bytes]
+
+
+class Signed(msgspec.Struct, frozen=True, eq=False):
+    """A verified signature. ``timestamp`` is the client's, in the form it was signed in.
+
+    ``payload`` says how the body is bound: a hex SHA-256 or one of the constants above.
+    """
+
+    credential: Credential
+    payload: bytes
+    key: signing.SigningKey
+    timestamp: bytes
+    scope: bytes
+    signature: bytes
+
+
+_scopes: dict[bytes, Scope] = {}
+_queries: dict[bytes, bytes] = {}
+
+
+def verify_header(
+    method: str,
+    raw_path: bytes,
+    raw_query: bytes,
+    headers: Headers,
+    authorization: bytes,
+    keyring: Keyring,
+    region: str,
+    now: float | None = None,
+) -> Signed:
+    """Verify ``Authorization: AWS4-HMAC-SHA256 ...``.
+
+    Raises AuthorizationHeaderMalformed, InvalidAccessKeyId, InvalidToken, AccessDenied (no date,
+    unsigned headers), RequestTimeTooSkewed, InvalidRequest, InvalidArgument and
+    SignatureDoesNotMatch.
+    """
+    prefix, _, signature = authorization.rpartition(b"Signature=")
+    known = _scopes.get(prefix)
+    if known is None:
+        scope, signature = _parse_authorization(authorization)
+    else:
+        scope = known
+    credential = _credential(keyring, scope.access_key)
+    _check_region(scope.region, region, malformed_header)
+    if headers.get(b"x-amz-security-token"):
+        raise S3Error("InvalidToken")
+    timestamp, seconds = _request_time(headers)
+    if timestamp[:8] != scope.date:
+        raise malformed_header(
+            f'Invalid credential date "{_text(scope.date)}". This date is not the same as '
+            f'X-Amz-Date: "{_text(timestamp[:8])}".'
+        )
+    if now is None:
+        now = time.time()
+    if not -SKEW_MAX <= now - seconds <= SKEW_MAX:
+        raise _skewed(timestamp, now)
+    _check_signed(headers, scope, _HARMLESS)
+    payload = headers.get(b"x-amz-content-sha256")
+    if payload is None:
+        raise S3Error(
+            "InvalidRequest", "Missing required header for this request: x-amz-content-sha256"
+        )
+    check_payload(payload)
+    query = _queries.get(raw_query)
+    if query is None:
+        query = canonical_query(raw_query)
+    key = signing.signing_key(credential.secret, scope.date, scope.region)
+    _verify(key, scope, signature, timestamp, method, raw_path, query, headers, payload)
+    if known is None:
+        _remember(_scopes, _SCOPES_MAX, prefix, scope, _PREFIX_MAX)
+    _remember(_queries, _QUERIES_MAX, raw_query, query, _QUERY_MAX)
+    return Signed(credential, payload, key, timestamp, scope.text, signature)
+
+
+def verify_query(
+    method: str,
+    raw_path: bytes,
+    raw_query: bytes,
+    headers: Headers,
+    keyring: Keyring,
+    region: str,
+    now: float | None = None,
+) -> Signed:
+    """Verify a presigned request (``X-Amz-Algorithm=...&X-Amz-Signature=...``).
+
+    Raises AuthorizationQueryParametersError, InvalidAccessKeyId, InvalidToken, AccessDenied
+    (expired, not valid yet, unsigned headers), InvalidArgument and SignatureDoesNotMatch.
+    """
+    items = query_items(raw_query)
+    parameters = _parameters(items)
+    signature = parameters[b"X-Amz-Signature"]
+    shape = b"%b %b" % (parameters[b"X-Amz-Credential"], parameters[b"X-Amz-SignedHeaders"])
+    scope = _scopes.get(shape) or _make_scope(
+        parameters[b"X-Amz-Credential"],
+        parameters[b"X-Amz-SignedHeaders"],
+        _malformed_credential,
+    )
+    timestamp = parameters[b"X-Amz-Date"]
+    seconds = signing.parse_time(timestamp)
+    if seconds is None:
+        raise _malformed_query(
+            "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""
+        )
+    if timestamp[:8] != scope.date:
+        raise _malformed_query(
+            f'Invalid credential date "{_text(scope.date)}". This date is not the same as '
+            f'X-Amz-Date: "{_text(timestamp[:8])}".'
+        )
+    expires = _parse_expires(parameters[b"X-Amz-Expires"])
+    credential = _credential(keyring, scope.access_key)
+    _check_region(scope.region, region, _malformed_credential)
+    if parameters.get(b"X-Amz-Security-Token") or headers.get(b"x-amz-security-token"):
+        raise S3Error("InvalidToken")
+    _check_lifetime(seconds, expires, time.time() if now is None else now)
+    _check_signed(headers, scope, _HARMLESS_PRESIGNED)
+    signed_payload, payload = _presigned_payload(parameters, headers, scope)
+    query = join_items([item for item in items if item[0] != b"X-Amz-Signature"])
+    key = signing.signing_key(credential.secret, scope.date, scope.region)
+    _verify(key, scope, signature, timestamp, method, raw_path, query, headers, signed_payload)
+    _remember(_scopes, _SCOPES_MAX, shape, scope, _PREFIX_MAX)
+    return Signed(credential, payload, key, timestamp, scope.text, signature)
+
+
+# -- the signature itself -----------------------------------------------------------------------
+
+
+def _verify(
+    key: signing.SigningKey,
+    scope: Scope,
+    signature: bytes,
+    timestamp: bytes,
+    method: str,
+    raw_path: bytes,
+    query: bytes,
+    headers: Headers,
+    payload: bytes,
+) -> None:
+    """Raise SignatureDoesNotMatch unless ``signature`` is that of this request."""
+    path = canonical_path(raw_path)
+    rest = b"%b\n%b\n%b\n%b" % (
+        query,
+        canonical_headers(headers, scope.signed),
+        scope.signed_text,
+        payload,
+    )
+    canonical = b"%b\n%b\n%b" % (method.encode("latin-1"), path, rest)
+    to_sign = _string_to_sign(canonical, timestamp, scope)
+    if signing.matches(key.sign(to_sign), signature):
+        return
+    if path != raw_path:
+        # Some clients sign the path exactly as they send it, with %2F or needless escapes. It
+        # decodes to the same path, so that the signature binds it just as well.
+        as_sent = b"%b\n%b\n%b" % (method.encode("latin-1"), raw_path, rest)
+        if signing.matches(key.sign(_string_to_sign(as_sent, timestamp, scope)), signature):
+            return
+    raise _mismatch(scope.access_key, signature, to_sign, canonical)
+
+
+def _string_to_sign(canonical: bytes, timestamp: bytes, scope: Scope) -> bytes:
+    return b"AWS4-HMAC-SHA256\n%b\n%b\n%b" % (
+        timestamp,
+        scope.text,
+        sha256(canonical).hexdigest().encode(),
+    )
+
+
+def _check_signed(headers: Headers, scope: Scope, harmless: frozenset[bytes]) -> None:
+    """Host and every x-amz-* header must be covered by the signature."""
+    if b"host" not in scope.signed_set:
+        raise _not_signed(["host"])
+    unsigned = [
+        name
+        for name in headers.keys() - scope.signed_set
+        if name.startswith(b"x-amz-") and name not in harmless
+    ]
+    if unsigned:
+        raise _not_signed(sorted(map(_text, unsigned)))
+
+
+def check_payload(payload: bytes) -> None:
+    if payload in STREAMING or payload == UNSIGNED or _SHA256(payload) is not None:
+        return
+    if payload.startswith(b"STREAMING-AWS4-ECDSA-"):
+        raise S3Error("NotImplemented", "Signatures of version 4A are not supported.")
+    raise S3Error(
+        "InvalidArgument",
+        "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, "
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a "
+        "valid sha256 value.",
+        ArgumentName="x-amz-content-sha256",
+        ArgumentValue=_text(payload),
+    )
+
+
+def _credential(keyring: Keyring, access_key: str) -> Credential:
+    credential = keyring(access_key)
+    if credential is None:
+        raise S3Error(
+            "InvalidAccessKeyId",
+            "The AWS Access Key Id you provided does not exist in our records.",
+            AWSAccessKeyId=_printable(access_key),
+        )
+    if not credential.enabled:
+        raise S3Error(
+            "InvalidAccessKeyId",
+            "Your account is disabled; please contact your administrator.",
+            AWSAccessKeyId=_printable(access_key),
+        )
+    return credential
+
+
+def _check_region(given: bytes, expected: str, malformed: Callable[[str], S3Error]) -> None:
+    """Any region is accepted while none is configured."""
+    if expected and given != expected.encode():
+        error = malformed(f"the region '{_text(given)}' is wrong; expecting '{expected}'")
+        error.fields["Region"] = expected
+        raise error
+
+
+def _request_time(headers: Headers) -> tuple[bytes, int]:
+    """(the timestamp as signed, seconds since the epoch) from x-amz-date or Date."""
+    text = headers.get(b"x-amz-date")
+    if text is not None:
+        seconds = signing.parse_time(text)
+        if seconds is not None:
+            return text, seconds
+    elif (date := headers.get(b"date")) is not None:
+        seconds = signing.parse_http_date(date)
+        if seconds is not None:
+            return signing.format_time(seconds), seconds
+    raise S3Error("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
+
+
+# -- the Authorization header -------------------------------------------------------------------
+
+
+def _parse_authorization(authorization: bytes) -> tuple[Scope, bytes]:
+    """Scope and signature of an ``Authorization`` header whose algorithm is known to be ours."""
+    fields: dict[bytes, bytes] = {}
+    for component in authorization.partition(b" ")[2].split(b","):
+        name, equals, value = component.strip().partition(b"=")
+        if not equals or name in fields:
+            raise malformed_header(
+                f'the authorization component "{_text(component)}" is malformed.'
+            )
+        fields[name] = value
+    try:
+        credential, signed = fields[b"Credential"], fields[b"SignedHeaders"]
+        signature = fields[b"Signature"]
+    except KeyError:
+        raise malformed_header(
+            "The authorization header requires three components: Credential, SignedHeaders, "
+            "and Signature."
+        ) from None
+    return _make_scope(credential, signed, malformed_header), signature
+
+
+def _make_scope(credential: bytes, signed: bytes, error: Callable[[str], S3Error]) -> Scope:
+    # An access key may hold slashes: the scope is what stands behind the last four.
+    parts = credential.rsplit(b"/", 4)
+    if len(parts) != 5 or not parts[0]:
+        raise error(
+            "the Credential is mal-formed; expecting "
+            '"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
+        )
+    access_key, date, region, service, terminator = parts
+    if len(date) != 8 or not date.isdigit():
+        raise error(
+            f'incorrect date format "{_text(date)}". This date in the credential must be in the '
+            'format "yyyyMMdd".'
+        )
+    if service != signing.SERVICE:
+        raise error(f'incorrect service "{_text(service)}". This endpoint belongs to "s3".')
+    if terminator != signing.TERMINATOR:
+        raise error(f'incorrect terminal "{_text(terminator)}". This endpoint uses "aws4_request".')
+    names = tuple(signed.lower().split(b";"))
+    return Scope(
+        access_key=access_key.decode("utf-8", "replace"),
+        date=date,
+        region=region,
+        text=b"/".join(parts[1:]),
+        signed=names,
+        signed_text=signed,
+        signed_set=frozenset(names),
+    )
+
+
+# -- the presigned query ------------------------------------------------------------------------
+
+_REQUIRED = (
+    b"X-Amz-Algorithm",
+    b"X-Amz-Credential",
+    b"X-Amz-Signature",
+    b"X-Amz-Date",
+    b"X-Amz-SignedHeaders",
+    b"X-Amz-Expires",
+)
+
+
+def _parameters(items: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The X-Amz-* parameters, decoded; complete, and each of them once."""
+    parameters: dict[bytes, bytes] = {}
+    for name, value in items:
+        if name.startswith(b"X-Amz-"):
+            if name in parameters:
+                raise _malformed_query(f"{_text(name)} is given more than once.")
+            parameters[name] = unquote_to_bytes(value) if b"%" in value else value
+    if not all(parameters.get(name) for name in _REQUIRED):
+        raise _malformed_query(
+            "Query-string authentication version 4 requires the X-Amz-Algorithm, "
+            "X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and "
+            "X-Amz-Expires parameters."
+        )
+    if parameters[b"X-Amz-Algorithm"] != signing.ALGORITHM:
+        raise _malformed_query('X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
+    return parameters
+
+
+def _parse_expires(text: bytes) -> int:
+    if text.startswith(b"-") and text[1:].isdigit():
+        raise _malformed_query("X-Amz-Expires must be non-negative")
+    if not text.isdigit():
+        raise _malformed_query("X-Amz-Expires should be a number")
+    if len(text) > 9 or int(text) > EXPIRES_MAX:
+        raise _malformed_query(
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given "
+            "X-Amz-Expires must be less than 604800 seconds"
+        )
+    return int(text)
+
+
+def _check_lifetime(seconds: int, expires: int, now: float) -> None:
+    if seconds - now > SKEW_MAX:
+        raise S3Error(
+            "AccessDenied", "Request is not yet valid", ServerTime=signing.format_iso(now)
+        )
+    if expires == 0 or now > seconds + expires:
+        error = S3Error("AccessDenied", "Request has expired")
+        error.fields["X-Amz-Expires"] = str(expires)
+        error.fields["Expires"] = signing.format_iso(seconds + expires)
+        error.fields["ServerTime"] = signing.format_iso(now)
+        raise error
+
+
+def _presigned_payload(
+    parameters: dict[bytes, bytes], headers: Headers, scope: Scope
+) -> tuple[bytes, bytes]:
+    """(the payload hash that was signed, the one that the body must fulfil).
+
+    The header may be sent unsigned with a presigned request; it is then a promise about the body
+    that is checked all the same.
+    """
+    in_query = parameters.get(b"X-Amz-Content-Sha256")
+    in_header = headers.get(b"x-amz-content-sha256")
+    if in_query is not None:
+        signed = in_query
+    elif in_header is not None and b"x-amz-content-sha256" in scope.signed_set:
+        signed = in_header
+    else:
+        signed = UNSIGNED
+    check_payload(signed)
+    payload = signed
+    if in_header is not None and signed == UNSIGNED:
+        check_payload(in_header)
+        payload = in_header
+    if payload in STREAMING_WITH_SIGNATURES:
+        raise S3Error("NotImplemented", "A presigned request can't carry a body of signed chunks.")
+    return signed, payload
+
+
+# -- words --------------------------------------------------------------------------------------
+
+
+def malformed_header(complaint: str) -> S3Error:
+    return S3Error(
+        "AuthorizationHeaderMalformed", f"The authorization header is malformed; {complaint}"
+    )
+
+
+def _malformed_query(message: str) -> S3Error:
+    return S3Error("AuthorizationQueryParametersError", message)
+
+
+def _malformed_credential(complaint: str) -> S3Error:
+    return _malformed_query(f"Error parsing the X-Amz-Credential parameter; {complaint}")
+
+
+def _not_signed(names: list[str]) -> S3Error:
+    return S3Error(
+        "AccessDenied",
+        "There were headers present in the request which were not signed",
+        HeadersNotSigned=", ".join(_printable(name) for name in names),
+    )
+
+
+def _skewed(timestamp: bytes, now: float) -> S3Error:
+    return S3Error(
+        "RequestTimeTooSkewed",
+        "The difference between the request time and the current time is too large.",
+        RequestTime=_text(timestamp),
+        ServerTime=signing.format_iso(now),
+        MaxAllowedSkewMilliseconds=str(SKEW_MAX * 1000),
+    )
+
+
+def _mismatch(access_key: str, signature: bytes, to_sign: bytes, canonical: bytes) -> S3Error:
+    """What the client needs to see where its own computation went another way."""
+    return S3Error(
+        "SignatureDoesNotMatch",
+        AWSAccessKeyId=_printable(access_key),
+        StringToSign=_text(to_sign),
+        SignatureProvided=_text(signature),
+        StringToSignBytes=to_sign.hex(" "),
+        CanonicalRequest=_text(canonical),
+        CanonicalRequestBytes=canonical.hex(" "),
+    )
+
+
+def _printable(text: str) -> str:
+    """Without what XML can't carry."""
+    return "".join(c if c == "\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _text(data: bytes) -> str:
+    return _printable(data.decode("utf-8", "replace"))
+
+
+def _remember(cache: dict[bytes, _V], limit: int, key: bytes, value: _V, size: int) -> None:
+    """Keep ``value`` unless its key is longer than ``size`` bytes; a full cache starts anew."""
+    if len(key) <= size:
+        if len(cache) >= limit:
+            cache.clear()
+        cache[key] = value
