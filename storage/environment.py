@@ -48,7 +48,7 @@ class Rule:
 
 REFUSED = (
     Rule(
-        ("MINIO_KMS_*", "OVERSIGHT_KMS_*", "MINIO_SSE_*", "OVERSIGHT_SSE_*", "MINIO_ETCD_*"),
+        ("MINIO_KMS_*", "OVERSIGHT_KMS_*", "MINIO_SSE_*", "OVERSIGHT_SSE_*"),
         "asks for encryption keys, which this release cannot hold yet: unset it and encrypt the "
         "drive or the objects instead",
     ),
@@ -102,6 +102,7 @@ WARNED = (
     Rule(("MINIO_DOMAIN",), "bucket names in host names are not served yet: use path style"),
     Rule(("MINIO_NOTIFY_*",), "event notifications are not sent yet", _OFF),
     Rule(("MINIO_LOGGER_WEBHOOK_*",), "logs are written to standard error only", _OFF),
+    Rule(("MINIO_ETCD_*",), "users and buckets are kept on the drive"),
     Rule(("MINIO_ILM_*",), "lifecycle rules are not run yet"),
     Rule(("MINIO_API_PORT_NUMBER",), "set OVERSIGHT_ADDRESS instead"),
     Rule(("MINIO_CONSOLE_PORT_NUMBER",), "set OVERSIGHT_CONSOLE_ADDRESS instead"),
