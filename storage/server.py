@@ -1,0 +1,54 @@
+"""The composition root: opens the listeners, then supervises the processes of the store.
+
+This process holds the sockets, the store key once it is known, and nothing else: it opens no
+drive, and neither FastAPI nor the S3 plane is loaded here. docs/architecture.md draws the
+processes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TextIO
+
+from storage.config import Config
+from storage.serving import listeners
+from storage.serving.channel import Prepared
+from storage.serving.children import Inheritance
+from storage.serving.supervisor import EXIT_REFUSED, Supervisor
+
+
+def serve(config: Config, *, warnings: Iterable[str] = (), out: TextIO | None = None) -> int:
+    """Run the store until SIGTERM or SIGINT; the exit code.
+
+    0 after a drain, 1 when the store can't work (one sentence on ``out`` says why), 130 when a
+    second signal cut the drain short. ``out`` defaults to standard error. Must run in the main
+    thread, since it takes over the process's signals while it runs.
+    """
+    out = sys.stderr if out is None else out
+
+    def say(line: str) -> None:
+        print(line, file=out, flush=True)
+
+    for warning in warnings:
+        say(f"Warning: {warning}")
+    try:
+        bound = listeners.bind(config.address, config.console_address)
+    except listeners.BindRefused as refusal:
+        say(str(refusal))
+        return EXIT_REFUSED
+
+    def on_serving(prepared: Prepared, seconds: float) -> None:
+        say(f"ready after {seconds:.3f}")
+
+    inheritance = Inheritance(
+        s3=[each.fileno() for each in bound.s3],
+        console=[each.fileno() for each in bound.console],
+    )
+    supervisor = Supervisor(
+        config, inheritance, say=say, on_serving=on_serving, on_draining=bound.close
+    )
+    try:
+        return supervisor.run()
+    finally:
+        bound.close()

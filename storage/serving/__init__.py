@@ -1,0 +1,1 @@
+"""How the store's processes are started, watched, drained and shown."""

@@ -1,0 +1,50 @@
+"""What the S3 port says before the engine is ready: alive, not ready, try again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_LIVE = ("/minio/health/live",)
+_HEALTH = "/minio/health/"
+_BODY = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>ServiceUnavailable</Code>'
+    b"<Message>The store is starting. Please try again.</Message></Error>"
+)
+
+
+async def starting(scope: Scope, receive: Receive, send: Send) -> None:
+    """ASGI application: ``live`` is 200 during replay, all else 503 with Retry-After."""
+    path = scope["path"]
+    if path in _LIVE:
+        await _answer(send, 200, [(b"content-length", b"0")], b"")
+        return
+    headers = [(b"retry-after", b"1")]
+    body = b""
+    if not path.startswith(_HEALTH):
+        headers.append((b"content-type", b"application/xml"))
+        body = b"" if scope["method"] == "HEAD" else _BODY
+    headers.append((b"content-length", b"%d" % len(body)))
+    await _answer(send, 503, headers, body)
+
+
+async def _answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Switch:
+    """An application that can be exchanged while connections are open."""
+
+    __slots__ = ("app",)
+
+    def __init__(self, app: Application = starting) -> None:
+        self.app = app
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self.app(scope, receive, send)
