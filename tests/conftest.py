@@ -1,8 +1,8 @@
 """Fixtures that several kinds of tests share, and what a skipped test means.
 
-``S3_TEST_ENDPOINT``, ``S3_TEST_ACCESS_KEY`` and ``S3_TEST_SECRET_KEY`` aim the tests of S3 and of its
-clients at any store; without them each test process starts one of its own. With ``REQUIRE_ALL=1``
-a skip is a failure.
+``S3_TEST_ENDPOINT``, ``S3_TEST_ACCESS_KEY`` and ``S3_TEST_SECRET_KEY`` aim the tests of S3 and of
+its clients at any store; without them each test process starts one of its own. With
+``REQUIRE_ALL=1`` a skip is a failure.
 """
 
 from __future__ import annotations

@@ -1,0 +1,144 @@
+"""A small stand-in for Langfuse's API: what its SDK needs to send a trace with media, no more.
+
+It presigns media uploads on a store and writes each trace export as an event object, with the
+same S3 calls as Langfuse's server. It is not Langfuse: no database, no user interface, no checks.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+PUBLIC_KEY = "pk-lf-stand-in"
+SECRET_KEY = "sk-lf-stand-in"
+PROJECT = "stand-in-project"
+_EXTENSIONS = {"image/png": "png", "text/plain": "txt"}
+
+
+@dataclass
+class LangfuseStandIn:
+    """Serve the API on a free port while the ``with`` block runs.
+
+    ``s3`` is a boto3 client. What arrived is kept: ``media`` by id as the SDK announced it,
+    ``patches`` by id as the SDK reported the upload's end, ``exports`` as the decoded body of each
+    trace export, ``event_keys`` as the objects written for them.
+    """
+
+    s3: Any
+    bucket: str
+    media: dict[str, dict[str, Any]] = field(default_factory=dict)
+    patches: dict[str, dict[str, Any]] = field(default_factory=dict)
+    exports: list[bytes] = field(default_factory=list)
+    event_keys: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server.api = self  # type: ignore[attr-defined]
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @staticmethod
+    def media_key(media_id: str, content_type: str) -> str:
+        return f"media/{PROJECT}/{media_id}.{_EXTENSIONS[content_type]}"
+
+    def announce_media(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """POST /api/public/media: presign a PUT whose length, type and hash can't be changed."""
+        digest = base64.b64decode(wanted["sha256Hash"])
+        media_id = base64.urlsafe_b64encode(digest).decode()[:22]
+        already_here = media_id in self.media
+        self.media[media_id] = wanted
+        url = self.s3.generate_presigned_url(
+            "put_object",
+            Params={
+                "Bucket": self.bucket,
+                "Key": self.media_key(media_id, wanted["contentType"]),
+                "ContentType": wanted["contentType"],
+                "ContentLength": wanted["contentLength"],
+                "ChecksumSHA256": wanted["sha256Hash"],
+            },
+            ExpiresIn=3600,
+        )
+        return {"mediaId": media_id, "uploadUrl": None if already_here else url}
+
+    def take_export(self, body: bytes) -> None:
+        """POST /api/public/otel/v1/traces: store the export first, as Langfuse does."""
+        key = f"events/otel/{PROJECT}/2026/11/22/05/46/{len(self.exports)}.json"
+        document = json.dumps([{"protobuf": base64.b64encode(body).decode()}]).encode()
+        self.s3.put_object(
+            Bucket=self.bucket, Key=key, Body=document, ContentType="application/json"
+        )
+        self.exports.append(body)
+        self.event_keys.append(key)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self._body()
+        if not self._is_authorized():
+            return self._answer(401, {"message": "wrong keys"})
+        if self.path == "/api/public/media":
+            return self._answer(201, self._api.announce_media(json.loads(body)))
+        if self.path == "/api/public/otel/v1/traces":
+            self._api.take_export(body)
+            return self._answer(200, None)
+        return self._refuse()
+
+    def do_PATCH(self) -> None:
+        body = self._body()
+        prefix, _, media_id = self.path.rpartition("/")
+        if prefix != "/api/public/media":
+            return self._refuse()
+        self._api.patches[media_id] = json.loads(body)
+        return self._answer(204, None)
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/api/public/projects"):
+            return self._answer(200, {"data": [{"id": PROJECT, "name": PROJECT, "metadata": {}}]})
+        return self._refuse()
+
+    @property
+    def _api(self) -> LangfuseStandIn:
+        return self.server.api  # type: ignore[attr-defined, no-any-return]
+
+    def _is_authorized(self) -> bool:
+        expected = base64.b64encode(f"{PUBLIC_KEY}:{SECRET_KEY}".encode()).decode()
+        return self.headers["Authorization"] == f"Basic {expected}"
+
+    def _body(self) -> bytes:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+
+    def _refuse(self) -> None:
+        self._api.refused.append(f"{self.command} {self.path}")
+        self._answer(404, {"message": "the stand-in does not know this call"})
+
+    def _answer(self, status: int, document: dict[str, Any] | None) -> None:
+        body = b"" if document is None else json.dumps(document).encode()
+        self.send_response(status)
+        if body:
+            self.send_header("Content-Type", "application/json")
+        if status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass

@@ -1,0 +1,82 @@
+"""Command line clients: find them, run them, or skip with the reason."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.serving import clean_environment
+
+JS_FOLDER = Path(__file__).parent / "js"
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "oversight"
+
+
+def run(
+    *command: str | Path,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes = b"",
+    timeout: float = 90,
+) -> str:
+    """Run a command to its end and return what it printed; a failure shows all it said."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        input=stdin,
+        capture_output=True,
+        env=env if env is not None else clean_environment(),
+        cwd=cwd,
+        timeout=timeout,
+        check=False,
+    )
+    output = done.stdout.decode(errors="replace")
+    if done.returncode:
+        raise AssertionError(
+            f"{' '.join(map(str, command))}\nended with {done.returncode}\n{output}\n"
+            f"{done.stderr.decode(errors='replace')}"
+        )
+    return output
+
+
+@functools.cache
+def mc() -> Path:
+    """MinIO's client. Midnight Commander has the same name, so ask before believing."""
+    candidates = [*sorted(_CACHE.glob("mc-*/mc")), shutil.which("mc"), shutil.which("mcli")]
+    for candidate in candidates:
+        if candidate and "minio" in _first_words(Path(candidate), "--help").lower():
+            return Path(candidate)
+    pytest.skip("MinIO's mc is missing: run `make mc` (needs Go)")
+
+
+@functools.cache
+def node() -> Path:
+    """Node.js, from version 20 on, with the pinned packages of ``js/`` installed."""
+    found = shutil.which("node")
+    if not found:
+        pytest.skip("Node.js is missing: install nodejs 20 or newer and npm")
+    major = int(_first_words(Path(found), "--version").lstrip("v").split(".")[0])
+    if major < 20:
+        pytest.skip(f"Node.js is version {major}: the AWS SDK needs 20 or newer")
+    if not (JS_FOLDER / "node_modules").is_dir():
+        pytest.skip("the Node packages are missing: run `make js-clients` (needs npm)")
+    return Path(found)
+
+
+@functools.cache
+def aws() -> Path:
+    """The AWS CLI of this Python environment, else one on PATH."""
+    beside = Path(sys.executable).parent / "aws"
+    found = str(beside) if beside.exists() else shutil.which("aws")
+    if not found:
+        pytest.skip("the AWS CLI is missing: pip install awscli")
+    return Path(found)
+
+
+def _first_words(program: Path, option: str) -> str:
+    answer = subprocess.run([program, option], capture_output=True, timeout=30, check=False)
+    return answer.stdout.decode(errors="replace")
