@@ -38,7 +38,7 @@ FOLDER = ".oversight"
 #: Free space that the index may need while a full drive is being emptied, in bytes.
 INDEX_HEADROOM = 64 * 1024 * 1024
 _FOREIGN_SCAN_MAX = 20_000
-_FOLDERS = ("segments", "files", "index", "reserve")
+_FOLDERS = ("segments", "files", "index", "reserve", "run")
 _NETWORK_TYPES = {
     "nfs": "NFS",
     "nfs4": "NFS",
