@@ -7,6 +7,7 @@ are computed over bytes.
 from __future__ import annotations
 
 import itertools
+import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 from storage.s3.errors import S3Error
 
 if TYPE_CHECKING:
+    from storage.engine.interface import Bucket
     from storage.s3.app import S3App
     from storage.s3.routes import Route
 
@@ -23,6 +25,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 HeaderList = list[tuple[bytes, bytes]]
 
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _EMPTY_QUERY: dict[str, str] = {}
 _request_prefix = secrets.token_hex(4).upper()
 _request_numbers = itertools.count(1)
@@ -33,7 +36,8 @@ class Call:
 
     ``bucket`` and ``key`` are decoded ("" where the path has none); ``raw_path`` and
     ``raw_query`` are as sent, for signatures. ``headers`` has lower-case names; repeated headers
-    are joined with commas. ``auth`` is what ``storage.s3.auth.authenticate`` returned.
+    are joined with commas. ``auth`` is what ``storage.s3.auth.authenticate`` returned,
+    ``target`` the bucket, where the operation needs one that exists.
     """
 
     __slots__ = (
@@ -52,12 +56,13 @@ class Call:
         "route",
         "scope",
         "send",
-        "started",
+        "target",
     )
 
     app: S3App
     auth: Any
     route: Route
+    target: Bucket
 
     def __init__(self, app: S3App, scope: Scope, receive: Receive, send: Send) -> None:
         """Never raises: what the client may have got wrong is found by ``parse``."""
@@ -83,11 +88,17 @@ class Call:
 
         Nothing is normalised: ``.``, ``..`` and empty segments are ordinary in keys.
         """
-        _, _, rest = self.raw_path.partition(b"/")
-        bucket, _, key = rest.partition(b"/")
+        path = self.raw_path
+        if b"%" in path:
+            bucket, _, key = path[1:].partition(b"/")
+            if _BAD_ESCAPE.search(path) is not None:
+                raise S3Error("InvalidURI")
+            bucket, key = unquote_to_bytes(bucket), unquote_to_bytes(key)
+        else:
+            bucket, _, key = path[1:].partition(b"/")
         try:
-            self.bucket = (unquote_to_bytes(bucket) if b"%" in bucket else bucket).decode()
-            self.key = (unquote_to_bytes(key) if b"%" in key else key).decode()
+            self.bucket = bucket.decode()
+            self.key = key.decode()
         except UnicodeDecodeError:
             raise S3Error("InvalidURI", "The key is not valid UTF-8.") from None
         if self.raw_query:

@@ -1,0 +1,359 @@
+"""Request bodies: read within bounds, unframed, verified, and hashed once per algorithm.
+
+Small bodies are taken whole. Large ones go to a file in blocks of 1 MiB: while one block is
+hashed in a thread and written, the next one is received. Nothing is visible before the caller
+commits, and whatever goes wrong leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from storage import errors
+from storage.engine.interface import Change, Engine, FileRef, FileWriter
+from storage.s3 import checksums
+from storage.s3.auth import decoded_length
+from storage.s3.call import Call
+from storage.s3.checksums import Hasher
+from storage.s3.errors import S3Error
+from storage.s3.headers import content_length
+
+BLOCK = 1024 * 1024
+#: Largest object of one PUT, and largest part (S3: 5 GiB).
+OBJECT_BYTES_MAX = 5 * 1024**3
+#: Largest XML document. CompleteMultipartUpload of 10,000 parts with SHA-256 takes 2 MB.
+DOCUMENT_BYTES_MAX = 4 * 1024 * 1024
+
+#: Hashing releases the interpreter's lock; more threads than cores only cost memory.
+_hashing = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="hash")
+
+_SLOW = frozenset(("md5", "sha1", "sha256"))
+
+Pieces = Iterable[bytes | memoryview]
+
+
+class Integrity:
+    """What a request promises about its body, and what is to be kept of it.
+
+    ``algorithm`` is that of the checksum to store ("" for none).
+    """
+
+    __slots__ = ("_hashers", "_md5", "_sha256", "_value", "algorithm", "etag", "trailing")
+
+    def __init__(self, algorithm: str = "") -> None:
+        """Promises nothing; MD5 and ``algorithm`` are computed."""
+        self._sha256 = ""
+        self._md5: bytes | None = None
+        self._value = ""
+        self._hashers: dict[str, Hasher] = {}
+        self.algorithm = algorithm
+        self.trailing = False
+        self.etag = ""
+
+    @classmethod
+    def of_call(cls, call: Call, default_algorithm: str = "") -> Integrity:
+        """What the headers of ``call`` promise.
+
+        Raises InvalidDigest and InvalidRequest for promises that no body can keep.
+        """
+        headers = call.headers
+        self = cls()
+        self._sha256 = call.auth.sha256
+        self._md5 = checksums.content_md5(headers)
+        declared = checksums.declared(headers)
+        trailer = checksums.trailing(headers)
+        if declared is not None:
+            self.algorithm, self._value = declared
+            if trailer:
+                raise S3Error("InvalidRequest", "Expecting a single x-amz-checksum- header.")
+        else:
+            self.algorithm = trailer
+            self.trailing = bool(trailer)
+        named = headers.get(b"x-amz-sdk-checksum-algorithm")
+        if named is not None:
+            self._check_named(named.decode("latin-1"))
+        if not self.algorithm:
+            self.algorithm = default_algorithm
+        return self
+
+    @classmethod
+    def of_copy(cls, algorithm: str) -> Integrity:
+        """Started at once: for bytes that are already here."""
+        self = cls(algorithm)
+        self.start()
+        return self
+
+    def _check_named(self, named: str) -> None:
+        algorithm = checksums.parse_algorithm(named, "x-amz-sdk-checksum-algorithm")
+        if not self.algorithm:
+            raise S3Error(
+                "InvalidRequest",
+                "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* "
+                "or x-amz-trailer headers were found.",
+            )
+        if algorithm != self.algorithm:
+            raise S3Error(
+                "InvalidRequest", "Value for x-amz-sdk-checksum-algorithm header is invalid."
+            )
+
+    def start(self) -> None:
+        """Make the hashers, each algorithm once, whatever it serves."""
+        self._hashers = {"md5": hashlib.md5(usedforsecurity=False)}
+        if self._sha256:
+            self._hashers["sha256"] = hashlib.sha256()
+        if self.algorithm and self.algorithm not in self._hashers:
+            self._hashers[self.algorithm] = checksums.new(self.algorithm)
+
+    def update(self, data: bytes | memoryview) -> None:
+        for hasher in self._hashers.values():
+            hasher.update(data)
+
+    def jobs(self) -> list[Callable[[memoryview], None]]:
+        """``update`` split for threads: the slow hashes one by one, CRCs beside MD5."""
+        slow = [h.update for name, h in self._hashers.items() if name in _SLOW and name != "md5"]
+        fast = [h for name, h in self._hashers.items() if name not in _SLOW or name == "md5"]
+
+        def update_fast(block: memoryview) -> None:
+            for hasher in fast:
+                hasher.update(block)
+
+        return [update_fast, *slow]
+
+    def verify(self, trailers: dict[str, str]) -> dict[str, str]:
+        """Check every promise; the checksums to store. Sets ``etag``.
+
+        Raises XAmzContentSHA256Mismatch, BadDigest, InvalidRequest.
+        """
+        md5 = self._hashers["md5"].digest()
+        if self._sha256 and self._hashers["sha256"].digest().hex() != self._sha256:
+            raise S3Error(
+                "XAmzContentSHA256Mismatch",
+                ClientComputedContentSHA256=self._sha256,
+                S3ComputedContentSHA256=self._hashers["sha256"].digest().hex(),
+            )
+        if self._md5 is not None and self._md5 != md5:
+            raise S3Error(
+                "BadDigest",
+                "The Content-MD5 you specified did not match what we received.",
+                ExpectedDigest=self._md5.hex(),
+                CalculatedDigest=checksums.encode(md5),
+            )
+        self.etag = md5.hex()
+        if not self.algorithm:
+            return {}
+        computed = checksums.encode(self._hashers[self.algorithm].digest())
+        promised = self._value
+        if self.trailing:
+            promised = trailers.get(f"x-amz-checksum-{self.algorithm}", "")
+            checksums.parse_value(self.algorithm, promised)
+        if promised and promised != computed:
+            raise checksums.mismatch(self.algorithm)
+        return {self.algorithm: computed}
+
+
+class Body:
+    """The body of one request without its framing. ``length`` is what it must have in the end."""
+
+    __slots__ = ("_call", "_decoder", "_received", "length")
+
+    def __init__(self, call: Call) -> None:
+        """Raises MissingContentLength, NotImplemented (plain chunked bodies), EntityTooLarge."""
+        self._call = call
+        self._received = 0
+        headers = call.headers
+        if call.auth.streaming:
+            self.length = decoded_length(headers)
+            self._decoder = call.auth.decoder(headers)
+        else:
+            self.length = content_length(headers)
+            self._decoder = None
+            if self.length < 0:
+                if b"transfer-encoding" in headers:
+                    raise S3Error("NotImplemented", Header="Transfer-Encoding")
+                raise S3Error("MissingContentLength")
+        if self.length > OBJECT_BYTES_MAX:
+            raise S3Error(
+                "EntityTooLarge",
+                ProposedSize=str(self.length),
+                MaxSizeAllowed=str(OBJECT_BYTES_MAX),
+            )
+
+    @property
+    def trailers(self) -> dict[str, str]:
+        """Trailers by lower-case name, once the body was read."""
+        return self._decoder.trailers if self._decoder is not None else {}
+
+    async def _receive(self) -> tuple[bytes, bool]:
+        """The next bytes as sent, and whether more follow. Raises IncompleteBody."""
+        message = await self._call.receive()
+        if message["type"] != "http.request":
+            raise S3Error("IncompleteBody")
+        data: bytes = message.get("body", b"")
+        self._received += len(data)
+        self._call.bytes_in = self._received
+        return data, message.get("more_body", False)
+
+    async def pieces(self) -> AsyncIterator[Pieces]:
+        """The content as it arrives. Raises IncompleteBody, and what the framing gets wrong."""
+        decoder = self._decoder
+        more = True
+        while more:
+            data, more = await self._receive()
+            if decoder is not None:
+                yield decoder.feed(data)
+            elif self._received > self.length:
+                raise S3Error("IncompleteBody")
+            else:
+                yield (data,)
+        if decoder is not None:
+            decoder.finish()
+        elif self._received != self.length:
+            raise S3Error("IncompleteBody")
+
+    async def read(self) -> bytes:
+        """The whole content, for bodies whose ``length`` the caller has found small enough."""
+        joined = bytearray()
+        if self._decoder is None:
+            data, more = await self._receive()
+            if not more and len(data) == self.length:
+                return data
+            if not more or len(data) > self.length:
+                raise S3Error("IncompleteBody")
+            joined += data
+        async for pieces in self.pieces():
+            for piece in pieces:
+                joined += piece
+        return bytes(joined)
+
+
+# -- small bodies ---------------------------------------------------------------------------------
+
+
+async def read_document(call: Call) -> bytes:
+    """An XML body, verified. Raises MaxMessageLengthExceeded and what ``Integrity`` finds."""
+    body = Body(call)
+    if body.length > DOCUMENT_BYTES_MAX:
+        raise S3Error("MaxMessageLengthExceeded", MaxMessageLengthBytes=str(DOCUMENT_BYTES_MAX))
+    integrity = Integrity.of_call(call)
+    data = await body.read()
+    integrity.start()
+    integrity.update(data)
+    integrity.verify(body.trailers)
+    return data
+
+
+async def read_small(body: Body, integrity: Integrity) -> tuple[bytes, dict[str, str]]:
+    """(content, checksums to store) of a body that goes into the log, verified."""
+    data = await body.read()
+    integrity.start()
+    integrity.update(data)
+    return data, integrity.verify(body.trailers)
+
+
+# -- large bodies ---------------------------------------------------------------------------------
+
+
+async def write_file(
+    writer: FileWriter, body: Body, integrity: Integrity
+) -> tuple[FileRef, dict[str, str]]:
+    """(sealed file, checksums to store) of a body that is streamed, verified before the seal.
+
+    The caller aborts ``writer`` when this raises.
+    """
+    integrity.start()
+    pump = Pump(writer, integrity, min(body.length, BLOCK))
+    try:
+        async for pieces in body.pieces():
+            for piece in pieces:
+                await pump.add(piece)
+        await pump.flush()
+    finally:
+        await pump.close()
+    stored = integrity.verify(body.trailers)
+    return await writer.finish(), stored
+
+
+class Pump:
+    """Gathers pieces into blocks; hashes and writes one block while the next one fills."""
+
+    __slots__ = ("_block", "_buffers", "_busy", "_filled", "_integrity", "_loop", "_writer")
+
+    def __init__(self, writer: FileWriter, integrity: Integrity, block: int) -> None:
+        self._writer = writer
+        self._integrity = integrity
+        self._block = max(block, 1)
+        self._buffers = (memoryview(bytearray(self._block)), memoryview(bytearray(self._block)))
+        self._filled = 0
+        self._busy: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    async def add(self, piece: bytes | memoryview) -> None:
+        """Take a piece of any size; waits when both blocks are full."""
+        size = len(piece)
+        filled = self._filled
+        if filled + size < self._block:
+            self._buffers[0][filled : filled + size] = piece
+            self._filled = filled + size
+            return
+        view = memoryview(piece)
+        while view:
+            room = self._block - self._filled
+            head = view[:room]
+            self._buffers[0][self._filled : self._filled + len(head)] = head
+            self._filled += len(head)
+            view = view[room:]
+            if self._filled == self._block:
+                await self._turn()
+
+    async def flush(self) -> None:
+        """Hash and write what is left."""
+        if self._filled:
+            await self._turn()
+        if self._busy is not None:
+            await self._busy
+
+    async def close(self) -> None:
+        """Wait for the block in work: its buffer and the hashers are in use until then."""
+        if self._busy is not None:
+            await asyncio.wait((self._busy,))
+            if not self._busy.cancelled():
+                self._busy.exception()
+
+    async def _turn(self) -> None:
+        if self._busy is not None:
+            await self._busy
+        full, free = self._buffers
+        self._busy = self._loop.create_task(self._process(full[: self._filled]))
+        self._buffers = (free, full)
+        self._filled = 0
+
+    async def _process(self, block: memoryview) -> None:
+        hashed = [
+            self._loop.run_in_executor(_hashing, job, block) for job in self._integrity.jobs()
+        ]
+        try:
+            await self._writer.write(block)
+        finally:
+            await asyncio.wait(hashed)
+        for done in hashed:
+            done.result()
+
+
+async def commit_file(engine: Engine, writer: FileWriter, change: Change) -> Any:
+    """Commit a change that names the file of ``writer``; throw the file away if it failed.
+
+    After Unavailable the outcome is unknown: the file may be an object's, and stays. (The
+    engine collects files that nothing names.)
+    """
+    try:
+        return await engine.commit(change)
+    except errors.Unavailable:
+        raise
+    except errors.StoreError:
+        await writer.abort()
+        raise

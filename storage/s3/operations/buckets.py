@@ -1,0 +1,138 @@
+"""ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from storage import errors
+from storage.engine import interface as i
+from storage.s3 import xml
+from storage.s3.call import Call, Response
+from storage.s3.errors import S3Error
+from storage.s3.headers import integer, iso_date
+from storage.s3.operations.body import read_document
+from storage.s3.operations.list_objects import owner_element
+from storage.s3.operations.put_object import now_ms
+
+#: The region whose name S3 leaves empty.
+HOME_REGION = "us-east-1"
+_BUCKETS_MAX = 10_000
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
+_REGION = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
+_RESERVED_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
+_RESERVED_SUFFIXES = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
+
+
+def check_bucket_name(name: str) -> None:
+    """S3's "General purpose bucket naming rules". Raises InvalidBucketName."""
+    valid = (
+        _NAME.match(name) is not None
+        and ".." not in name
+        and ".-" not in name
+        and "-." not in name
+        and not name.startswith(_RESERVED_PREFIXES)
+        and not name.endswith(_RESERVED_SUFFIXES)
+    )
+    if valid and name.replace(".", "").isdigit():
+        try:
+            ipaddress.IPv4Address(name)
+            valid = False
+        except ValueError:
+            pass
+    if not valid:
+        raise S3Error("InvalidBucketName", BucketName=name)
+
+
+async def list_buckets(call: Call) -> Response:
+    """The caller's buckets, in pages if ``max-buckets`` asks for them."""
+    query = call.query
+    owner = call.auth.principal.id
+    prefix = query.get("prefix", "")
+    after = query.get("continuation-token", "")
+    limit = integer(query.get("max-buckets", "") or str(_BUCKETS_MAX), "max-buckets", 1,
+                    _BUCKETS_MAX)  # fmt: skip
+    mine = sorted(
+        (b for b in await call.app.engine.buckets() if b.owner == owner), key=lambda b: b.name
+    )
+    mine = [b for b in mine if b.name > after and b.name.startswith(prefix)]
+    rows = "".join(
+        f"<Bucket><Name>{b.name}</Name><CreationDate>{iso_date(b.created)}</CreationDate>"
+        f"{f'<BucketRegion>{b.region}</BucketRegion>' if b.region else ''}</Bucket>"
+        for b in mine[:limit]
+    )
+    text = f"{owner_element(call, owner)}<Buckets>{rows}</Buckets>"
+    if prefix:
+        text += xml.element("Prefix", prefix)
+    if len(mine) > limit:
+        text += xml.element("ContinuationToken", mine[limit - 1].name)
+    return Response(200, [xml.CONTENT_TYPE], xml.document("ListAllMyBucketsResult", text))
+
+
+async def create_bucket(call: Call) -> Response:
+    """Make a bucket. Its owner may repeat that and gets 200, as in us-east-1."""
+    check_bucket_name(call.bucket)
+    region = await _requested_region(call)
+    owner = call.auth.principal.id
+    try:
+        await call.app.engine.commit(i.CreateBucket(call.bucket, owner, now_ms(), region))
+    except errors.BucketExists as error:
+        if error.owner != owner:
+            raise S3Error("BucketAlreadyExists", BucketName=call.bucket) from None
+        existing = await call.app.bucket(call.bucket)
+        if existing.region != region:
+            raise S3Error("BucketAlreadyOwnedByYou", BucketName=call.bucket) from None
+    return Response(200, [(b"location", b"/" + call.bucket.encode())])
+
+
+async def _requested_region(call: Call) -> str:
+    """LocationConstraint. Raises MalformedXML, InvalidLocationConstraint and their like."""
+    body = await read_document(call) if _has_body(call) else b""
+    if not body:
+        return ""
+    root = xml.parse(body, "CreateBucketConfiguration")
+    region = ""
+    for node in root.children:
+        if node.name == "LocationConstraint" and not node.children:
+            region = node.text.strip()
+        elif node.name in ("Location", "Bucket", "Tags"):
+            raise S3Error("NotImplemented", f"{node.name} of a new bucket is not implemented.")
+        else:
+            raise S3Error("MalformedXML")
+    if region and _REGION.match(region) is None:
+        raise S3Error("InvalidLocationConstraint", LocationConstraint=region)
+    configured = call.app.config.region
+    if region and configured and region != configured:
+        raise S3Error(
+            "IllegalLocationConstraintException",
+            f"The {region} location constraint is incompatible for the region specific endpoint "
+            "this request was sent to.",
+        )
+    return "" if region == HOME_REGION else region
+
+
+def _has_body(call: Call) -> bool:
+    length = call.headers.get(b"content-length")
+    return b"transfer-encoding" in call.headers or (length is not None and int(length) > 0)
+
+
+async def head_bucket(call: Call) -> Response:
+    """Whether the bucket is there, and its region."""
+    bucket = call.target
+    region = bucket.region or call.app.config.region or HOME_REGION
+    return Response(200, [(b"x-amz-bucket-region", region.encode())])
+
+
+async def delete_bucket(call: Call) -> Response:
+    """Remove an empty bucket; its uploads in progress are aborted with it."""
+    bucket = call.target
+    await call.app.engine.commit(i.DeleteBucket(bucket.name))
+    return Response(204, [])
+
+
+async def get_bucket_location(call: Call) -> Response:
+    """The bucket's region; empty for us-east-1."""
+    region = call.target.region or call.app.config.region
+    shown = "" if region == HOME_REGION else xml.escape(region)
+    return Response(200, [xml.CONTENT_TYPE], xml.document("LocationConstraint", shown))

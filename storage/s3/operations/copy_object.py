@@ -1,0 +1,293 @@
+"""CopyObject and UploadPartCopy."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote_to_bytes
+
+from storage.engine import interface as i
+from storage.s3 import checksums, headers, xml
+from storage.s3.call import Call, Response
+from storage.s3.errors import S3Error
+from storage.s3.operations.access import allowed, authorize
+from storage.s3.operations.body import (
+    BLOCK,
+    OBJECT_BYTES_MAX,
+    Integrity,
+    Pump,
+    commit_file,
+)
+from storage.s3.operations.multipart import open_upload, part_number
+from storage.s3.operations.put_object import now_ms, object_meta
+
+_SOURCE = b"x-amz-copy-source-"
+
+
+def _parse_source(call: Call) -> tuple[str, str]:
+    """(bucket, key) of x-amz-copy-source. Raises InvalidArgument, NotImplemented (versions)."""
+    raw = call.headers[b"x-amz-copy-source"]
+    path, _, version = raw.partition(b"?versionId=")
+    try:
+        text = unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        text = ""
+    bucket, _, key = text.removeprefix("/").partition("/")
+    if not bucket or not key:
+        raise S3Error(
+            "InvalidArgument",
+            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+            ArgumentName="x-amz-copy-source",
+            ArgumentValue=raw.decode("latin-1"),
+        )
+    if version not in (b"", b"null"):
+        raise S3Error("NotImplemented", "Object versions are not implemented.")
+    return bucket, key
+
+
+async def _open_source(call: Call) -> tuple[i.Bucket, i.Version]:
+    """The object to copy, its conditions checked.
+
+    Raises NoSuchBucket, NoSuchKey, AccessDenied, PreconditionFailed, InvalidRequest (too large).
+    """
+    name, key = _parse_source(call)
+    bucket = await call.app.bucket(name)
+    call.app.check_owner(call, bucket, b"x-amz-source-expected-bucket-owner")
+    authorize(call, "s3:GetObject", bucket, key)
+    version = await call.app.engine.lookup(bucket.id, key)
+    if version is None:
+        if not allowed(call, "s3:ListBucket", bucket):
+            raise S3Error("AccessDenied")
+        raise S3Error("NoSuchKey", Key=key)
+    conditions = headers.read_conditions(call.headers, _SOURCE)
+    if (
+        conditions is not None
+        and headers.check_read(conditions, version.etag, version.modified) != 200
+    ):
+        raise S3Error(
+            "PreconditionFailed",
+            Condition=f"x-amz-copy-source-{headers.failed_condition(conditions)}",
+        )
+    return bucket, version
+
+
+def _directive(call: Call, header: bytes) -> bool:
+    """Whether a directive says REPLACE. Raises InvalidArgument."""
+    value = call.headers.get(header, b"COPY")
+    if value not in (b"COPY", b"REPLACE"):
+        kind = "metadata" if b"metadata" in header else "tagging"
+        raise S3Error(
+            "InvalidArgument",
+            f"Unknown {kind} directive.",
+            ArgumentName=header.decode(),
+            ArgumentValue=value.decode("latin-1"),
+        )
+    return value == b"REPLACE"
+
+
+# -- CopyObject -----------------------------------------------------------------------------------
+
+
+async def copy_object(call: Call) -> Response:
+    """Copy an object, or change what it carries by copying it onto itself."""
+    replace = _directive(call, b"x-amz-metadata-directive")
+    replace_tags = _directive(call, b"x-amz-tagging-directive")
+    target = call.target
+    source_bucket, source = await _open_source(call)
+    if source.size > OBJECT_BYTES_MAX:
+        raise S3Error(
+            "InvalidRequest",
+            "The specified copy source is larger than the maximum allowable size for a copy "
+            f"source: {OBJECT_BYTES_MAX}",
+        )
+    algorithm = _algorithm(call, source)
+    itself = source_bucket.id == target.id and source.key == call.key
+    new_class = b"x-amz-storage-class" in call.headers
+    if itself and not (replace or replace_tags or new_class or _asks_checksum(call)):
+        raise S3Error(
+            "InvalidRequest",
+            "This copy request is illegal because it is trying to copy an object to itself "
+            "without changing the object's metadata, storage class, website redirect location or "
+            "encryption attributes.",
+        )
+    change = i.PutObject(
+        bucket_id=target.id,
+        key=call.key,
+        modified=0,
+        size=source.size,
+        etag="",
+        owner=call.auth.principal.id,
+        storage_class=headers.storage_class(call.headers),
+        meta=b"",
+        conditions=headers.write_conditions(call.headers),
+    )
+    meta = _carried(call, source, replace=replace, replace_tags=replace_tags)
+    committed, modified = await _copy(call, source, change, meta, algorithm, itself=itself)
+    text = (
+        f"<LastModified>{headers.iso_date(modified)}</LastModified>"
+        f"<ETag>&quot;{committed.etag or change.etag}&quot;</ETag>"
+        f"{checksums.elements(meta.checksums, meta.checksum_type)}"
+    )
+    return Response(200, [xml.CONTENT_TYPE], xml.document("CopyObjectResult", text))
+
+
+def _asks_checksum(call: Call) -> bool:
+    return b"x-amz-checksum-algorithm" in call.headers
+
+
+def _algorithm(call: Call, source: i.Version) -> str:
+    """The checksum that the copy will have: the one asked for, else the source's."""
+    named = call.header(b"x-amz-checksum-algorithm")
+    if named:
+        return checksums.parse_algorithm(named, "x-amz-checksum-algorithm")
+    return next(iter(source.meta.checksums), "")
+
+
+def _carried(call: Call, source: i.Version, *, replace: bool, replace_tags: bool) -> i.Meta:
+    """Headers, metadata and tags of the copy."""
+    asked = object_meta(call)
+    return i.Meta(
+        headers=asked.headers if replace else source.meta.headers,
+        metadata=asked.metadata if replace else source.meta.metadata,
+        tags=asked.tags if replace_tags else source.meta.tags,
+    )
+
+
+async def _copy(
+    call: Call,
+    source: i.Version,
+    change: i.PutObject,
+    meta: i.Meta,
+    algorithm: str,
+    *,
+    itself: bool,
+) -> tuple[i.Committed, int]:
+    """Commit ``change`` with the source's bytes; (outcome, time of the copy)."""
+    engine = call.app.engine
+    known = source.meta
+    same_checksum = not algorithm or (
+        algorithm in known.checksums and known.checksum_type != checksums.COMPOSITE
+    )
+    if source.files and itself and same_checksum:
+        # The bytes stay where they are: only what the object carries is written anew.
+        change.files = source.files
+        change.etag = source.etag
+        change.expect_seq = source.seq
+        meta.parts = known.parts
+        meta.checksums, meta.checksum_type = known.checksums, known.checksum_type
+        return await _commit(engine, change, meta)
+    integrity = Integrity.of_copy("" if same_checksum else algorithm)
+    if same_checksum:
+        meta.checksums, meta.checksum_type = known.checksums, known.checksum_type
+    if source.size <= engine.inline_limit():
+        change.payload = await read_whole(engine, source)
+        integrity.update(change.payload)
+        _seal(change, meta, integrity)
+        return await _commit(engine, change, meta)
+    writer = await engine.create_file(source.size)
+    try:
+        await pump_version(engine, source, 0, source.size, writer, integrity)
+        change.files = (await writer.finish(),)
+    except BaseException:
+        await writer.abort()
+        raise
+    _seal(change, meta, integrity)
+    change.modified = now_ms()
+    change.meta = i.encode_meta(meta)
+    return await commit_file(engine, writer, change), change.modified
+
+
+def _seal(change: i.PutObject, meta: i.Meta, integrity: Integrity) -> None:
+    stored = integrity.verify({})
+    change.etag = integrity.etag
+    if stored:
+        meta.checksums, meta.checksum_type = stored, checksums.FULL_OBJECT
+
+
+async def _commit(engine: i.Engine, change: i.PutObject, meta: i.Meta) -> tuple[i.Committed, int]:
+    change.modified = now_ms()
+    change.meta = i.encode_meta(meta)
+    return await engine.commit(change), change.modified
+
+
+async def read_whole(engine: i.Engine, version: i.Version) -> bytes:
+    """The bytes of a small object, wherever they lie."""
+    if not version.files:
+        return await engine.read_inline(version)
+    return b"".join([bytes(b) async for b in engine.read(version, 0, version.size)])
+
+
+async def pump_version(
+    engine: i.Engine,
+    version: i.Version,
+    start: int,
+    stop: int,
+    writer: i.FileWriter,
+    integrity: Integrity,
+) -> None:
+    """Bytes [start, stop) of an object into ``writer``, hashed on the way."""
+    if not version.files:
+        data = (await engine.read_inline(version))[start:stop]
+        await writer.write(data)
+        integrity.update(data)
+        return
+    pump = Pump(writer, integrity, min(stop - start, BLOCK))
+    blocks = engine.read(version, start, stop)
+    try:
+        async for block in blocks:
+            await pump.add(block)
+        await pump.flush()
+    finally:
+        await pump.close()
+        await blocks.aclose()  # type: ignore[attr-defined]
+
+
+# -- UploadPartCopy -------------------------------------------------------------------------------
+
+
+async def upload_part_copy(call: Call) -> Response:
+    """Store a range of an object as a part."""
+    bucket = call.target
+    number = part_number(call)
+    upload = await open_upload(call, bucket)
+    _, source = await _open_source(call)
+    start, stop = 0, source.size
+    wanted = call.header(b"x-amz-copy-source-range")
+    if wanted:
+        start, stop = headers.parse_copy_range(wanted, source.size)
+    if stop - start > OBJECT_BYTES_MAX:
+        raise S3Error(
+            "InvalidRequest",
+            "The specified copy source is larger than the maximum allowable size for a copy "
+            f"source: {OBJECT_BYTES_MAX}",
+        )
+    engine = call.app.engine
+    integrity = Integrity.of_copy(upload.checksum_algorithm)
+    writer = await engine.create_file(stop - start)
+    try:
+        if stop > start:
+            await pump_version(engine, source, start, stop, writer, integrity)
+        stored = integrity.verify({})
+        file = await writer.finish()
+    except BaseException:
+        await writer.abort()
+        raise
+    modified = now_ms()
+    await commit_file(
+        engine,
+        writer,
+        i.PutPart(
+            bucket_id=bucket.id,
+            key=call.key,
+            upload_id=upload.upload_id,
+            number=number,
+            modified=modified,
+            size=stop - start,
+            etag=integrity.etag,
+            checksums=stored,
+            file=file,
+        ),
+    )
+    text = (
+        f"<LastModified>{headers.iso_date(modified)}</LastModified>"
+        f"<ETag>&quot;{integrity.etag}&quot;</ETag>{checksums.elements(stored)}"
+    )
+    return Response(200, [xml.CONTENT_TYPE], xml.document("CopyPartResult", text))

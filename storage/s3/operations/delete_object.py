@@ -1,0 +1,158 @@
+"""DeleteObject and DeleteObjects."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from storage import errors
+from storage.engine import interface as i
+from storage.s3 import headers, xml
+from storage.s3.call import Call, Response
+from storage.s3.errors import S3Error, translate
+from storage.s3.operations.access import allowed
+from storage.s3.operations.body import read_document
+
+#: Keys of one DeleteObjects (S3: 1,000).
+KEYS_MAX = 1000
+_FIELDS = frozenset(("Key", "VersionId", "ETag", "LastModifiedTime", "Size"))
+
+
+class Target(msgspec.Struct):
+    """A key to delete, and what must be true of its object then ("" and -1: anything).
+
+    ``modified`` is in whole seconds.
+    """
+
+    key: str
+    version_id: str = ""
+    etags: tuple[str, ...] = ()
+    modified: int = -1
+    size: int = -1
+
+
+async def delete_object(call: Call) -> Response:
+    """Delete one key. Deleting what is not there succeeds."""
+    bucket = call.target
+    await _delete(call.app.engine, bucket, _header_target(call))
+    return Response(204, [])
+
+
+def _header_target(call: Call) -> Target:
+    target = Target(call.key)
+    match = call.headers.get(b"if-match")
+    if match is not None:
+        target.etags = headers.parse_etags(match.decode("latin-1"))
+    modified = call.headers.get(b"x-amz-if-match-last-modified-time")
+    if modified is not None:
+        target.modified = _seconds(modified.decode("latin-1"))
+    size = call.headers.get(b"x-amz-if-match-size")
+    if size is not None:
+        target.size = headers.integer(size.decode("latin-1"), "x-amz-if-match-size", 0, 1 << 60)
+    return target
+
+
+def _seconds(text: str) -> int:
+    """Seconds of an HTTP date or an ISO 8601 time. Raises InvalidArgument."""
+    milliseconds = headers.parse_http_date(text) or headers.parse_iso_date(text)
+    if not milliseconds:
+        raise S3Error("InvalidArgument", "The time condition is not a time.", ArgumentValue=text)
+    return milliseconds // 1000
+
+
+async def _delete(engine: i.Engine, bucket: i.Bucket, target: Target) -> None:
+    """Delete ``target.key`` where its conditions hold. Raises PreconditionFailed, NoSuchKey."""
+    if target.modified < 0 and target.size < 0:
+        conditions = i.Conditions(if_match=target.etags) if target.etags else None
+        await engine.commit(i.DeleteObject(bucket.id, target.key, conditions))
+        return
+    # Conditions that the engine doesn't know are checked here, against one version that the
+    # commit then names: if another one took its place, look again.
+    while True:
+        version = await engine.lookup(bucket.id, target.key)
+        if version is None:
+            raise errors.NoSuchKey
+        if target.etags:
+            i.check_write(i.Conditions(if_match=target.etags), version.etag)
+        if target.modified >= 0 and version.modified // 1000 != target.modified:
+            raise errors.PreconditionFailed("x-amz-if-match-last-modified-time")
+        if target.size >= 0 and version.size != target.size:
+            raise errors.PreconditionFailed("x-amz-if-match-size")
+        done = await engine.commit(i.DeleteObject(bucket.id, target.key, expect_seq=version.seq))
+        if done.existed:
+            return
+
+
+async def delete_objects(call: Call) -> Response:
+    """Delete up to 1,000 keys; each succeeds or fails by itself."""
+    bucket = call.target
+    if b"content-md5" not in call.headers and not _has_checksum(call):
+        raise S3Error(
+            "InvalidRequest", "Missing required header for this request: Content-MD5 OR "
+            "x-amz-checksum-*"
+        )  # fmt: skip
+    targets, quiet = _parse(await read_document(call))
+    outcomes = await asyncio.gather(*(_try_delete(call, bucket, target) for target in targets))
+    rows = []
+    for target, error in zip(targets, outcomes, strict=True):
+        key = f"<Key>{xml.escape(target.key)}</Key>"
+        if error is not None:
+            rows.append(
+                f"<Error>{key}<Code>{error.code}</Code>"
+                f"<Message>{xml.escape(error.message)}</Message></Error>"
+            )
+        elif not quiet:
+            rows.append(f"<Deleted>{key}</Deleted>")
+    return Response(200, [xml.CONTENT_TYPE], xml.document("DeleteResult", "".join(rows)))
+
+
+def _has_checksum(call: Call) -> bool:
+    """Whether the body is protected: S3 insists on it for this operation."""
+    return bool(call.auth.sha256) or any(
+        name.startswith(b"x-amz-checksum-") or name == b"x-amz-trailer" for name in call.headers
+    )
+
+
+async def _try_delete(call: Call, bucket: i.Bucket, target: Target) -> S3Error | None:
+    if not allowed(call, "s3:DeleteObject", bucket, target.key):
+        return S3Error("AccessDenied")
+    if target.version_id not in ("", "null"):
+        return S3Error("NotImplemented", "Object versions are not implemented.")
+    if len(target.key.encode()) > i.KEY_BYTES_MAX:
+        return S3Error("KeyTooLongError")
+    try:
+        await _delete(call.app.engine, bucket, target)
+    except errors.StoreError as error:
+        return translate(error)
+    return None
+
+
+def _parse(body: bytes) -> tuple[list[Target], bool]:
+    """(targets, quiet) of a Delete document. Raises MalformedXML."""
+    targets: list[Target] = []
+    quiet = False
+    for node in xml.parse(body, "Delete").children:
+        if node.name == "Object":
+            targets.append(_parse_target(node))
+        elif node.name == "Quiet":
+            quiet = node.text.strip().lower() == "true"
+        else:
+            raise S3Error("MalformedXML")
+    if not 1 <= len(targets) <= KEYS_MAX:
+        raise S3Error("MalformedXML")
+    return targets, quiet
+
+
+def _parse_target(node: xml.Node) -> Target:
+    found = xml.fields(node, _FIELDS, ("Key",))
+    if not found["Key"]:
+        raise S3Error("MalformedXML")
+    target = Target(found["Key"], found.get("VersionId", ""))
+    if "ETag" in found:
+        target.etags = headers.parse_etags(found["ETag"])
+    if "LastModifiedTime" in found:
+        target.modified = _seconds(found["LastModifiedTime"])
+    if "Size" in found:
+        target.size = headers.integer(found["Size"], "Size", 0, 1 << 60)
+    return target

@@ -1,0 +1,180 @@
+"""ListObjects and ListObjectsV2.
+
+Keys that XML 1.0 can't carry (control characters): without ``encoding-type`` AWS writes character
+references that no conforming parser accepts. Here such a page is answered as if
+``encoding-type=url`` had been asked for, and says so in ``EncodingType``: nothing is lost, and
+the document stays well-formed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+
+from storage.engine.interface import Entry, Page
+from storage.s3 import headers, xml
+from storage.s3.call import Call, Response
+from storage.s3.errors import S3Error
+
+#: Entries of a page at most; a larger ``max-keys`` counts as this (S3).
+PAGE_MAX = 1000
+
+
+class Listing:
+    """What both versions have in common: parameters in, rows out."""
+
+    def __init__(self, call: Call) -> None:
+        """Raises InvalidArgument."""
+        query = call.query
+        self.call = call
+        self.prefix = query.get("prefix", "")
+        self.delimiter = query.get("delimiter", "")
+        self.limit = page_limit(call, "max-keys")
+        self.url = wants_url(call)
+
+    async def page(self, after: str) -> Page:
+        bucket = self.call.target
+        page = await self.call.app.engine.list_objects(
+            bucket.id, prefix=self.prefix, delimiter=self.delimiter, after=after, limit=self.limit
+        )
+        if not self.url:
+            self.url = not all(
+                map(xml.representable, (*page.prefixes, *[entry.key for entry in page.entries]))
+            )
+        return page
+
+    @property
+    def encode(self) -> Callable[[str], str]:
+        return xml.url_encode if self.url else xml.escape
+
+    def head(self, page: Page) -> str:
+        """The elements both versions begin with."""
+        encode = self.encode
+        return (
+            f"<Name>{xml.escape(self.call.bucket)}</Name><Prefix>{encode(self.prefix)}</Prefix>"
+            f"<MaxKeys>{self.limit}</MaxKeys>"
+            + (f"<Delimiter>{encode(self.delimiter)}</Delimiter>" if self.delimiter else "")
+            + ("<EncodingType>url</EncodingType>" if self.url else "")
+            + f"<IsTruncated>{'false' if page.next_after is None else 'true'}</IsTruncated>"
+        )
+
+    def rows(self, page: Page, *, owners: bool) -> str:
+        encode = self.encode
+        rows = contents(page.entries, encode, self._owners(page) if owners else None)
+        rows += [
+            f"<CommonPrefixes><Prefix>{encode(prefix)}</Prefix></CommonPrefixes>"
+            for prefix in page.prefixes
+        ]
+        return "".join(rows)
+
+    def _owners(self, page: Page) -> dict[str, str]:
+        return {owner: owner_element(self.call, owner) for owner in {e.owner for e in page.entries}}
+
+
+def contents(
+    entries: list[Entry], encode: Callable[[str], str], owners: dict[str, str] | None
+) -> list[str]:
+    """One ``<Contents>`` per entry. ``owners``: elements by id, None to leave them out."""
+    iso_second = headers.iso_second
+    rows = []
+    for entry in entries:
+        checksum = entry.checksum_algorithm
+        second, fraction = divmod(entry.modified, 1000)
+        rows.append(
+            f"<Contents><Key>{encode(entry.key)}</Key>"
+            f"<LastModified>{iso_second(second)}.{fraction:03d}Z</LastModified>"
+            f"<ETag>&quot;{entry.etag}&quot;</ETag>"
+            f"{_checksum(entry) if checksum else ''}<Size>{entry.size}</Size>"
+            f"{owners[entry.owner] if owners else ''}"
+            f"<StorageClass>{entry.storage_class}</StorageClass></Contents>"
+        )
+    return rows
+
+
+def _checksum(entry: Entry) -> str:
+    text = f"<ChecksumAlgorithm>{entry.checksum_algorithm.upper()}</ChecksumAlgorithm>"
+    if entry.checksum_type:
+        text += f"<ChecksumType>{entry.checksum_type}</ChecksumType>"
+    return text
+
+
+def owner_element(call: Call, owner: str, name: str = "Owner") -> str:
+    """``<Owner>`` with canonical id and display name."""
+    shown = xml.escape(call.app.display_name(owner))
+    return f"<{name}><ID>{xml.escape(owner)}</ID><DisplayName>{shown}</DisplayName></{name}>"
+
+
+def page_limit(call: Call, name: str) -> int:
+    """A page's size from the query. Raises InvalidArgument."""
+    text = call.query.get(name, "")
+    if not text:
+        return PAGE_MAX
+    return min(headers.integer(text, name, 0, 2**31 - 1), PAGE_MAX)
+
+
+def wants_url(call: Call) -> bool:
+    """Whether ``encoding-type=url`` is asked for. Raises InvalidArgument for another one."""
+    kind = call.query.get("encoding-type", "")
+    if kind and kind.lower() != "url":
+        raise S3Error(
+            "InvalidArgument",
+            "Invalid Encoding Method specified in Request",
+            ArgumentName="encoding-type",
+            ArgumentValue=kind,
+        )
+    return bool(kind)
+
+
+async def list_objects(call: Call) -> Response:
+    """Version 1: continues after ``marker``; NextMarker only with a delimiter, as in S3."""
+    listing = Listing(call)
+    marker = call.query.get("marker", "")
+    page = await listing.page(marker)
+    encode = listing.encode
+    text = f"{listing.head(page)}<Marker>{encode(marker)}</Marker>"
+    if page.next_after is not None and listing.delimiter:
+        text += f"<NextMarker>{encode(page.next_after)}</NextMarker>"
+    text += listing.rows(page, owners=True)
+    return Response(200, [xml.CONTENT_TYPE], xml.document("ListBucketResult", text))
+
+
+async def list_objects_v2(call: Call) -> Response:
+    """Version 2: continues at an opaque token."""
+    listing = Listing(call)
+    query = call.query
+    start_after = query.get("start-after", "")
+    token = query.get("continuation-token")
+    page = await listing.page(start_after if token is None else _parse_token(token))
+    text = listing.head(page)
+    if token is not None:
+        text += xml.element("ContinuationToken", token)
+    if page.next_after is not None:
+        text += f"<NextContinuationToken>{_make_token(page.next_after)}</NextContinuationToken>"
+    if start_after:
+        text += f"<StartAfter>{listing.encode(start_after)}</StartAfter>"
+    text += f"<KeyCount>{len(page.entries) + len(page.prefixes)}</KeyCount>"
+    text += listing.rows(page, owners=query.get("fetch-owner", "").lower() == "true")
+    return Response(200, [xml.CONTENT_TYPE], xml.document("ListBucketResult", text))
+
+
+_TOKEN = b"1"
+"""Format of continuation tokens: this byte, then the cursor."""
+
+
+def _make_token(after: str) -> str:
+    return base64.urlsafe_b64encode(_TOKEN + after.encode()).decode()
+
+
+def _parse_token(token: str) -> str:
+    try:
+        data = base64.b64decode(token, b"-_", validate=True)
+        if data[:1] == _TOKEN:
+            return data[1:].decode()
+    except (binascii.Error, ValueError):
+        pass
+    raise S3Error(
+        "InvalidArgument",
+        "The continuation token provided is incorrect",
+        ArgumentName="continuation-token",
+    )

@@ -1,0 +1,100 @@
+"""PutObject."""
+
+from __future__ import annotations
+
+import time
+
+from storage.engine import interface as i
+from storage.s3 import checksums, headers
+from storage.s3.call import Call, HeaderList, Response
+from storage.s3.errors import S3Error
+from storage.s3.operations.access import authorize
+from storage.s3.operations.body import Body, Integrity, commit_file, read_small, write_file
+
+
+def now_ms() -> int:
+    """The time that changes carry, milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def object_meta(call: Call) -> i.Meta:
+    """What a request wants stored beside the bytes: headers, metadata, tags.
+
+    Raises MetadataTooLarge, InvalidTag, AccessDenied (tags need a permission of their own).
+    """
+    request = call.headers
+    meta = i.Meta(headers=headers.system_headers(request), metadata=headers.user_metadata(request))
+    tagging = request.get(b"x-amz-tagging")
+    if tagging:
+        meta.tags = headers.parse_tagging(tagging.decode("latin-1"))
+        authorize(call, "s3:PutObjectTagging", call.target, call.key)
+    return meta
+
+
+def etag_header(etag: str) -> tuple[bytes, bytes]:
+    return (b"etag", b'"%b"' % etag.encode())
+
+
+async def put_object(call: Call) -> Response:
+    """Store a body under a key. Acknowledged only once it is durable."""
+    if call.query and ("uploadId" in call.query or "partNumber" in call.query):
+        raise S3Error("InvalidArgument", "uploadId and partNumber must be given together.")
+    bucket = call.target
+    engine = call.app.engine
+    conditions = headers.write_conditions(call.headers)
+    storage_class = headers.storage_class(call.headers)
+    meta = object_meta(call)
+    integrity = Integrity.of_call(call)
+    body = Body(call)
+    change = i.PutObject(
+        bucket_id=bucket.id,
+        key=call.key,
+        modified=0,
+        size=body.length,
+        etag="",
+        owner=call.auth.principal.id,
+        storage_class=storage_class,
+        meta=i.EMPTY_META,
+        conditions=conditions,
+    )
+    if body.length <= engine.inline_limit():
+        change.payload, stored = await read_small(body, integrity)
+        _complete(change, meta, integrity, stored)
+        committed = await engine.commit(change)
+    else:
+        committed, stored = await _put_large(call, change, meta, integrity, body)
+    lines: HeaderList = [etag_header(committed.etag or change.etag)]
+    if stored:
+        lines += checksums.response_headers(stored, checksums.FULL_OBJECT)
+    return Response(200, lines)
+
+
+def _complete(
+    change: i.PutObject, meta: i.Meta, integrity: Integrity, stored: dict[str, str]
+) -> None:
+    """Fill in what is known only once the body was read."""
+    if stored:
+        meta.checksums = stored
+        meta.checksum_type = checksums.FULL_OBJECT
+    change.etag = integrity.etag
+    change.meta = i.encode_meta(meta)
+    change.modified = now_ms()
+
+
+async def _put_large(
+    call: Call, change: i.PutObject, meta: i.Meta, integrity: Integrity, body: Body
+) -> tuple[i.Committed, dict[str, str]]:
+    engine = call.app.engine
+    if change.conditions is not None:
+        # Refuse before gigabytes are sent; the commit decides for good.
+        current = await engine.lookup(change.bucket_id, change.key)
+        i.check_write(change.conditions, None if current is None else current.etag)
+    writer = await engine.create_file(body.length)
+    try:
+        file, stored = await write_file(writer, body, integrity)
+    except BaseException:
+        await writer.abort()
+        raise
+    change.files = (file,)
+    _complete(change, meta, integrity, stored)
+    return await commit_file(engine, writer, change), stored
