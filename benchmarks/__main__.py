@@ -80,6 +80,7 @@ def _effort(options: argparse.Namespace) -> work.Effort:
         stream_objects=base.stream_objects,
         scale_keys=options.keys or base.scale_keys,
         starts=base.starts,
+        connections=base.connections,
     )
 
 

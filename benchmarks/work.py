@@ -48,7 +48,15 @@ class Effort:
 
 
 FULL = Effort()
-QUICK = Effort(rounds=1, seconds=1, large_objects=8, stream_objects=32, scale_keys=50_000, starts=1)
+QUICK = Effort(
+    rounds=1,
+    seconds=1,
+    large_objects=8,
+    stream_objects=32,
+    scale_keys=50_000,
+    starts=1,
+    connections=(1, 16),
+)
 
 
 @dataclass(frozen=True)
