@@ -137,7 +137,7 @@ class Reserve:
             try:
                 self._allocate(path, size)
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise
                 whole = False
         return whole
@@ -198,16 +198,17 @@ def check_drive(path: str) -> None:
 
 
 def _check(path: str) -> None:
-    if not os.path.lexists(path):
-        return
-    if not os.path.isdir(path):
+    if os.path.lexists(path) and not os.path.isdir(path):
         raise errors.DriveRefused(f"{path} is not a directory: name a directory for the data.")
     if _holds_minio(path):
         raise errors.DriveRefused(
             f"{path} holds MinIO's data and was left untouched: start Oversight on an empty "
             "directory and copy the objects over with `mc mirror` from the running MinIO."
         )
-    kind = _NETWORK_TYPES.get(filesystem_type(path).split(".")[0])
+    present = path
+    while not os.path.isdir(present):
+        present = os.path.dirname(present)
+    kind = _NETWORK_TYPES.get(filesystem_type(present).split(".")[0])
     if kind is not None:
         raise errors.DriveRefused(
             f"{path} lies on a {kind} file system, where the index's locks and shared memory can't "

@@ -9,7 +9,7 @@ trailer's *root* is the checksum of all block checksums and of the size. It is r
 ``FileRef.root``, hence in the log: a file under a wrong name can't pass for the right one.
 
 Reads go through ``preadv`` with RWF_NOWAIT: what the page cache holds is copied and verified on
-the event loop, anything else is fetched by a thread (docs/decisions/0003-reading-large-files.md).
+the event loop, anything else is fetched by a thread (docs/decisions/0003-large-files.md).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _THREADS = 8
 _WRITERS_EAGER = 24
 _OPEN_MAX = 64
 _IDLE_SECONDS = 5.0
-#: Files of so many bytes are written around the page cache (docs/decisions/0003).
+#: Files of so many bytes are written around the page cache (docs/decisions/0003-large-files.md).
 _DIRECT_FROM = 8 * BLOCK
 _ALLOCATE_MAX = 1024 * BLOCK
 _digest = xxhash.xxh3_64_intdigest
