@@ -155,6 +155,13 @@ class Identity:
             self._credentials[access_key] = credential
         return credential
 
+    def display_name(self, canonical_id: str) -> str:
+        """The name shown for an owner, "" where its user is gone."""
+        if canonical_id == ROOT_ID:
+            return self.root.display_name
+        user = self._by_id.get(canonical_id)
+        return "" if user is None else user.display_name or user.name
+
     def policies_for(self, principal: Principal) -> tuple[Policy, ...]:
         """The policies that speak for ``principal`` (none for root, who needs none)."""
         return principal.policies
@@ -240,7 +247,8 @@ class Directory:
     """Keeps an ``Identity`` as new as the engine's records.
 
     ``load`` reads the records of ``KINDS``; ``generation`` is a number that changes whenever they
-    may have changed. A request takes ``current()``, and awaits ``refresh()`` where that is None.
+    may have changed. A request takes ``current()``, and awaits ``refresh()`` where that is None;
+    after that ``credential`` and ``display_name`` answer without waiting.
     """
 
     def __init__(
@@ -265,6 +273,14 @@ class Directory:
     def current(self) -> Identity | None:
         """The identity if nothing has changed since it was built."""
         return self._identity if self._generation() == self._seen else None
+
+    def credential(self, access_key: str) -> Credential | None:
+        """The credential of an access key in the identity built last; None if there is none."""
+        return None if self._identity is None else self._identity.keyring(access_key)
+
+    def display_name(self, canonical_id: str) -> str:
+        """The name shown for an owner, "" where it is not known."""
+        return "" if self._identity is None else self._identity.display_name(canonical_id)
 
     async def refresh(self) -> Identity:
         """Read the records again and build the identity anew if they differ."""
