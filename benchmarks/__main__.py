@@ -122,7 +122,7 @@ def _measure(options: argparse.Namespace, console: Console) -> work.Results:
         small = {"put": work.PutSmall, "get": work.GetSmall, "mix": work.Mix, "list": work.ListFlat}
         for group, item in small.items():
             if group in groups:
-                work.run_small(item(), running, effort, results, step)
+                work.run_item(item(), running, effort, results, step)
         if "large" in groups:
             work.run_large(running, folder, effort, results, step)
         for server in running:

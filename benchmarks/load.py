@@ -1,4 +1,4 @@
-"""Load from separate processes: wrk for small objects, ``benchmarks.stream`` for large ones."""
+"""Load from separate processes: wrk for what is small, ``benchmarks.stream`` for what is not."""
 
 from __future__ import annotations
 
@@ -112,14 +112,26 @@ class Script:
         )
 
 
-def stream(port: int, connections: int, heads: list[bytes], body: Path, expected: int) -> Load:
-    """Send ``heads`` once over ``connections``; PUTs carry ``body``, GETs expect its size."""
+def stream(
+    port: int,
+    connections: int,
+    heads: list[bytes],
+    expected: int,
+    *,
+    body: Path | None = None,
+    seconds: float = 0,
+) -> Load:
+    """Send ``heads`` once, or over and over for ``seconds``, over ``connections``.
+
+    PUTs carry ``body``; ``expected`` is the size of a GET's object, or a listing's entries.
+    """
     job = {
         "port": port,
         "connections": connections,
         "heads": [head.decode() for head in heads],
-        "body": str(body),
+        "body": str(body or ""),
         "expected": expected,
+        "seconds": seconds,
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.stream"],

@@ -83,8 +83,8 @@ def _record(options: argparse.Namespace, folder: Path, console: Console) -> None
         if kind.stores:
             server.make_bucket(work.BUCKET)
         item.prepare(server)
-        with item.script(16_000 * options.seconds, 1) as script:
-            script.run(server.port, options.connections, 1)
+        with item.round(options.connections, options.seconds, 1) as shot:
+            shot(server)
             processes.settle(server.pid)
             files = {
                 pid: out / f"{options.work}-{name}-{pid}.txt"
@@ -92,7 +92,7 @@ def _record(options: argparse.Namespace, folder: Path, console: Console) -> None
             }
             before = {pid: processes.cpu_by_thread(pid) for pid in files}
             spies = [_spy(pid, path, options) for pid, path in files.items()]
-            result = script.run(server.port, options.connections, options.seconds)
+            result = shot(server)
             for spy in spies:
                 spy.wait(60)
             after = {pid: processes.cpu_by_thread(pid) for pid in files}

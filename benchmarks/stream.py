@@ -1,15 +1,17 @@
-"""A generator for large objects: one thread and one kept-alive connection each, exact counts.
+"""A generator for large answers: one thread and one kept-alive connection each, exact counts.
 
 Reads a job as JSON from standard input and writes what it saw as JSON (``load.stream``). wrk
-would cut off the requests in flight at the end, which for 64 MiB is a good part of the work.
-Bodies follow the server's ``100 Continue``, as SDKs do from 2 MiB on.
+would cut off the requests in flight at the end, which are a good part of the work where single
+requests take long: objects of 64 MiB, pages of 1,000 keys. Bodies follow the server's ``100
+Continue``, as SDKs do from 2 MiB on.
 """
 
 from __future__ import annotations
 
+import http.client
+import itertools
 import json
 import mmap
-import queue
 import resource
 import socket
 import statistics
@@ -54,6 +56,17 @@ class Connection:
             raise BadAnswer(f"{status}, {length} bytes")
         return length
 
+    def list(self, head: bytes, expected: int) -> int:
+        """Receive a page of a listing that must have ``expected`` entries; returns its bytes."""
+        self._socket.sendall(head)
+        response = http.client.HTTPResponse(self._socket, method="GET")
+        response.begin()
+        data = response.read()
+        entries = data.count(b"<Key>") + data.count(b"<CommonPrefixes>")
+        if response.status != 200 or entries != expected:
+            raise BadAnswer(f"{response.status}, {entries} entries")
+        return len(data)
+
     def _head(self) -> tuple[int, int, int]:
         """Status, content length, and how many bytes of the body came along with the head."""
         data = b""
@@ -80,25 +93,34 @@ class Connection:
 
 
 class Run:
-    """All connections work off one queue of rendered heads."""
+    """All connections take from one line of rendered heads.
+
+    Each is sent once; with ``seconds`` they are sent over and over until the time is up. Either
+    way everything that was begun is brought to its end.
+    """
 
     def __init__(self, job: dict[str, Any]) -> None:
         self._port = int(job["port"])
         self._expected = int(job["expected"])
-        self._heads: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        for head in job["heads"]:
-            self._heads.put(head.encode())
+        self._seconds = float(job["seconds"])
+        heads = [head.encode() for head in job["heads"]]
+        # next() of either is one step under the interpreter's lock.
+        self._heads = itertools.cycle(heads) if self._seconds else iter(heads)
+        self._deadline = 0.0
         self._threads = [
             threading.Thread(target=self._work, daemon=True) for _ in range(job["connections"])
         ]
-        with open(job["body"], "rb") as file:
-            self._body = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        self._body = memoryview(b"")
+        if job["body"]:
+            with open(job["body"], "rb") as file:
+                self._body = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         self.latencies: list[float] = []
         self.errors = 0
         self.received = 0
 
     def __call__(self) -> dict[str, Any]:
         begun = time.perf_counter()
+        self._deadline = begun + self._seconds
         for thread in self._threads:
             thread.start()
         for thread in self._threads:
@@ -118,16 +140,16 @@ class Run:
 
     def _work(self) -> None:
         connection: Connection | None = None
-        while True:
-            try:
-                head = self._heads.get_nowait()
-            except queue.Empty:
-                return
+        while head := next(self._heads, b""):
             begun = time.perf_counter()
+            if self._seconds and begun > self._deadline:
+                return
             try:
                 connection = connection or Connection(self._port)
                 if head.startswith(b"PUT"):
                     connection.put(head, self._body)
+                elif b"list-type=2" in head:
+                    self.received += connection.list(head, self._expected)
                 else:
                     self.received += connection.get(head, self._expected)
             except (OSError, BadAnswer) as error:

@@ -5,6 +5,8 @@ Every number that a report needs is kept as a ``Sample``; reports take medians o
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import itertools
 import random
@@ -32,6 +34,8 @@ MIX_DISTANCE = 4096
 #: Requests prepared per second of a run; a faster server gets them again (``Load.wrapped``).
 _RATE = {1: 8_000, 16: 16_000, 64: 16_000}
 _BODIES = 16
+#: Different pages that a listing's requests ask for.
+_PAGES = 2_000
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ class Results:
 
 
 Step = Callable[[str], None]
+Shot = Callable[[Server], Load]
 
 
 def measure(item: str, server: Server, connections: int, run: Callable[[], Load]) -> Sample:
@@ -130,27 +135,60 @@ def _bodies(size: int) -> list[Body]:
     return [Body.random(size, seed) for seed in range(_BODIES)]
 
 
-class SmallItem:
-    """A work item of small requests, replayed by wrk."""
+class Item:
+    """A work item: what must be stored before, and the load itself."""
 
-    def __init__(self, name: str, bodies: list[Body], *, on_floor: bool = True) -> None:
+    def __init__(self, name: str, *, on_floor: bool) -> None:
         self.name = name
-        self.bodies = bodies
         self.on_floor = on_floor
 
     def prepare(self, server: Server) -> None:
         """Store what the requests will ask for."""
 
+    @contextlib.contextmanager
+    def round(self, connections: int, seconds: int, seed: int) -> Iterator[Shot]:
+        """Prepare one round's requests; the same go to every server."""
+        raise NotImplementedError
+        yield
+
+
+class Replay(Item):
+    """Small requests, replayed by wrk."""
+
+    def __init__(self, name: str, bodies: list[Body]) -> None:
+        super().__init__(name, on_floor=True)
+        self.bodies = bodies
+
     def requests(self, count: int, seed: int) -> Iterator[tuple[bytes, int]]:
         """``count`` heads and their body's number (0: none)."""
         raise NotImplementedError
 
-    def script(self, count: int, seed: int) -> Script:
-        """The requests on file."""
-        return Script(self.requests(count, seed), self.bodies)
+    @contextlib.contextmanager
+    def round(self, connections: int, seconds: int, seed: int) -> Iterator[Shot]:
+        """See ``Item``."""
+        count = _RATE.get(connections, 16_000) * seconds
+        with Script(self.requests(count, seed), self.bodies) as script:
+            yield lambda server: script.run(server.port, connections, seconds)
 
 
-class PutSmall(SmallItem):
+class Listing(Item):
+    """Pages of 1,000 entries; ``heads`` has them rendered."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, on_floor=False)
+
+    def heads(self, seed: int) -> list[bytes]:
+        """Requests for pages, a good many."""
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def round(self, connections: int, seconds: int, seed: int) -> Iterator[Shot]:
+        """See ``Item``."""
+        heads = self.heads(seed)
+        yield lambda server: load.stream(server.port, connections, heads, 1_000, seconds=seconds)
+
+
+class PutSmall(Replay):
     """New objects of 4 KiB, durably."""
 
     def __init__(self) -> None:
@@ -168,7 +206,7 @@ def flat_keys() -> list[str]:
     return sorted(itertools.islice(event_keys("flat", 1), FLAT_KEYS))
 
 
-class GetSmall(SmallItem):
+class GetSmall(Replay):
     """Objects of 4 KiB, in random order over 10,000 of them."""
 
     def __init__(self) -> None:
@@ -184,23 +222,23 @@ class GetSmall(SmallItem):
             yield signer.get(FLAT, source.choice(keys)), 0
 
 
-class ListFlat(SmallItem):
+class ListFlat(Listing):
     """Pages of 1,000 keys from anywhere in a bucket of 10,000."""
 
     def __init__(self) -> None:
-        super().__init__("LIST 1,000 of 10^4", [], on_floor=False)
+        super().__init__("LIST 1,000 of 10^4")
 
     def prepare(self, server: Server) -> None:
         fill_flat(server)
 
-    def requests(self, count: int, seed: int) -> Iterator[tuple[bytes, int]]:
+    def heads(self, seed: int) -> list[bytes]:
         signer, keys = Signer(), flat_keys()
-        after = ["", *keys[999:-1000:1000]]
-        for number in range(min(count, 20_000)):
-            yield signer.list(FLAT, after=after[number % len(after)]), 0
+        source = random.Random(seed)
+        starts = ["", *keys[:-1_000]]
+        return [signer.list(FLAT, after=source.choice(starts)) for _ in range(_PAGES)]
 
 
-class Mix(SmallItem):
+class Mix(Replay):
     """Langfuse's traffic: nine PUTs of 2 KB by time, then a GET of what was just written."""
 
     def __init__(self) -> None:
@@ -268,8 +306,8 @@ def fill_flat(server: Server) -> None:
         marker.touch()
 
 
-def run_small(
-    item: SmallItem, servers: list[Server], effort: Effort, results: Results, step: Step
+def run_item(
+    item: Item, servers: list[Server], effort: Effort, results: Results, step: Step
 ) -> None:
     """All rounds of an item, servers in turn, each with the very same requests."""
     servers = [server for server in servers if item.on_floor or server.kind.stores]
@@ -279,16 +317,11 @@ def run_small(
     for connections in effort.connections:
         for number in range(effort.rounds):
             seed = 1 + connections * 100 + number
-            count = _RATE.get(connections, 16_000) * effort.seconds
-            with item.script(count, seed) as script:
+            with item.round(connections, effort.seconds, seed) as shot:
                 for server in rotated(servers, number):
                     step(f"{item.name}: {connections} connections, {server.name}")
-                    run = _replay(script, server, connections, effort.seconds)
+                    run = functools.partial(shot, server)
                     results.samples.append(measure(item.name, server, connections, run))
-
-
-def _replay(script: Script, server: Server, connections: int, seconds: int) -> Callable[[], Load]:
-    return lambda: script.run(server.port, connections, seconds)
 
 
 def rotated(servers: list[Server], number: int) -> list[Server]:
@@ -333,7 +366,7 @@ def run_large(
             item,
             server,
             connections,
-            lambda: load.stream(server.port, connections, heads, path, LARGE),
+            lambda: load.stream(server.port, connections, heads, LARGE, body=path),
         )
         results.samples.append(sample)
 
@@ -378,23 +411,25 @@ def scale_item(keys: int, *, delimiter: bool) -> str:
     return f"LIST 1,000 of {keys:,}" + (" with '/'" if delimiter else "")
 
 
-class ListScale(SmallItem):
+class ListScale(Listing):
     """Pages of 1,000 keys, or of 1,000 common prefixes, of a bucket with ``keys`` keys."""
 
     def __init__(self, keys: int, *, delimiter: bool) -> None:
-        super().__init__(scale_item(keys, delimiter=delimiter), [], on_floor=False)
+        super().__init__(scale_item(keys, delimiter=delimiter))
         self._keys = keys
         self._delimiter = "/" if delimiter else ""
 
-    def requests(self, count: int, seed: int) -> Iterator[tuple[bytes, int]]:
-        signer = Signer()
-        source = random.Random(seed)
+    def heads(self, seed: int) -> list[bytes]:
+        signer, source = Signer(), random.Random(seed)
         # The last page that is full starts where 1,000 keys are left.
         groups = 1 + (self._keys - 1_000) * _SCALE_GROUPS // self._keys
-        for _ in range(min(count, 20_000)):
-            group = source.randrange(groups) if not self._delimiter else 0
+        heads = []
+        for _ in range(_PAGES):
+            group = 0 if self._delimiter else source.randrange(groups)
             after = f"{group:04d}" if group else ""
-            yield signer.list(f"scale-{self._keys}", after=after, delimiter=self._delimiter), 0
+            bucket = f"scale-{self._keys}"
+            heads.append(signer.list(bucket, after=after, delimiter=self._delimiter))
+        return heads
 
 
 def scale_keys(keys: int) -> Iterator[str]:
@@ -439,7 +474,7 @@ def run_scale(make: Callable[[str], Server], effort: Effort, results: Results, s
         results.facts["start_killed_seconds"] = server.start()
         for keys, delimiter in itertools.product((SCALE_SMALL, effort.scale_keys), (False, True)):
             item = ListScale(keys, delimiter=delimiter)
-            run_small(item, [server], _only_sixteen(effort), results, step)
+            run_item(item, [server], _only_sixteen(effort), results, step)
     finally:
         server.stop()
 
