@@ -376,8 +376,8 @@ async def test_the_watermark_refuses(store: FileStore) -> None:
     stat = os.statvfs(store.root)
     free = stat.f_bavail * stat.f_frsize
     with pytest.raises(errors.StorageFull):
-        store.create(free + 1)
-    store.free_min = 2 * free
+        store.create(free + (1 << 40))
+    store.free_min = free + (1 << 40)
     with pytest.raises(errors.StorageFull):
         store.create()
 
