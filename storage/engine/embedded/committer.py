@@ -1,0 +1,1020 @@
+"""The committer: the only writer of log and index, and the order of the world.
+
+``Committer.process`` makes a batch of changes true: preconditions against the index and the
+batch so far, records into the log, one sync, one index transaction, answers. ``serve`` is the
+loop of the committer process; ``CommitterThread`` is the same as a thread of a single process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import apsw
+import msgspec
+
+from storage import errors
+from storage.config import Config
+from storage.engine import interface as i
+from storage.engine.embedded import board as boards
+from storage.engine.embedded import drives, index, io, link, log, records, segment
+from storage.engine.embedded.board import Board
+from storage.engine.embedded.drives import Drive
+from storage.engine.embedded.index import Old, Writer, unpack_etag
+from storage.engine.embedded.log import Applied, Log
+from storage.engine.embedded.segment import Builder, Damage
+
+RUN = "run"
+_BATCH_CHANGES = 1024
+_BATCH_BYTES = 8 << 20
+_BACKGROUND_ROWS = 64
+_REPLAY_RECORDS = 4096
+_TICK = 1.0
+_WAL_PASSIVE = 32 << 20
+_WAL_RESTART = 128 << 20
+_CLOCK_JUMP = 86_400_000
+_BROKEN = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)
+"""What SQLite says of a damaged file: only making it anew helps."""
+_logger = logging.getLogger("oversight.committer")
+
+
+class _Full(Exception):
+    """The record at hand, of so many bytes, does not fit into the current segment."""
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(needed)
+        self.needed = needed
+
+
+class Committer:
+    """Writes one store's log and index. One thread uses it; its drive's lock must be held."""
+
+    def __init__(self, drive: Drive, config: Config) -> None:
+        self.drive = drive
+        self.config = config
+        self.run_folder = os.path.join(drive.root, RUN)
+        os.makedirs(self.run_folder, mode=0o700, exist_ok=True)
+        self.board = Board(drive.root)
+        self.board.committer_pid = os.getpid()
+        self.board.state = boards.STARTING
+        self.damages: list[Damage] = []
+        self.clock_jumped = False
+        self._log = Log(drive, config, self._damaged)
+        self._index: Writer | None = None
+        self._batch: Builder | None = None
+        self._bump = False
+        self._full = False
+        self._rebuild_next = False
+        self._fenced: set[int] = set()
+        self._generations = 0
+        self._next_tick = 0.0
+        self._checkpointer: threading.Thread | None = None
+
+    # -- takeover -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Take the store over: verify, sync and replay the log, begin a new epoch."""
+        self.board.state = boards.REPLAYING
+        self._index = self._open_index()
+        self._log.begin_epoch()
+        self.board.epoch = self._log.epoch
+        self._reconcile()
+        body = records.Epoch(self._log.epoch, os.uname().nodename, os.getpid())
+        index_ = self._writer()
+        index_.begin()
+        self._batch = self._log.begin()
+        self._emit(records.EPOCH, body)
+        self._finish()
+        self.board.bump_index()
+        self.board.bump_generation()
+        self.tend()
+
+    def _open_index(self) -> Writer:
+        """The index, brought up to the log; made anew if it can't be."""
+        if self._rebuild_next or self.board.suspect:
+            return self._rebuild()
+        try:
+            writer = Writer(self.drive.index, self.drive.store_id)
+            applied = writer.applied()
+            if applied is None and segment.listing(self.drive.segments):
+                writer.close()
+                raise log.Mismatch("the index is empty")
+            self._replay(writer, applied)
+        except (*_BROKEN, log.Mismatch, index.Foreign, msgspec.MsgspecError) as error:
+            _logger.warning("the index is rebuilt from the log: %s", error)
+            return self._rebuild()
+        return writer
+
+    def _replay(self, writer: Writer, applied: Applied | None) -> None:
+        pending = 0
+        latest = applied
+        try:
+            for latest, found in self._log.recover(applied):
+                if not pending:
+                    writer.begin()
+                weight = 0
+                for record in found:
+                    writer.apply_record(record)
+                    weight += record.weight
+                if found:
+                    writer.wrote(found[0].segment, found[0].seq, len(found), weight)
+                pending += len(found) or 1
+                if pending >= _REPLAY_RECORDS:
+                    writer.commit(latest)
+                    pending = 0
+            if pending and latest is not None:
+                writer.commit(latest)
+        except BaseException:
+            writer.close()
+            raise
+        self.board.applied_seq = latest.seq if latest else 0
+
+    def _rebuild(self) -> Writer:
+        self._rebuild_next = False
+        self.board.suspect = False
+        index.remove(self.drive.index)
+        writer = Writer(self.drive.index, self.drive.store_id)
+        self._log = Log(self.drive, self.config, self._damaged)
+        rebuild_in_order(self._log, writer)
+        self.board.applied_seq = self._log.next_seq - 1
+        self.board.bump_index()
+        return writer
+
+    def _reconcile(self) -> None:
+        """Make the index's list of segments that of the folder."""
+        writer = self._writer()
+        present = set(segment.listing(self.drive.segments))
+        writer.begin()
+        for row in writer.segments():
+            if row.id not in present:
+                if row.live:
+                    self._damaged(Damage(row.id, 0, row.length, "the segment's file is missing"))
+                else:
+                    writer.drop_segment(row.id)
+        self._note_rolled()
+        writer.commit_bookkeeping()
+
+    def _damaged(self, damage: Damage) -> None:
+        self.damages.append(damage)
+        _logger.error(
+            "damage in segment %x, bytes %d to %d: %s",
+            damage.segment,
+            damage.start,
+            damage.stop,
+            damage.what,
+        )
+
+    def _writer(self) -> Writer:
+        if self._index is None:
+            raise errors.Unavailable("the index is being repaired")
+        return self._index
+
+    # -- batches --------------------------------------------------------------------------------
+
+    def process(self, changes: Sequence[Any]) -> list[Any]:
+        """The outcome of each change, in order: its result, or the error it met.
+
+        When this returns, everything that succeeded is synced and visible.
+        """
+        results: list[Any] = [None] * len(changes)
+        done = 0
+        retried = False
+        while done < len(changes):
+            start = done
+            try:
+                done = self._process_from(changes, start, results)
+                retried = False
+            except apsw.FullError as error:
+                done = start
+                self._rollback()
+                self._full = True
+                if retried or not self._log.release_reserve():
+                    done = self._fail(results, start, errors.StorageFull(str(error)))
+                retried = True
+            except apsw.Error as error:
+                self._abandon_index(error)
+                done = self._fail(results, start, errors.Unavailable(f"the index failed: {error}"))
+            except errors.StoreError as error:
+                self._rollback()
+                done = self._fail(results, start, error)
+        return results
+
+    def _fail(self, results: list[Any], start: int, error: errors.StoreError) -> int:
+        for number in range(start, len(results)):
+            results[number] = error
+        return len(results)
+
+    def _process_from(self, changes: Sequence[Any], start: int, results: list[Any]) -> int:
+        """Settle changes from ``start`` in one batch; where the next batch begins."""
+        writer = self._repaired()
+        writer.begin()
+        self._note_rolled()
+        self._batch = batch = self._log.begin()
+        number = start
+        try:
+            for number in range(start, len(changes)):
+                change = changes[number]
+                try:
+                    results[number] = _RESOLVE[type(change)](self, change)
+                except errors.StoreError as error:
+                    results[number] = error
+            number = len(changes)
+        except _Full as full:
+            if not batch.count:
+                writer.rollback()
+                self._roll(full.needed)
+                return start
+        self._finish()
+        return number
+
+    def _finish(self) -> None:
+        """Sync the batch, then make it visible."""
+        writer, batch = self._writer(), self._batch
+        assert batch is not None
+        if not batch.count:
+            if writer.connection.in_transaction:
+                writer.commit_bookkeeping()
+            self._answerable()
+            return
+        applied = self._log.append(batch)
+        weight = batch.size - segment.BATCH_BYTES
+        writer.wrote(batch.segment, batch.first_seq, batch.count, weight)
+        try:
+            writer.commit(applied)
+        except apsw.Error as error:
+            # The log has it, so it happened. Nothing more is committed until the index says so.
+            if isinstance(error, apsw.FullError):
+                self._log.release_reserve()
+                self._full = True
+            self._abandon_index(error)
+            self._repaired()
+        self.board.applied_seq = applied.seq
+        self._answerable()
+
+    def _answerable(self) -> None:
+        if self._bump:
+            self._bump = False
+            self.board.bump_generation()
+
+    def _rollback(self) -> None:
+        self._bump = False
+        if self._index is not None:
+            try:
+                self._index.rollback()
+            except apsw.Error as error:
+                self._abandon_index(error)
+
+    def _abandon_index(self, error: Exception) -> None:
+        _logger.error("the index failed: %s", error)
+        self._rebuild_next = isinstance(error, _BROKEN)
+        self._bump = False
+        writer, self._index = self._index, None
+        if writer is not None:
+            self._discard(writer)
+
+    @staticmethod
+    def _discard(writer: Writer) -> None:
+        with contextlib.suppress(apsw.Error):
+            writer.close()
+
+    def _repaired(self) -> Writer:
+        """The index; replayed or rebuilt first if it had failed. Raises Unavailable."""
+        if self._index is not None:
+            return self._index
+        self.board.state = boards.REPLAYING
+        current = self._log
+        try:
+            # Recovery reads the log with a state of its own; the one being written goes on.
+            self._log = Log(self.drive, self.config, self._damaged)
+            try:
+                self._index = self._open_index()
+            finally:
+                self._log.close()
+                self._log = current
+        except (apsw.Error, OSError) as error:
+            self.board.state = boards.STOPPED
+            raise errors.Unavailable(f"the index can't be repaired: {error}") from error
+        self.board.bump_index()
+        self.board.bump_generation()
+        self._show_state()
+        return self._index
+
+    def _roll(self, needed: int) -> None:
+        self._log.roll(needed)
+        self._check_space()
+
+    def _note_rolled(self) -> None:
+        """Tell the index of segments that were closed, inside its transaction."""
+        if self._log.rolled:
+            for number, length in self._log.rolled:
+                self._writer().sealed(number, length)
+            self._log.rolled.clear()
+
+    def _emit(
+        self, kind: int, body: records.Body, payload: bytes = b"", commit_seq: int = 0
+    ) -> int:
+        """Put a record into the batch and apply it; its sequence number. Raises ``_Full``."""
+        batch = self._batch
+        assert batch is not None
+        encoded = records.encode(body)
+        self._need(len(encoded), len(payload))
+        seq = batch.first_seq + batch.count
+        place = batch.add(kind, encoded, payload, commit_seq)
+        self._writer().apply(kind, seq, body, place)
+        return seq
+
+    def _need(self, body: int, payload: int) -> None:
+        assert self._batch is not None
+        if not self._log.fits(self._batch, body, payload):
+            # A record longer than a segment gets a segment of its own size.
+            raise _Full(2 * body + payload + segment.PAGE + 1024)
+
+    # -- clients' changes -------------------------------------------------------------------------
+
+    def _refuse_if_full(self) -> None:
+        if self._full:
+            raise errors.StorageFull("free space is below the watermark")
+
+    def _put_object(self, change: i.PutObject) -> i.Committed:
+        if self._full:
+            self._refuse_if_full()
+        writer, batch = self._index, self._batch
+        assert writer is not None
+        assert batch is not None
+        bucket = change.bucket_id
+        writer.owner(bucket)
+        key = change.key.encode()
+        old = writer.old(bucket, key)
+        if change.conditions is not None:
+            i.check_write(change.conditions, _etag(old))
+        if change.expect_seq and (old is None or old.seq != change.expect_seq):
+            raise errors.Conflict
+        put = records.Put(
+            bucket,
+            change.key,
+            change.modified,
+            change.size,
+            change.etag,
+            change.owner,
+            change.storage_class,
+            change.meta,
+            change.files,
+            old.floor if old is not None else batch.segment,
+        )
+        encoded = records.encode(put)
+        payload = change.payload
+        self._need(len(encoded), len(payload))
+        seq = batch.first_seq + batch.count
+        writer.put(seq, put, key, batch.add(records.PUT, encoded, payload), old)
+        return i.Committed(seq, old is not None, change.etag, "", change.modified)
+
+    def _delete_object(self, change: i.DeleteObject) -> i.Committed:
+        writer = self._writer()
+        writer.owner(change.bucket_id)
+        old = writer.old(change.bucket_id, change.key.encode())
+        if change.conditions is not None:
+            i.check_write(change.conditions, _etag(old))
+        if old is None or (change.expect_seq and old.seq != change.expect_seq):
+            return i.Committed()
+        body = records.Delete(change.bucket_id, change.key, old.seq, old.floor)
+        return i.Committed(self._emit(records.DELETE, body), True)
+
+    def _create_bucket(self, change: i.CreateBucket) -> i.Bucket:
+        found = self._writer().bucket_named(change.name)
+        if found is not None:
+            raise errors.BucketExists(found[1])
+        body = records.MakeBucket(
+            change.name, change.owner, change.created, change.region, change.config
+        )
+        number = self._emit(records.BUCKET, body)
+        self._bump = True
+        return i.Bucket(
+            number, change.name, change.owner, change.created, change.region, change.config
+        )
+
+    def _delete_bucket(self, change: i.DeleteBucket) -> None:
+        writer = self._writer()
+        found = writer.bucket_named(change.name)
+        if found is None:
+            raise errors.NoSuchBucket
+        number, _, floor = found
+        if not writer.is_empty(number):
+            raise errors.BucketNotEmpty
+        self._emit(records.BUCKET_DELETE, records.DropBucket(number, change.name, floor))
+        self._bump = True
+
+    def _set_bucket_config(self, change: i.SetBucketConfig) -> None:
+        writer = self._writer()
+        found = writer.bucket_named(change.name)
+        if found is None:
+            raise errors.NoSuchBucket
+        old = writer.config(found[0], change.document)
+        floor = old.floor if old else self._segment()
+        body = records.Config(found[0], change.document, change.value, floor)
+        self._emit(records.BUCKET_CONFIG, body)
+        self._bump = True
+
+    def _segment(self) -> int:
+        assert self._batch is not None
+        return self._batch.segment
+
+    def _create_upload(self, change: i.CreateUpload) -> None:
+        self._refuse_if_full()
+        self._writer().owner(change.bucket_id)
+        body = records.Upload(
+            change.bucket_id,
+            change.key,
+            change.upload_id,
+            change.initiated,
+            change.owner,
+            change.storage_class,
+            change.meta,
+            change.checksum_algorithm,
+            change.checksum_type,
+        )
+        self._emit(records.UPLOAD, body)
+
+    def _find_upload(self, bucket: int, key: str, upload_id: str) -> index.UploadRow:
+        writer = self._writer()
+        writer.owner(bucket)
+        found = writer.find_upload(bucket, key.encode(), upload_id)
+        if found is None:
+            raise errors.NoSuchUpload
+        return found
+
+    def _put_part(self, change: i.PutPart) -> None:
+        self._refuse_if_full()
+        upload = self._find_upload(change.bucket_id, change.key, change.upload_id)
+        old = self._writer().part(upload.seq, change.number)
+        body = records.PutPart(
+            upload.seq,
+            change.number,
+            change.modified,
+            change.size,
+            change.etag,
+            change.checksums,
+            change.file,
+            old.floor if old else self._segment(),
+        )
+        self._emit(records.PART, body)
+
+    def _abort_upload(self, change: i.AbortUpload) -> None:
+        upload = self._find_upload(change.bucket_id, change.key, change.upload_id)
+        self._emit(records.ABORT, records.Abort(upload.seq, upload.floor))
+
+    def _complete_upload(self, change: i.CompleteUpload) -> i.Committed:
+        writer = self._writer()
+        key = change.key.encode()
+        old = writer.old(change.bucket_id, key)
+        try:
+            upload = self._find_upload(change.bucket_id, change.key, change.upload_id)
+        except errors.NoSuchUpload:
+            return self._completed_before(change, key, old)
+        chosen = _choose_parts(change, writer.parts(upload.seq))
+        if change.conditions is not None:
+            i.check_write(change.conditions, _etag(old))
+        meta = i.decode_meta(upload.meta)
+        meta.checksums = change.checksums
+        meta.checksum_type = change.checksum_type or upload.type
+        meta.parts = [
+            i.Part(part.number, part.size, part.etag, index.decode_checksums(part.checksums))
+            for part in chosen
+        ]
+        meta.upload_id = change.upload_id
+        body = records.Put(
+            change.bucket_id,
+            change.key,
+            change.modified,
+            change.size,
+            change.etag,
+            upload.owner,
+            upload.storage_class,
+            i.encode_meta(meta),
+            tuple(index.decode_file(part.file) for part in chosen),
+            old.floor if old else self._segment(),
+            upload.seq,
+            upload.floor,
+        )
+        seq = self._emit(records.PUT, body)
+        return i.Committed(seq, old is not None, change.etag, "", change.modified)
+
+    def _completed_before(
+        self, change: i.CompleteUpload, key: bytes, old: Old | None
+    ) -> i.Committed:
+        """The first answer again, if this upload made the visible object of the same parts."""
+        if old is None:
+            raise errors.NoSuchUpload
+        modified, encoded = self._writer().meta_of(change.bucket_id, key)
+        meta = i.decode_meta(encoded)
+        same = meta.upload_id == change.upload_id and len(meta.parts) == len(change.parts)
+        if not same or any(
+            part.number != named.number or named.etag not in ("", part.etag)
+            for part, named in zip(meta.parts, change.parts, strict=True)
+        ):
+            raise errors.NoSuchUpload
+        return i.Committed(old.seq, False, unpack_etag(old.etag), "", modified)
+
+    def _put_system(self, change: i.PutSystem) -> i.Committed:
+        old = self._writer().system(change.kind, change.name)
+        if change.expect_seq is not None and change.expect_seq != (old.seq if old else 0):
+            raise errors.Conflict
+        floor = old.floor if old else self._segment()
+        body = records.System(change.kind, change.name, change.value, floor)
+        seq = self._emit(records.SYSTEM, body)
+        self._bump = True
+        return i.Committed(seq, old is not None)
+
+    def _set_cursor(self, change: i.SetCursor) -> None:
+        old = self._writer().cursor(change.consumer)
+        floor = old.floor if old else self._segment()
+        self._emit(records.CURSOR, records.Cursor(change.consumer, change.seq, floor))
+
+    # -- the engine's own changes -----------------------------------------------------------------
+
+    def hello(self, change: link.Hello) -> int:
+        """The generation under which a worker names its files; it keeps the one it has."""
+        if change.generation:
+            return change.generation
+        self._generations += 1
+        return self._log.epoch << 16 | self._generations
+
+    def is_fenced(self, generation: int) -> bool:
+        return generation in self._fenced
+
+    def _fence(self, change: link.Fence) -> None:
+        self._fenced.add(change.generation)
+
+    def _relocate(self, change: link.Relocate) -> int:
+        writer = self._writer()
+        written = 0
+        for row in change.rows:
+            body = records.decode(row.type, row.body)
+            moved = row
+            if not writer.is_live(row.type, row.seq, body, change.segment):
+                floor = records.hides(row.type, body)
+                if floor is None or not self._range_exists(floor, row.origin, change.segment):
+                    continue
+                kind, body = records.as_tombstone(row.type, body)
+                moved = link.Moved(kind, row.seq, row.origin, records.encode(body))
+            wrapper = records.Relocation(moved.type, moved.seq, moved.origin, moved.body)
+            self._emit(records.RELOCATION, wrapper, moved.payload, moved.seq)
+            written += 1
+        return written
+
+    def _range_exists(self, floor: int, origin: int, compacted: int) -> bool:
+        """Whether a segment that may hold what a tombstone hides is still there."""
+        return bool(
+            self._writer().rows(
+                "SELECT 1 FROM segments WHERE id BETWEEN ? AND ? AND id<>? LIMIT 1",
+                (floor, origin, compacted),
+            )
+        )
+
+    def _drop_segment(self, change: link.DropSegment) -> None:
+        writer = self._writer()
+        found = [row for row in writer.segments() if row.id == change.segment]
+        if not found or change.segment == self._log.segment or not found[0].length:
+            raise errors.Conflict("the segment is not closed")
+        if found[0].live:
+            raise errors.Conflict(f"{found[0].live} records are still needed")
+        path = self._log.path(change.segment)
+        self._finish()
+        frames, moved = writer.checkpoint()
+        writer.begin()
+        self._batch = self._log.begin()
+        if frames != moved:
+            raise errors.Conflict("a reader keeps the index from being checkpointed")
+        writer.drop_segment(change.segment)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                io.unlink(path)
+            io.fsync_dir(self.drive.segments)
+        except OSError as error:
+            raise errors.Unavailable(f"{path} can't be removed: {error}") from error
+        self.board.bump_retired()
+
+    def _drop_garbage(self, change: link.DropGarbage) -> None:
+        self._writer().drop_garbage(change.names)
+
+    def _checkpoint(self, _change: link.Checkpoint) -> None:
+        writer = self._writer()
+        self._finish()
+        writer.checkpoint(apsw.SQLITE_CHECKPOINT_RESTART)
+        writer.begin()
+        self._batch = self._log.begin()
+
+    # -- upkeep -----------------------------------------------------------------------------------
+
+    def tend(self) -> None:
+        """Once a second: space, reserve, checkpoints. Cheap when there is nothing to do."""
+        now = time.monotonic()
+        if now < self._next_tick:
+            return
+        self._next_tick = now + _TICK
+        if self.board.suspect and self._index is not None:
+            self._abandon_index(apsw.CorruptError("a reader met damage"))
+            with contextlib.suppress(errors.StoreError):
+                self._repaired()
+        whole = self._log.tend()
+        self._check_space(whole)
+        self._tend_wal()
+
+    def _check_space(self, whole: bool = True) -> None:
+        free = self.drive.space().free
+        self._full = not whole or free < self.drive.watermark(self.config)
+        self._show_state()
+
+    def _show_state(self) -> None:
+        if self._log.read_only:
+            self.board.state = boards.READ_ONLY
+        elif self._index is None:
+            self.board.state = boards.STOPPED
+        else:
+            self.board.state = boards.FULL if self._full else boards.READY
+
+    def _tend_wal(self) -> None:
+        try:
+            size = os.stat(os.path.join(self.drive.index, index.FILE + "-wal")).st_size
+        except FileNotFoundError:
+            return
+        if size > _WAL_RESTART and self._index is not None:
+            with contextlib.suppress(apsw.Error):
+                self._index.checkpoint(apsw.SQLITE_CHECKPOINT_RESTART)
+        elif size > _WAL_PASSIVE and (
+            self._checkpointer is None or not self._checkpointer.is_alive()
+        ):
+            self._checkpointer = threading.Thread(
+                target=_checkpoint_passive, args=(self.drive.index,), daemon=True
+            )
+            self._checkpointer.start()
+
+    def close(self) -> None:
+        """Checkpoint and close. The drive stays locked: it is the owner's to close."""
+        self.board.state = boards.STOPPED
+        self.board.committer_pid = 0
+        if self._index is not None:
+            with contextlib.suppress(apsw.Error):
+                self._index.checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._discard(self._index)
+            self._index = None
+        self._log.close()
+        self.board.close()
+
+
+_RESOLVE: dict[type[Any], Callable[[Committer, Any], Any]] = {
+    i.PutObject: Committer._put_object,
+    i.DeleteObject: Committer._delete_object,
+    i.CreateBucket: Committer._create_bucket,
+    i.DeleteBucket: Committer._delete_bucket,
+    i.SetBucketConfig: Committer._set_bucket_config,
+    i.CreateUpload: Committer._create_upload,
+    i.PutPart: Committer._put_part,
+    i.CompleteUpload: Committer._complete_upload,
+    i.AbortUpload: Committer._abort_upload,
+    i.PutSystem: Committer._put_system,
+    i.SetCursor: Committer._set_cursor,
+    link.Hello: Committer.hello,
+    link.Relocate: Committer._relocate,
+    link.DropSegment: Committer._drop_segment,
+    link.DropGarbage: Committer._drop_garbage,
+    link.Fence: Committer._fence,
+    link.Checkpoint: Committer._checkpoint,
+}
+
+
+def _etag(old: Old | None) -> str | None:
+    return None if old is None else unpack_etag(old.etag)
+
+
+def _choose_parts(
+    change: i.CompleteUpload, uploaded: Iterable[index.PartRow]
+) -> list[index.PartRow]:
+    """The parts that a completion names. Raises InvalidPart, PartTooSmall, Conflict."""
+    by_number = {part.number: part for part in uploaded}
+    chosen = []
+    for named in change.parts:
+        part = by_number.get(named.number)
+        if part is None or (named.etag and named.etag != part.etag):
+            raise errors.InvalidPart(named.number)
+        if named.checksums:
+            held = index.decode_checksums(part.checksums)
+            if any(held.get(name) != value for name, value in named.checksums.items()):
+                raise errors.InvalidPart(named.number)
+        chosen.append(part)
+    for part in chosen[:-1]:
+        if part.size < i.PART_BYTES_MIN:
+            raise errors.PartTooSmall(part.number, part.size, i.PART_BYTES_MIN)
+    if not chosen:
+        raise errors.InvalidPart(0)
+    if sum(part.size for part in chosen) != change.size:
+        raise errors.Conflict
+    return chosen
+
+
+def _checkpoint_passive(folder: str) -> None:
+    with contextlib.suppress(apsw.Error):
+        connection = index.connect(os.path.join(folder, index.FILE), write=True)
+        try:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        finally:
+            connection.close()
+
+
+def rebuild_in_order(source: Log, writer: Writer) -> None:
+    """Fill an empty index from the whole log, in commit order. Leaves ``source`` recovered."""
+    found: list[tuple[int, int, segment.Record]] = []
+    latest: Applied | None = None
+    writer.begin()
+    for applied, batch in source.recover(None):
+        latest = applied
+        if batch:
+            weight = sum(record.weight for record in batch)
+            writer.wrote(batch[0].segment, batch[0].seq, len(batch), weight)
+        found += [(log.commit_seq(record), record.seq, record) for record in batch]
+    for _, _, record in sorted(found, key=lambda item: item[:2]):
+        writer.apply_record(record)
+    if latest is not None:
+        writer.commit(latest)
+    else:
+        writer.rollback()
+
+
+# -- the process ----------------------------------------------------------------------------------
+
+
+class _Client:
+    """A connection of the committer process."""
+
+    __slots__ = ("assembler", "generation", "line", "unsent")
+
+    def __init__(self, line: socket.socket) -> None:
+        self.line = line
+        self.generation = 0
+        self.assembler = link.Assembler()
+        self.unsent: deque[bytearray | bytes] = deque()
+
+
+class Server:
+    """The committer's loop: gather what all workers sent, settle it, answer.
+
+    While a batch is being synced the next one gathers in the sockets: group commit without a
+    clock. Nothing waits for company.
+    """
+
+    def __init__(self, committer: Committer, listener: socket.socket) -> None:
+        self._committer = committer
+        self._listener = listener
+        self._poll = select.epoll()
+        self._poll.register(listener.fileno(), select.EPOLLIN)
+        self._wake_out, self._wake_in = os.pipe()
+        os.set_blocking(self._wake_out, False)
+        os.set_blocking(self._wake_in, False)
+        self._poll.register(self._wake_out, select.EPOLLIN)
+        self._clients: dict[int, _Client] = {}
+        self._buffer = bytearray(link.DATAGRAM_MAX + 4096)
+        self._urgent: deque[tuple[_Client, int, Any]] = deque()
+        self._background: deque[tuple[_Client, int, Any]] = deque()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Let the loop end after the batch at hand. Callable from a signal handler."""
+        self._stopping = True
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake_in, b"x")
+
+    def serve(self) -> None:
+        """Run until ``stop``."""
+        committer = self._committer
+        while not self._stopping:
+            waiting = 0.0 if self._background or self._urgent else _TICK
+            events = self._poll.poll(waiting)
+            while events:
+                self._receive(events)
+                if len(self._urgent) >= _BATCH_CHANGES:
+                    break
+                events = self._poll.poll(0)
+            if self._urgent:
+                self._settle(self._take(self._urgent, _BATCH_CHANGES))
+            elif self._background:
+                self._settle(self._take(self._background, 1))
+            committer.tend()
+        self._settle(self._take(self._urgent, len(self._urgent)))
+
+    def _take(
+        self, source: deque[tuple[_Client, int, Any]], limit: int
+    ) -> list[tuple[_Client, int, Any]]:
+        taken: list[tuple[_Client, int, Any]] = []
+        size = 0
+        while source and len(taken) < limit and size < _BATCH_BYTES:
+            item = source.popleft()
+            size += len(getattr(item[2], "payload", b""))
+            taken.append(item)
+        return taken
+
+    def _receive(self, events: Sequence[tuple[int, int]]) -> None:
+        for fd, event in events:
+            client = self._clients.get(fd)
+            if client is not None:
+                if event & select.EPOLLOUT:
+                    self._send(client, ())
+                if event & ~select.EPOLLOUT:
+                    self._read(client)
+            elif fd == self._listener.fileno():
+                self._accept()
+            elif fd == self._wake_out:
+                os.read(self._wake_out, 64)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            line, _ = self._listener.accept()
+            line.setblocking(False)
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, link.SEND_BUFFER)
+            self._clients[line.fileno()] = _Client(line)
+            self._poll.register(line.fileno(), select.EPOLLIN)
+
+    def _read(self, client: _Client) -> None:
+        try:
+            count = client.line.recv_into(self._buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            count = 0
+        if not count:
+            self._drop(client)
+            return
+        message = client.assembler.feed(memoryview(self._buffer)[:count])
+        if message is None:
+            return
+        for number, change in link.decode_requests(message):
+            if isinstance(change, link.BACKGROUND):
+                self._background.append((client, number, change))
+            else:
+                self._urgent.append((client, number, change))
+
+    def _drop(self, client: _Client) -> None:
+        """The worker is gone. What it had sent is settled all the same: it may be waiting
+        for nothing, but a change that is half done is worse than one that is done."""
+        fd = client.line.fileno()
+        if fd >= 0 and self._clients.pop(fd, None) is not None:
+            self._poll.unregister(fd)
+            client.line.close()
+
+    def _settle(self, requests: list[tuple[_Client, int, Any]]) -> None:
+        if not requests:
+            return
+        results = settle(self._committer, requests)
+        answers: dict[_Client, list[link.Answer]] = {}
+        for (client, number, change), result in zip(requests, results, strict=True):
+            if isinstance(change, link.Hello):
+                client.generation = result
+            answers.setdefault(client, []).append(link.answer(number, result))
+        for client, found in answers.items():
+            self._send(client, link.datagrams(found))
+
+    def _send(self, client: _Client, pieces: Iterable[bytearray | bytes]) -> None:
+        if client.line.fileno() < 0:
+            return
+        blocked = bool(client.unsent)
+        client.unsent.extend(pieces)
+        try:
+            while client.unsent:
+                client.line.send(client.unsent[0])
+                client.unsent.popleft()
+        except (BlockingIOError, InterruptedError):
+            self._poll.modify(client.line.fileno(), select.EPOLLIN | select.EPOLLOUT)
+            return
+        except OSError:
+            self._drop(client)
+            return
+        if blocked:
+            self._poll.modify(client.line.fileno(), select.EPOLLIN)
+
+    def close(self) -> None:
+        for client in list(self._clients.values()):
+            self._drop(client)
+        self._poll.close()
+        self._listener.close()
+        os.close(self._wake_in)
+        os.close(self._wake_out)
+
+
+def settle(committer: Committer, requests: Sequence[tuple[Any, int, Any]]) -> list[Any]:
+    """``process``, except for what fenced generations send."""
+    if not committer._fenced:
+        return committer.process([change for _, _, change in requests])
+    refused = errors.Unavailable("this worker was declared dead")
+    allowed = [not committer.is_fenced(sender.generation) for sender, _, _ in requests]
+    results = iter(
+        committer.process(
+            [change for (_, _, change), fine in zip(requests, allowed, strict=True) if fine]
+        )
+    )
+    return [next(results) if fine else refused for fine in allowed]
+
+
+def main(
+    config: Config,
+    ready: Callable[[], None],
+    stopper: Callable[[Callable[[], None]], None] | None = None,
+) -> None:
+    """The committer process: open the drive, take over, call ``ready``, serve until stopped.
+
+    Workers may connect before ``ready``: they wait. ``stopper`` is given a function that ends
+    the loop, callable from any thread; without it SIGTERM and SIGINT do. Raises ``DriveRefused``.
+    """
+    drive = drives.open_drive(config.drives[0], config)
+    try:
+        committer = Committer(drive, config)
+        address = link.Address(committer.run_folder)
+        server = Server(committer, address.listen())
+        if stopper is not None:
+            stopper(server.stop)
+        else:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: server.stop())
+        try:
+            committer.start()
+            ready()
+            sys.setswitchinterval(0.001)
+            server.serve()
+        finally:
+            server.close()
+            committer.close()
+            address.close()
+    finally:
+        drive.close()
+
+
+class CommitterThread:
+    """The committer as a thread of a process that is alone (``--workers 1``, tests, macOS)."""
+
+    def __init__(self, config: Config) -> None:
+        """Open the drive and take over, in the calling thread. Raises ``DriveRefused``."""
+        self.drive = drives.open_drive(config.drives[0], config)
+        try:
+            self.committer = Committer(self.drive, config)
+            self.committer.start()
+        except BaseException:
+            self.drive.close()
+            raise
+        self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._background: deque[tuple[Any, Any, Any]] = deque()
+        self._thread = threading.Thread(target=self._run, name="oversight-committer", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            requests, stopping = self._gather()
+            if not requests and self._background and not stopping:
+                requests = [self._background.popleft()]
+            if requests:
+                self._settle(requests)
+            self.committer.tend()
+        self.committer.close()
+
+    def _gather(self) -> tuple[list[tuple[Any, Any, Any]], bool]:
+        """Whatever waits, at least one unless a second passes; whether the end was asked for."""
+        requests: list[tuple[Any, Any, Any]] = []
+        size = 0
+        try:
+            item = self.inbox.get(block=not self._background, timeout=_TICK)
+            while True:
+                if item is None:
+                    return requests, True
+                if isinstance(item[2], link.BACKGROUND):
+                    self._background.append(item)
+                else:
+                    requests.append(item)
+                    size += len(getattr(item[2], "payload", b""))
+                if len(requests) >= _BATCH_CHANGES or size >= _BATCH_BYTES:
+                    break
+                item = self.inbox.get_nowait()
+        except queue.Empty:
+            pass
+        return requests, False
+
+    def _settle(self, requests: list[tuple[Any, Any, Any]]) -> None:
+        results = settle(self.committer, requests)
+        outcomes: dict[Any, list[tuple[Any, Any]]] = {}
+        for (sender, future, _), result in zip(requests, results, strict=True):
+            outcomes.setdefault(sender, []).append((future, result))
+        for sender, found in outcomes.items():
+            sender.settle(found)
+
+    def stop(self) -> None:
+        """Settle what waits, close everything, give the drive back."""
+        self.inbox.put(None)
+        self._thread.join()
+        self.drive.close()

@@ -1,0 +1,1205 @@
+"""The index: what exists and where it lies, in SQLite. Derived from the log, disposable.
+
+``Writer`` is the committer's: it holds one transaction per batch open from the first
+precondition to after the log's sync, so that preconditions see the batch's own changes, and
+``apply`` makes a record true in it. Commit, replay and rebuild all use this one ``apply``.
+``Reader`` is everyone's: one connection per process, no snapshot kept between calls.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import apsw
+import msgspec
+
+from storage import errors
+from storage.engine import interface
+from storage.engine.embedded import io, records
+from storage.engine.embedded.log import Applied
+from storage.engine.embedded.segment import Place, Record
+from storage.engine.interface import FileRef
+
+SCHEMA_VERSION = 1
+SQLITE_MIN = 3_051_003
+"""Older releases can corrupt a WAL that several connections reset."""
+FILE = "index.db"
+HISTOGRAM_BOUNDS = (1 << 10, 1 << 20, 10 << 20, 64 << 20, 128 << 20, 512 << 20)
+ALGORITHMS = ("", "crc32", "crc32c", "crc64nvme", "sha1", "sha256")
+CHECKSUM_TYPES = ("", "FULL_OBJECT", "COMPOSITE")
+_STANDARD = "STANDARD"
+_OBJECT_COLUMNS = """
+    bucket   INTEGER NOT NULL,   -- commit seq of the bucket's record
+    key      BLOB NOT NULL,      -- UTF-8
+    seq      INTEGER NOT NULL,   -- commit seq
+    modified INTEGER NOT NULL,   -- ms
+    size     INTEGER NOT NULL,
+    etag     ANY NOT NULL,       -- 16 bytes for a plain MD5, else text
+    class    TEXT,               -- NULL: STANDARD
+    owner    TEXT,               -- NULL: the bucket's owner
+    checks   INTEGER NOT NULL,   -- checksum algorithm | type << 4, for listings
+    segment  INTEGER NOT NULL,   -- where the record lies
+    offset   INTEGER NOT NULL,   -- of the payload
+    crc      INTEGER NOT NULL,   -- 63-bit checksum of the payload
+    weight   INTEGER NOT NULL,   -- bytes of the record in the segment
+    floor    INTEGER NOT NULL,   -- lowest segment that may hold an older record of this key
+    files    BLOB,               -- NULL: inline; else MessagePack [[name, size, root] ...]
+    meta     BLOB NOT NULL,      -- interface.Meta, as the worker encoded it
+"""
+SCHEMA = f"""
+CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+CREATE TABLE buckets (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,
+    created INTEGER NOT NULL, region TEXT NOT NULL, config BLOB NOT NULL, -- as created
+    segment INTEGER NOT NULL, weight INTEGER NOT NULL, floor INTEGER NOT NULL
+) STRICT;
+CREATE TABLE bucket_config (
+    bucket INTEGER NOT NULL, document TEXT NOT NULL, seq INTEGER NOT NULL,
+    value BLOB,                  -- NULL: removed, though the bucket was created with it
+    segment INTEGER NOT NULL, weight INTEGER NOT NULL, floor INTEGER NOT NULL,
+    PRIMARY KEY (bucket, document)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE bucket_names (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT; -- gone ones, too
+CREATE TABLE usage (
+    bucket INTEGER PRIMARY KEY, objects INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    uploads INTEGER NOT NULL, h0 INTEGER NOT NULL, h1 INTEGER NOT NULL, h2 INTEGER NOT NULL,
+    h3 INTEGER NOT NULL, h4 INTEGER NOT NULL, h5 INTEGER NOT NULL, h6 INTEGER NOT NULL
+) STRICT;
+CREATE TABLE current ({_OBJECT_COLUMNS} PRIMARY KEY (bucket, key)) STRICT, WITHOUT ROWID;
+CREATE TABLE versions ({_OBJECT_COLUMNS} PRIMARY KEY (bucket, key, seq DESC)) STRICT, WITHOUT ROWID;
+CREATE TABLE uploads (
+    bucket INTEGER NOT NULL, key BLOB NOT NULL, initiated INTEGER NOT NULL, upload_id TEXT NOT NULL,
+    seq INTEGER NOT NULL UNIQUE, owner TEXT NOT NULL, class TEXT NOT NULL, algorithm TEXT NOT NULL,
+    type TEXT NOT NULL, segment INTEGER NOT NULL, weight INTEGER NOT NULL, floor INTEGER NOT NULL,
+    meta BLOB NOT NULL,
+    PRIMARY KEY (bucket, key, initiated, upload_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE parts (
+    upload INTEGER NOT NULL, number INTEGER NOT NULL, seq INTEGER NOT NULL, size INTEGER NOT NULL,
+    etag TEXT NOT NULL, modified INTEGER NOT NULL, checksums BLOB NOT NULL, file BLOB NOT NULL,
+    segment INTEGER NOT NULL, weight INTEGER NOT NULL, floor INTEGER NOT NULL,
+    PRIMARY KEY (upload, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE system (
+    kind TEXT NOT NULL, name TEXT NOT NULL, seq INTEGER NOT NULL, value BLOB NOT NULL,
+    segment INTEGER NOT NULL, weight INTEGER NOT NULL, floor INTEGER NOT NULL,
+    PRIMARY KEY (kind, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE cursors (
+    consumer TEXT PRIMARY KEY, position INTEGER NOT NULL, seq INTEGER NOT NULL,
+    segment INTEGER NOT NULL, weight INTEGER NOT NULL, floor INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE segments (
+    id INTEGER PRIMARY KEY,
+    length INTEGER NOT NULL,     -- sealed length; 0: still written
+    records INTEGER NOT NULL,    -- all ever written to it
+    bytes INTEGER NOT NULL,      -- weight of all records ever written to it
+    live INTEGER NOT NULL,       -- records that the index names
+    live_bytes INTEGER NOT NULL, -- their weight
+    min_seq INTEGER NOT NULL, max_seq INTEGER NOT NULL
+) STRICT;
+CREATE TABLE garbage (
+    file TEXT PRIMARY KEY, size INTEGER NOT NULL,
+    seq INTEGER NOT NULL         -- commit that let go of it
+) STRICT, WITHOUT ROWID;
+"""
+
+
+class Old(NamedTuple):
+    """What a change must know of the visible version that it replaces."""
+
+    seq: int
+    size: int
+    etag: bytes | str
+    segment: int
+    offset: int
+    weight: int
+    floor: int
+    files: bytes | None
+
+
+class Held(NamedTuple):
+    """Commit seq and place of a record that the index names."""
+
+    seq: int
+    segment: int
+    weight: int
+    floor: int
+
+
+class UploadRow(NamedTuple):
+    """An upload in progress."""
+
+    seq: int
+    bucket: int
+    key: bytes
+    initiated: int
+    upload_id: str
+    owner: str
+    storage_class: str
+    algorithm: str
+    type: str
+    segment: int
+    weight: int
+    floor: int
+    meta: bytes
+
+
+class PartRow(NamedTuple):
+    """A part of an upload in progress. ``checksums`` and ``file`` are encoded."""
+
+    number: int
+    seq: int
+    size: int
+    etag: str
+    modified: int
+    checksums: bytes
+    file: bytes
+    segment: int
+    weight: int
+    floor: int
+
+
+class SegmentRow(NamedTuple):
+    """What the index counts of a segment; ``length`` 0: still written."""
+
+    id: int
+    length: int
+    records: int
+    bytes: int
+    live: int
+    live_bytes: int
+    min_seq: int
+    max_seq: int
+
+
+class _Checks(msgspec.Struct, array_like=True, gc=False):
+    """The first fields of ``interface.Meta``: what listings show of checksums."""
+
+    headers: msgspec.Raw = msgspec.Raw()
+    metadata: msgspec.Raw = msgspec.Raw()
+    checksums: dict[str, str] = {}
+    checksum_type: str = ""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_checks = msgspec.msgpack.Decoder(_Checks).decode
+decode_files = msgspec.msgpack.Decoder(tuple[FileRef, ...]).decode
+decode_file = msgspec.msgpack.Decoder(FileRef).decode
+decode_checksums = msgspec.msgpack.Decoder(dict[str, str]).decode
+_decode_config = msgspec.msgpack.Decoder(dict[str, bytes]).decode
+
+
+def pack_etag(etag: str) -> bytes | str:
+    """A plain MD5 as 16 bytes, anything else as it is."""
+    if len(etag) == 32:
+        try:
+            packed = bytes.fromhex(etag)
+        except ValueError:
+            return etag
+        if packed.hex() == etag:
+            return packed
+    return etag
+
+
+def unpack_etag(etag: bytes | str) -> str:
+    """The inverse of ``pack_etag``."""
+    return etag if isinstance(etag, str) else etag.hex()
+
+
+def pack_checks(meta: bytes) -> int:
+    """Checksum algorithm and type of an encoded Meta as one small number."""
+    if meta == interface.EMPTY_META:
+        return 0
+    checks = _decode_checks(meta)
+    if not checks.checksums:
+        return 0
+    name = next(iter(checks.checksums))
+    kind = checks.checksum_type
+    algorithm = ALGORITHMS.index(name) if name in ALGORITHMS else 0
+    return algorithm | (CHECKSUM_TYPES.index(kind) if kind in CHECKSUM_TYPES else 0) << 4
+
+
+def size_class(size: int) -> int:
+    """Which bar of the histogram an object of ``size`` bytes belongs to."""
+    for index, bound in enumerate(HISTOGRAM_BOUNDS):
+        if size < bound:
+            return index
+    return len(HISTOGRAM_BOUNDS)
+
+
+def check_sqlite() -> None:
+    """Raise ``DriveRefused`` where SQLite is too old to be trusted with several connections."""
+    if apsw.SQLITE_VERSION_NUMBER < SQLITE_MIN:
+        raise errors.DriveRefused(
+            f"SQLite {apsw.sqlite_lib_version()} is too old for several processes: "
+            "install apsw 3.51.3 or later."
+        )
+
+
+def connect(path: str, *, write: bool = False, create: bool = False) -> apsw.Connection:
+    """A connection with our settings; for readers nothing can be changed through it."""
+    flags = apsw.SQLITE_OPEN_READWRITE if write else apsw.SQLITE_OPEN_READONLY
+    if create:
+        flags |= apsw.SQLITE_OPEN_CREATE
+    connection = apsw.Connection(path, flags=flags, statementcachesize=200)
+    connection.set_busy_timeout(10_000)
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint=0")
+    connection.execute("PRAGMA temp_store=MEMORY")
+    connection.execute("PRAGMA mmap_size=67108864")
+    connection.execute(f"PRAGMA cache_size={-32768 if write else -8192}")
+    return connection
+
+
+def remove(folder: str) -> None:
+    """Delete the index's files. Nobody may have them open for writing."""
+    for suffix in ("-wal", "-shm", ""):
+        path = os.path.join(folder, FILE + suffix)
+        if os.path.exists(path):
+            io.unlink(path)
+
+
+_OLD = """SELECT seq, size, etag, segment, offset, weight, floor, files
+FROM current WHERE bucket=? AND key=?"""
+_PUT = "REPLACE INTO current VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_UPLOAD_COLUMNS = (
+    "seq, bucket, key, initiated, upload_id, owner, class, algorithm, type, segment, weight, "
+    "floor, meta"
+)
+_PART_COLUMNS = "number, seq, size, etag, modified, checksums, file, segment, weight, floor"
+
+
+class Writer:
+    """The committer's connection. ``begin``, then reads and ``apply``, then ``commit``."""
+
+    def __init__(self, folder: str, store_id: str) -> None:
+        """Open or create. Raises ``apsw.Error`` on damage, ``Foreign`` if it is another store's."""
+        check_sqlite()
+        self.path = os.path.join(folder, FILE)
+        if not os.path.exists(self.path):
+            remove(folder)  # a WAL without its database is another one's
+        self.connection = connect(self.path, write=True, create=True)
+        self._execute = self.connection.cursor().execute
+        self._owners: dict[int, str | None] = {}
+        self._usage: dict[int, list[int]] = {}
+        self._live: dict[int, list[int]] = {}
+        self._written: dict[int, list[int]] = {}
+        self._prepare(store_id)
+
+    def _prepare(self, store_id: str) -> None:
+        version = self.one("PRAGMA user_version")[0]
+        if version == 0:
+            self._execute("PRAGMA page_size=4096")
+            self._execute("PRAGMA journal_mode=WAL")
+            self._execute("BEGIN IMMEDIATE")
+            self._execute(SCHEMA)
+            self.set_meta("store", store_id)
+            self._execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            self._execute("COMMIT")
+        elif version != SCHEMA_VERSION or self.get_meta("store") != store_id:
+            self.connection.close()
+            raise Foreign(f"schema {version}")
+
+    # -- plain access
+
+    def one(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        """The first row of a query that has one."""
+        return self._execute(sql, values).fetchall()[0]
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a query."""
+        return list(self._execute(sql, values).fetchall())
+
+    def get_meta(self, name: str) -> Any:
+        found = self.rows("SELECT value FROM meta WHERE name=?", (name,))
+        return found[0][0] if found else None
+
+    def set_meta(self, name: str, value: Any) -> None:
+        self._execute("REPLACE INTO meta VALUES (?,?)", (name, value))
+
+    def applied(self) -> Applied | None:
+        """How far this index has followed the log; None if it is empty."""
+        raw = self.get_meta("applied")
+        return None if raw is None else msgspec.msgpack.decode(raw, type=Applied)
+
+    # -- transactions
+
+    def begin(self) -> None:
+        self._execute("BEGIN IMMEDIATE")
+
+    def commit(self, applied: Applied) -> None:
+        """Write the counters and ``applied``, and make the transaction visible."""
+        self._write_counters()
+        self._execute("REPLACE INTO meta VALUES ('applied', ?)", (_encode(applied),))
+        self._execute("COMMIT")
+        self._forget_counters()
+
+    def commit_bookkeeping(self) -> None:
+        """Commit a transaction that followed no batch (segments dropped, garbage collected)."""
+        self._write_counters()
+        self._execute("COMMIT")
+        self._forget_counters()
+
+    def rollback(self) -> None:
+        """Undo the transaction, if one is open."""
+        if self.connection.in_transaction:
+            self._execute("ROLLBACK")
+        self._forget_counters()
+        self._owners.clear()
+
+    def _forget_counters(self) -> None:
+        self._usage.clear()
+        self._live.clear()
+        self._written.clear()
+
+    def _write_counters(self) -> None:
+        for bucket, delta in self._usage.items():
+            self._execute(
+                "UPDATE usage SET objects=objects+?, bytes=bytes+?, uploads=uploads+?, h0=h0+?, "
+                "h1=h1+?, h2=h2+?, h3=h3+?, h4=h4+?, h5=h5+?, h6=h6+? WHERE bucket=?",
+                (*delta, bucket),
+            )
+        for segment, (count, weight, low, high) in self._written.items():
+            live, live_bytes = self._live.pop(segment, (0, 0))
+            self._execute(
+                "INSERT INTO segments VALUES (?,0,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET "
+                "records=records+excluded.records, bytes=bytes+excluded.bytes, "
+                "live=live+excluded.live, live_bytes=live_bytes+excluded.live_bytes, "
+                "min_seq=min(min_seq, excluded.min_seq), max_seq=max(max_seq, excluded.max_seq)",
+                (segment, count, weight, live, live_bytes, low, high),
+            )
+        for segment, (live, live_bytes) in self._live.items():
+            self._execute(
+                "UPDATE segments SET live=live+?, live_bytes=live_bytes+? WHERE id=?",
+                (live, live_bytes, segment),
+            )
+
+    def checkpoint(self, mode: int = apsw.SQLITE_CHECKPOINT_PASSIVE) -> tuple[int, int]:
+        """Move the WAL into the database; (frames in the WAL, frames moved)."""
+        return self.connection.wal_checkpoint(mode=mode)
+
+    def close(self) -> None:
+        self.rollback()
+        self.connection.close()
+
+    # -- counters
+
+    def _count(self, bucket: int, size: int, sign: int) -> None:
+        delta = self._usage.get(bucket)
+        if delta is None:
+            delta = self._usage[bucket] = [0] * 10
+        delta[0] += sign
+        delta[1] += sign * size
+        delta[3 + size_class(size)] += sign
+
+    def _count_upload(self, bucket: int, sign: int) -> None:
+        self._usage.setdefault(bucket, [0] * 10)[2] += sign
+
+    def _born(self, segment: int, weight: int) -> None:
+        delta = self._live.get(segment)
+        if delta is None:
+            delta = self._live[segment] = [0, 0]
+        delta[0] += 1
+        delta[1] += weight
+
+    def _died(self, segment: int, weight: int) -> None:
+        delta = self._live.get(segment)
+        if delta is None:
+            delta = self._live[segment] = [0, 0]
+        delta[0] -= 1
+        delta[1] -= weight
+
+    def wrote(self, segment: int, first_seq: int, count: int, weight: int) -> None:
+        """A batch of ``count`` records went into ``segment``."""
+        last = first_seq + count - 1
+        delta = self._written.get(segment)
+        if delta is None:
+            self._written[segment] = [count, weight, first_seq, last]
+        else:
+            delta[0] += count
+            delta[1] += weight
+            delta[2] = min(delta[2], first_seq)
+            delta[3] = max(delta[3], last)
+
+    def sealed(self, segment: int, length: int) -> None:
+        """A segment was closed at ``length``."""
+        self._execute("UPDATE segments SET length=? WHERE id=?", (length, segment))
+
+    # -- reading inside the transaction
+
+    def owner(self, bucket: int) -> str:
+        """The owner of a bucket. Raises NoSuchBucket."""
+        found = self._owners.get(bucket)
+        if found is None:
+            rows = self.rows("SELECT owner FROM buckets WHERE id=?", (bucket,))
+            if not rows:
+                raise errors.NoSuchBucket
+            found = self._owners[bucket] = rows[0][0]
+        return str(found)
+
+    def bucket_named(self, name: str) -> tuple[int, str, int] | None:
+        """(id, owner, floor) of a bucket."""
+        found = self.rows("SELECT id, owner, floor FROM buckets WHERE name=?", (name,))
+        return found[0] if found else None
+
+    def old(self, bucket: int, key: bytes) -> Old | None:
+        """What is visible under a key."""
+        found: list[Any] = self._execute(_OLD, (bucket, key)).fetchall()
+        return Old(*found[0]) if found else None
+
+    def meta_of(self, bucket: int, key: bytes) -> tuple[int, bytes]:
+        """(modified, encoded meta) of the visible version of a key that has one."""
+        sql = "SELECT modified, meta FROM current WHERE bucket=? AND key=?"
+        modified, meta = self.one(sql, (bucket, key))
+        return modified, meta
+
+    def is_empty(self, bucket: int) -> bool:
+        return not self.rows("SELECT 1 FROM current WHERE bucket=? LIMIT 1", (bucket,))
+
+    def find_upload(self, bucket: int, key: bytes, upload_id: str) -> UploadRow | None:
+        found = self.rows(
+            f"SELECT {_UPLOAD_COLUMNS} FROM uploads WHERE bucket=? AND key=? AND upload_id=?",  # noqa: S608
+            (bucket, key, upload_id),
+        )
+        return UploadRow(*found[0]) if found else None
+
+    def upload(self, seq: int) -> UploadRow | None:
+        found = self.rows(
+            f"SELECT {_UPLOAD_COLUMNS} FROM uploads WHERE seq=?",  # noqa: S608
+            (seq,),
+        )
+        return UploadRow(*found[0]) if found else None
+
+    def uploads_of(self, bucket: int) -> list[int]:
+        return [row[0] for row in self.rows("SELECT seq FROM uploads WHERE bucket=?", (bucket,))]
+
+    def parts(self, upload: int) -> list[PartRow]:
+        return [
+            PartRow(*row)
+            for row in self.rows(
+                f"SELECT {_PART_COLUMNS} FROM parts WHERE upload=? ORDER BY number",  # noqa: S608
+                (upload,),
+            )
+        ]
+
+    def part(self, upload: int, number: int) -> PartRow | None:
+        found = self.rows(
+            f"SELECT {_PART_COLUMNS} FROM parts WHERE upload=? AND number=?",  # noqa: S608
+            (upload, number),
+        )
+        return PartRow(*found[0]) if found else None
+
+    def system(self, kind: str, name: str) -> Held | None:
+        """A system record."""
+        return self._held(
+            "SELECT seq, segment, weight, floor FROM system WHERE kind=? AND name=?", (kind, name)
+        )
+
+    def config(self, bucket: int, document: str) -> Held | None:
+        """A bucket's configuration document."""
+        return self._held(
+            "SELECT seq, segment, weight, floor FROM bucket_config WHERE bucket=? AND document=?",
+            (bucket, document),
+        )
+
+    def cursor(self, consumer: str) -> Held | None:
+        """A consumer's cursor."""
+        return self._held(
+            "SELECT seq, segment, weight, floor FROM cursors WHERE consumer=?", (consumer,)
+        )
+
+    def _held(self, sql: str, values: Sequence[Any]) -> Held | None:
+        found = self._first(sql, values)
+        return Held(*found) if found else None
+
+    def _first(self, sql: str, values: Sequence[Any]) -> Any:
+        found = self._execute(sql, values).fetchall()
+        return found[0] if found else None
+
+    def segments(self) -> list[SegmentRow]:
+        return [SegmentRow(*row) for row in self.rows("SELECT * FROM segments ORDER BY id")]
+
+    def drop_segment(self, segment: int) -> None:
+        self._execute("DELETE FROM segments WHERE id=?", (segment,))
+
+    def drop_garbage(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._execute("DELETE FROM garbage WHERE file=?", (name,))
+
+    # -- applying
+
+    def apply(self, kind: int, seq: int, body: Any, place: Place, origin: int = 0) -> None:
+        """Make a record true. The highest ``seq`` of a thing wins; an equal one moves it.
+
+        ``seq`` is the commit sequence number, ``place`` where the record lies now, ``origin``
+        the segment in which it was first written (0: where it lies).
+        """
+        _APPLY[kind](self, seq, body, place, origin or place.segment)
+
+    def apply_record(self, record: Record) -> None:
+        """``apply`` a record as it was read from a segment."""
+        place = Place(record.segment, record.offset, record.check, record.weight)
+        body = records.decode(record.type, record.body)
+        self.apply(record.type, record.seq, body, place)
+
+    def _relocate(self, _seq: int, body: records.Relocation, place: Place, _origin: int) -> None:
+        inner = records.decode(body.type, body.body)
+        self.apply(body.type, body.seq, inner, place, body.origin)
+
+    def _put(self, seq: int, put: records.Put, place: Place, _origin: int) -> None:
+        key = put.key.encode()
+        self.put(seq, put, key, place, self.old(put.bucket, key))
+
+    def put(self, seq: int, put: records.Put, key: bytes, place: Place, old: Old | None) -> None:
+        """``apply`` a put where the caller already knows what is visible."""
+        bucket = put.bucket
+        if put.upload:
+            self._end_upload(put.upload, seq, keep=put.files)
+        if old is not None:
+            if old.seq > seq:
+                return
+            self._died(old.segment, old.weight)
+            if old.seq != seq:
+                self._count(bucket, old.size, -1)
+                if old.files is not None:
+                    self._discard(old.files, seq, keep=put.files)
+        if old is None or old.seq != seq:
+            self._count(bucket, put.size, 1)
+        self._born(place.segment, place.weight)
+        owner = self._owners.get(bucket)
+        if owner is None:
+            owner = self._owner_or_none(bucket)
+        meta = put.meta
+        self._execute(
+            _PUT,
+            (
+                bucket,
+                key,
+                seq,
+                put.modified,
+                put.size,
+                pack_etag(put.etag),
+                None if put.storage_class == _STANDARD else put.storage_class,
+                None if put.owner == owner else put.owner,
+                pack_checks(meta),
+                place.segment,
+                place.offset,
+                place.check,
+                place.weight,
+                put.floor,
+                _encode(put.files) if put.files else None,
+                meta,
+            ),
+        )
+
+    def _owner_or_none(self, bucket: int) -> str | None:
+        try:
+            return self.owner(bucket)
+        except errors.NoSuchBucket:
+            return None
+
+    def _discard(self, files: bytes, seq: int, keep: Sequence[FileRef] = ()) -> None:
+        kept = {ref.name for ref in keep}
+        for ref in decode_files(files):
+            if ref.name not in kept:
+                self._garbage(ref, seq)
+
+    def _garbage(self, ref: FileRef, seq: int) -> None:
+        self._execute("REPLACE INTO garbage VALUES (?,?,?)", (ref.name, ref.size, seq))
+
+    def _delete(self, seq: int, gone: records.Delete, _place: Place, _origin: int) -> None:
+        key = gone.key.encode()
+        old = self.old(gone.bucket, key)
+        if old is None or old.seq > seq:
+            return
+        self._died(old.segment, old.weight)
+        self._count(gone.bucket, old.size, -1)
+        if old.files is not None:
+            self._discard(old.files, seq)
+        self._execute("DELETE FROM current WHERE bucket=? AND key=?", (gone.bucket, key))
+
+    def _make_bucket(self, seq: int, made: records.MakeBucket, place: Place, origin: int) -> None:
+        found = self._first("SELECT segment, weight FROM buckets WHERE id=?", (seq,))
+        if found is not None:
+            self._died(*found)
+            self._execute(
+                "UPDATE buckets SET segment=?, weight=? WHERE id=?",
+                (place.segment, place.weight, seq),
+            )
+        else:
+            self._execute(
+                "REPLACE INTO buckets VALUES (?,?,?,?,?,?,?,?,?)",
+                (
+                    seq,
+                    made.name,
+                    made.owner,
+                    made.created,
+                    made.region,
+                    _encode(made.config),
+                    place.segment,
+                    place.weight,
+                    origin,
+                ),
+            )
+            self._execute("REPLACE INTO bucket_names VALUES (?,?)", (seq, made.name))
+            self._execute("INSERT OR IGNORE INTO usage VALUES (?,0,0,0,0,0,0,0,0,0,0)", (seq,))
+            self._owners.pop(seq, None)
+        self._born(place.segment, place.weight)
+
+    def _drop_bucket(self, seq: int, gone: records.DropBucket, _place: Place, _origin: int) -> None:
+        self._owners.pop(gone.bucket, None)
+        self._usage.pop(gone.bucket, None)
+        for upload in self.uploads_of(gone.bucket):
+            self._end_upload(upload, seq)
+        self._usage.pop(gone.bucket, None)
+        for segment, weight in self.rows(
+            "SELECT segment, weight FROM bucket_config WHERE bucket=?1 "
+            "UNION ALL SELECT segment, weight FROM buckets WHERE id=?1",
+            (gone.bucket,),
+        ):
+            self._died(segment, weight)
+        self._execute("REPLACE INTO bucket_names VALUES (?,?)", (gone.bucket, gone.name))
+        self._execute("DELETE FROM bucket_config WHERE bucket=?", (gone.bucket,))
+        self._execute("DELETE FROM buckets WHERE id=?", (gone.bucket,))
+        self._execute("DELETE FROM usage WHERE bucket=?", (gone.bucket,))
+
+    def _set_config(self, seq: int, new: records.Config, place: Place, _origin: int) -> None:
+        old = self.config(new.bucket, new.document)
+        if old is not None:
+            if old.seq > seq:
+                return
+            self._died(old.segment, old.weight)
+        # A removal stays as a row: the bucket's record may have been made with the document.
+        self._execute(
+            "REPLACE INTO bucket_config VALUES (?,?,?,?,?,?,?)",
+            (new.bucket, new.document, seq, new.value, place.segment, place.weight, new.floor),
+        )
+        self._born(place.segment, place.weight)
+
+    def _make_upload(self, seq: int, made: records.Upload, place: Place, origin: int) -> None:
+        old = self.upload(seq)
+        key = made.key.encode()
+        if old is not None:
+            self._died(old.segment, old.weight)
+            self._execute(
+                "UPDATE uploads SET segment=?, weight=? WHERE seq=?",
+                (place.segment, place.weight, seq),
+            )
+        else:
+            self._execute(
+                "REPLACE INTO uploads VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                (
+                    made.bucket,
+                    key,
+                    made.initiated,
+                    made.upload_id,
+                    seq,
+                    made.owner,
+                    made.storage_class,
+                    made.algorithm,
+                    made.checksum_type,
+                    place.segment,
+                    place.weight,
+                    origin,
+                    made.meta,
+                ),
+            )
+            self._count_upload(made.bucket, 1)
+        self._born(place.segment, place.weight)
+
+    def _put_part(self, seq: int, part: records.PutPart, place: Place, _origin: int) -> None:
+        if not self._first("SELECT 1 FROM uploads WHERE seq=?", (part.upload,)):
+            self._garbage(part.file, seq)  # its upload is gone: rebuild met the end first
+            return
+        old = self.part(part.upload, part.number)
+        if old is not None:
+            if old.seq > seq:
+                return
+            self._died(old.segment, old.weight)
+            if old.seq != seq:
+                self._garbage(decode_file(old.file), seq)
+        self._execute(
+            "REPLACE INTO parts VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                part.upload,
+                part.number,
+                seq,
+                part.size,
+                part.etag,
+                part.modified,
+                _encode(part.checksums),
+                _encode(part.file),
+                place.segment,
+                place.weight,
+                part.floor,
+            ),
+        )
+        self._born(place.segment, place.weight)
+
+    def _abort(self, seq: int, gone: records.Abort, _place: Place, _origin: int) -> None:
+        self._end_upload(gone.upload, seq)
+
+    def _end_upload(self, upload: int, seq: int, keep: Sequence[FileRef] = ()) -> None:
+        row = self.upload(upload)
+        if row is None:
+            return
+        kept = {ref.name for ref in keep}
+        for part in self.parts(upload):
+            self._died(part.segment, part.weight)
+            ref = decode_file(part.file)
+            if ref.name not in kept:
+                self._garbage(ref, seq)
+        self._died(row.segment, row.weight)
+        self._count_upload(row.bucket, -1)
+        self._execute("DELETE FROM parts WHERE upload=?", (upload,))
+        self._execute("DELETE FROM uploads WHERE seq=?", (upload,))
+
+    def _set_system(self, seq: int, new: records.System, place: Place, _origin: int) -> None:
+        old = self.system(new.kind, new.name)
+        if old is not None:
+            if old.seq > seq:
+                return
+            self._died(old.segment, old.weight)
+        if new.value is None:
+            self._execute("DELETE FROM system WHERE kind=? AND name=?", (new.kind, new.name))
+            return
+        self._execute(
+            "REPLACE INTO system VALUES (?,?,?,?,?,?,?)",
+            (new.kind, new.name, seq, new.value, place.segment, place.weight, new.floor),
+        )
+        self._born(place.segment, place.weight)
+
+    def _set_cursor(self, seq: int, new: records.Cursor, place: Place, _origin: int) -> None:
+        old = self.cursor(new.consumer)
+        if old is not None:
+            if old.seq > seq:
+                return
+            self._died(old.segment, old.weight)
+        self._execute(
+            "REPLACE INTO cursors VALUES (?,?,?,?,?,?)",
+            (new.consumer, new.position, seq, place.segment, place.weight, new.floor),
+        )
+        self._born(place.segment, place.weight)
+
+    def _epoch(self, _seq: int, _body: records.Epoch, _place: Place, _origin: int) -> None:
+        """Nothing: epochs are the log's own affair."""
+
+    # -- liveness, for compaction
+
+    def is_live(self, kind: int, seq: int, body: Any, segment: int) -> bool:
+        """Whether the index names this very record in ``segment``."""
+        found: Any = None
+        if kind == records.PUT:
+            old = self.old(body.bucket, body.key.encode())
+            found = (old.seq, old.segment) if old else None
+        elif kind == records.BUCKET:
+            row = self._first("SELECT segment FROM buckets WHERE id=?", (seq,))
+            found = (seq, row[0]) if row else None
+        elif kind == records.BUCKET_CONFIG:
+            found = self.config(body.bucket, body.document)
+        elif kind == records.UPLOAD:
+            upload = self.upload(seq)
+            found = (seq, upload.segment) if upload else None
+        elif kind == records.PART:
+            part = self.part(body.upload, body.number)
+            found = (part.seq, part.segment) if part else None
+        elif kind == records.SYSTEM:
+            found = self.system(body.kind, body.name)
+        elif kind == records.CURSOR:
+            found = self.cursor(body.consumer)
+        return found is not None and (found[0], found[1]) == (seq, segment)
+
+
+class Foreign(Exception):
+    """The index belongs to another store or to another schema: it must be rebuilt."""
+
+
+_APPLY: dict[int, Callable[[Writer, int, Any, Place, int], None]] = {
+    records.PUT: Writer._put,
+    records.DELETE: Writer._delete,
+    records.BUCKET: Writer._make_bucket,
+    records.BUCKET_DELETE: Writer._drop_bucket,
+    records.BUCKET_CONFIG: Writer._set_config,
+    records.UPLOAD: Writer._make_upload,
+    records.PART: Writer._put_part,
+    records.ABORT: Writer._abort,
+    records.SYSTEM: Writer._set_system,
+    records.CURSOR: Writer._set_cursor,
+    records.RELOCATION: Writer._relocate,
+    records.EPOCH: Writer._epoch,
+}
+
+# -- reading --------------------------------------------------------------------------------------
+
+_LOOKUP = """SELECT seq, modified, size, etag, class, owner, segment, offset, crc, files, meta
+FROM current WHERE bucket=? AND key=?"""
+_PAGE = """SELECT key, modified, size, etag, class, owner, checks
+FROM current WHERE bucket=? AND key>=? AND key<? ORDER BY key LIMIT ?"""
+_BEYOND = b"\xff"  # behind every key: UTF-8 has no such byte
+_CHECKS = {
+    algorithm | kind << 4: (ALGORITHMS[algorithm], CHECKSUM_TYPES[kind])
+    for algorithm in range(len(ALGORITHMS))
+    for kind in range(len(CHECKSUM_TYPES))
+}
+_decode_meta = interface.decode_meta
+
+
+class InlinePlace(NamedTuple):
+    """Where the payload of an inline version lies: ``Version.place``."""
+
+    segment: int
+    offset: int
+    check: int
+
+
+class Reader:
+    """A process's view of the index. Every call sees what is committed when it begins."""
+
+    def __init__(self, folder: str, on_damage: Callable[[], None] | None = None) -> None:
+        """``on_damage`` is told when SQLite finds the file damaged."""
+        self._path = os.path.join(folder, FILE)
+        self._on_damage = on_damage
+        self._connection: apsw.Connection | None = None
+        self._owners: dict[int, str | None] = {}
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Open the file that has this name now (after a rebuild it is another one)."""
+        self.close()
+        try:
+            self._connection = connect(self._path)
+            self._execute = self._connection.cursor().execute
+        except apsw.Error as error:
+            raise errors.Unavailable(f"the index can't be opened: {error}") from error
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._owners.clear()
+
+    def forget(self) -> None:
+        """Buckets changed: forget what was remembered of them."""
+        self._owners.clear()
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a query; the statement is finished, no snapshot stays."""
+        try:
+            found: list[Any] = self._execute(sql, values).fetchall()
+        except apsw.Error as error:
+            if isinstance(error, apsw.CorruptError | apsw.NotADBError) and self._on_damage:
+                self._on_damage()
+            raise errors.Unavailable(f"the index can't be read: {error}") from error
+        return found
+
+    # -- buckets
+
+    def bucket(self, name: str) -> interface.Bucket | None:
+        found = self.rows(
+            "SELECT id, name, owner, created, region, config FROM buckets WHERE name=?", (name,)
+        )
+        return self._bucket(found[0]) if found else None
+
+    def buckets(self) -> list[interface.Bucket]:
+        return [
+            self._bucket(row)
+            for row in self.rows(
+                "SELECT id, name, owner, created, region, config FROM buckets ORDER BY name"
+            )
+        ]
+
+    def _bucket(self, row: tuple[Any, ...]) -> interface.Bucket:
+        config = _decode_config(row[5])
+        for document, value in self.rows(
+            "SELECT document, value FROM bucket_config WHERE bucket=?", (row[0],)
+        ):
+            if value is None:
+                config.pop(document, None)
+            else:
+                config[document] = value
+        return interface.Bucket(row[0], row[1], row[2], row[3], row[4], config)
+
+    def bucket_name(self, bucket: int) -> str:
+        """Name of a bucket, also of one that is gone; "" if nobody knows."""
+        found = self.rows("SELECT name FROM bucket_names WHERE id=?", (bucket,))
+        return str(found[0][0]) if found else ""
+
+    def owner(self, bucket: int) -> str | None:
+        """Owner of a bucket, remembered until ``forget``; None if there is no such bucket."""
+        try:
+            return self._owners[bucket]
+        except KeyError:
+            found = self.rows("SELECT owner FROM buckets WHERE id=?", (bucket,))
+            owner = self._owners[bucket] = found[0][0] if found else None
+            return owner
+
+    def usage(self, bucket: int) -> interface.Usage:
+        found = self.rows("SELECT * FROM usage WHERE bucket=?", (bucket,))
+        if not found:
+            raise errors.NoSuchBucket
+        row = found[0]
+        return interface.Usage(row[1], row[2], row[3], tuple(row[4:]))
+
+    # -- objects
+
+    def lookup(self, bucket: int, key: str) -> interface.Version | None:
+        found = self.rows(_LOOKUP, (bucket, key.encode()))
+        if not found:
+            return None
+        seq, modified, size, etag, kind, owner, segment, offset, crc, files, meta = found[0]
+        return interface.Version(
+            bucket,
+            key,
+            seq,
+            modified,
+            size,
+            etag if isinstance(etag, str) else etag.hex(),
+            owner if owner is not None else self.owner(bucket) or "",
+            _STANDARD if kind is None else kind,
+            _decode_meta(meta),
+            () if files is None else decode_files(files),
+            InlinePlace(segment, offset, crc),
+        )
+
+    def list_objects(
+        self, bucket: int, prefix: str, delimiter: str, after: str, limit: int
+    ) -> interface.Page:
+        owner = self.owner(bucket)
+        if owner is None:
+            raise errors.NoSuchBucket
+        if limit <= 0:
+            return interface.Page([], [], None)
+        start, low, high = prefix.encode(), prefix.encode(), _BEYOND
+        if start:
+            high = successor(start)
+        if after and after.encode() >= low:
+            low = after.encode() + b"\0"
+        if not delimiter:
+            return self._flat(bucket, owner, low, high, limit)
+        return self._folded(
+            bucket, owner, start, delimiter.encode(), after.encode(), low, high, limit
+        )
+
+    def _flat(self, bucket: int, owner: str, low: bytes, high: bytes, limit: int) -> interface.Page:
+        found = self.rows(_PAGE, (bucket, low, high, limit + 1))
+        more = len(found) > limit
+        if more:
+            found.pop()
+        entries = _entries(found, owner)
+        return interface.Page(entries, [], entries[-1].key if more else None)
+
+    def _folded(
+        self,
+        bucket: int,
+        owner: str,
+        prefix: bytes,
+        delimiter: bytes,
+        after: bytes,
+        low: bytes,
+        high: bytes,
+        limit: int,
+    ) -> interface.Page:
+        """A page with common prefixes: rows in runs, a seek behind each prefix."""
+        plain: list[tuple[Any, ...]] = []
+        prefixes: list[str] = []
+        skip = len(prefix)
+        at = after.find(delimiter, skip) if after.startswith(prefix) else -1
+        if at >= 0:
+            low = successor(after[: at + len(delimiter)])
+        room = limit
+        run = 1 if room == 0 else min(limit + 1, 64)
+        last = b""
+        while low < high:
+            found = self.rows(_PAGE, (bucket, low, high, run))
+            jumped = False
+            for index, row in enumerate(found):
+                if room == 0:
+                    return interface.Page(_entries(plain, owner), prefixes, last.decode())
+                key = row[0]
+                at = key.find(delimiter, skip)
+                room -= 1
+                if at < 0:
+                    plain.append(row)
+                    last = key
+                    continue
+                last = key[: at + len(delimiter)]
+                prefixes.append(last.decode())
+                low = successor(last)
+                jumped = True
+                # Few rows left behind this one: it paid to read in runs; else read singly.
+                run = 2 if index < 2 else 64
+                break
+            if jumped:
+                continue
+            if len(found) < run:
+                break
+            low = found[-1][0] + b"\0"
+            run = min(room + 1, 1001)
+        return interface.Page(_entries(plain, owner), prefixes, None)
+
+    # -- uploads
+
+    def upload(self, bucket: int, key: str, upload_id: str) -> tuple[int, interface.Upload] | None:
+        """An upload in progress and its sequence number."""
+        found = self.rows(
+            f"SELECT {_UPLOAD_COLUMNS} FROM uploads WHERE bucket=? AND key=? AND upload_id=?",  # noqa: S608
+            (bucket, key.encode(), upload_id),
+        )
+        return (found[0][0], _upload(UploadRow(*found[0]))) if found else None
+
+    def parts(self, upload: int, after: int, limit: int) -> list[interface.UploadedPart]:
+        found = self.rows(
+            f"SELECT {_PART_COLUMNS} FROM parts WHERE upload=? AND number>? "  # noqa: S608
+            "ORDER BY number LIMIT ?",
+            (upload, after, limit),
+        )
+        return [
+            interface.UploadedPart(
+                row.number,
+                row.size,
+                row.etag,
+                row.modified,
+                decode_checksums(row.checksums),
+                decode_file(row.file),
+            )
+            for row in map(PartRow._make, found)
+        ]
+
+    def list_uploads(
+        self,
+        bucket: int,
+        prefix: str,
+        delimiter: str,
+        after_key: str,
+        after_upload: str,
+        limit: int,
+    ) -> interface.UploadPage:
+        if self.owner(bucket) is None:
+            raise errors.NoSuchBucket
+        page = interface.UploadPage([], [], None, None)
+        if limit <= 0:
+            return page
+        start, cut = prefix.encode(), delimiter.encode()
+        low = (start, 0, "")
+        high = successor(start) if start else _BEYOND
+        key = after_key.encode()
+        if after_key and key >= start:
+            low = self._after_upload(bucket, key, after_upload)
+            at = key.find(cut, len(start)) if cut and key.startswith(start) else -1
+            if at >= 0:
+                low = (successor(key[: at + len(cut)]), 0, "")
+        last = ("", "")
+        while True:
+            found = self.rows(
+                f"SELECT {_UPLOAD_COLUMNS} FROM uploads WHERE bucket=? "  # noqa: S608
+                "AND (key, initiated, upload_id) > (?, ?, ?) AND key<? "
+                "ORDER BY key, initiated, upload_id LIMIT ?",
+                (bucket, *low, high, limit + 1),
+            )
+            jumped = False
+            for row in map(UploadRow._make, found):
+                if len(page.uploads) + len(page.prefixes) == limit:
+                    page.next_key, page.next_upload = last
+                    return page
+                at = row.key.find(cut, len(start)) if cut else -1
+                low = (row.key, row.initiated, row.upload_id)
+                if at < 0:
+                    last = (row.key.decode(), row.upload_id)
+                    page.uploads.append(_upload(row))
+                    continue
+                common = row.key[: at + len(cut)]
+                last = (common.decode(), "")
+                page.prefixes.append(last[0])
+                low = (successor(common), 0, "")
+                jumped = True
+                break
+            if not jumped and len(found) <= limit:
+                return page
+
+    def _after_upload(self, bucket: int, key: bytes, upload_id: str) -> tuple[bytes, int, str]:
+        """Where a page goes on: behind the upload, or behind the key if it is unnamed or gone."""
+        if upload_id:
+            found = self.rows(
+                "SELECT initiated FROM uploads WHERE bucket=? AND key=? AND upload_id=?",
+                (bucket, key, upload_id),
+            )
+            # One that ended meanwhile: show the key's uploads once more rather than lose some.
+            return (key, found[0][0], upload_id) if found else (key, 0, "")
+        return key + b"\0", 0, ""
+
+    # -- system, feed, services
+
+    def system(self, kind: str) -> list[interface.SystemRecord]:
+        return [
+            interface.SystemRecord(*row)
+            for row in self.rows(
+                "SELECT kind, name, value, seq FROM system WHERE kind=? ORDER BY name", (kind,)
+            )
+        ]
+
+    def system_record(self, kind: str, name: str) -> interface.SystemRecord | None:
+        found = self.rows(
+            "SELECT kind, name, value, seq FROM system WHERE kind=? AND name=?", (kind, name)
+        )
+        return interface.SystemRecord(*found[0]) if found else None
+
+    def applied_seq(self) -> int:
+        found = self.rows("SELECT value FROM meta WHERE name='applied'")
+        return msgspec.msgpack.decode(found[0][0], type=Applied).seq if found else 0
+
+    def segments(self) -> list[SegmentRow]:
+        return [SegmentRow(*row) for row in self.rows("SELECT * FROM segments ORDER BY id")]
+
+    def garbage(self, limit: int = 1000) -> list[tuple[str, int, int]]:
+        """(file, size, seq that let go of it), oldest first."""
+        return self.rows("SELECT file, size, seq FROM garbage ORDER BY seq LIMIT ?", (limit,))
+
+    def cursors(self) -> dict[str, int]:
+        """Position by consumer of the feed."""
+        return dict(self.rows("SELECT consumer, position FROM cursors"))
+
+    def files(self, after: tuple[int, bytes] = (0, b""), limit: int = 1000) -> list[Any]:
+        """(bucket, key, files) of visible objects with files, page by page."""
+        return self.rows(
+            "SELECT bucket, key, files FROM current WHERE (bucket, key) > (?, ?) "
+            "AND files IS NOT NULL ORDER BY bucket, key LIMIT ?",
+            (*after, limit),
+        )
+
+
+def successor(prefix: bytes) -> bytes:
+    """The first key behind all that begin with ``prefix`` (which is not empty)."""
+    return prefix[:-1] + bytes((prefix[-1] + 1,))
+
+
+def _entries(rows: list[tuple[Any, ...]], owner: str) -> list[interface.Entry]:
+    entry, checks = interface.Entry, _CHECKS
+    return [
+        entry(
+            key.decode(),
+            modified,
+            size,
+            etag if isinstance(etag, str) else etag.hex(),
+            owner if own is None else own,
+            "STANDARD" if kind is None else kind,
+            *checks[code],
+        )
+        for key, modified, size, etag, kind, own, code in rows
+    ]
+
+
+def _upload(row: UploadRow) -> interface.Upload:
+    return interface.Upload(
+        bucket_id=row.bucket,
+        key=row.key.decode(),
+        upload_id=row.upload_id,
+        initiated=row.initiated,
+        owner=row.owner,
+        storage_class=row.storage_class,
+        meta=_decode_meta(row.meta),
+        checksum_algorithm=row.algorithm,
+        checksum_type=row.type,
+    )

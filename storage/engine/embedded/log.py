@@ -1,0 +1,421 @@
+"""The log: segment files in order, the one place where bytes become durable.
+
+Used by one thread of one process at a time (the committer). A helper thread prepares the next
+segment ahead and writes footers of closed ones, so that a roll-over costs the commit thread one
+small synced write and a rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import msgspec
+
+from storage import errors
+from storage.config import Config
+from storage.engine.embedded import io, records, segment
+from storage.engine.embedded.drives import Drive
+from storage.engine.embedded.segment import BatchHead, Builder, Damage, Damaged, Header, Record
+
+_FILL_BYTES = 1 << 20
+_NEXT = "next"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Applied(msgspec.Struct, array_like=True, frozen=True):
+    """How far an index has followed the log: the last applied batch and its last seq."""
+
+    seq: int
+    segment: int
+    start: int
+    check: int
+
+
+class Mismatch(Exception):
+    """The index does not belong to this log, or is ahead of it: it must be rebuilt."""
+
+
+class BatchFailed(errors.Unavailable):
+    """A batch could not be made durable; its numbers are burnt and nothing of it counts."""
+
+
+class Log:
+    """Appends batches. After construction call ``recover`` and exhaust it, then ``begin_epoch``.
+
+    ``report`` is told of damage that recovery meets.
+    """
+
+    def __init__(
+        self, drive: Drive, config: Config, report: Callable[[Damage], None] | None = None
+    ) -> None:
+        self.drive = drive
+        self.folder = drive.segments
+        self.epoch = 0
+        self.next_seq = 1
+        self.read_only = False
+        self.rolled: list[tuple[int, int]] = []
+        """(segment, sealed length) of segments closed since the owner last looked."""
+        self._config = config
+        self._reserve = drive.reserve(config)
+        self._report = report
+        self._fd = -1
+        self._header: Header | None = None
+        self._headers_found: dict[int, Header] = {}
+        self._position = 0
+        self._previous = 0
+        self._footer_bytes = 0
+        self._helper = ThreadPoolExecutor(1, "oversight-log")
+        self._next: Future[str] | None = None
+        self._reserve_whole = True
+
+    # -- state
+
+    @property
+    def segment(self) -> int:
+        """Id of the segment being written."""
+        return self._header.segment if self._header else 0
+
+    @property
+    def length(self) -> int:
+        """Offset behind the last batch of the segment being written."""
+        return self._position
+
+    def path(self, number: int) -> str:
+        """Path of a segment."""
+        return os.path.join(self.folder, segment.name(number))
+
+    # -- recovery
+
+    def recover(self, applied: Applied | None) -> Iterator[tuple[Applied, list[Record]]]:
+        """Sync, verify and yield every batch behind ``applied`` (None: from the beginning).
+
+        When exhausted the log stands behind the last valid batch. Raises ``Mismatch`` if
+        ``applied`` names a batch that the log does not hold.
+        """
+        headers = self._headers_found = self._headers()
+        if applied is not None:
+            if applied.segment not in headers:
+                raise Mismatch(f"segment {applied.segment:x} is missing")
+            self.next_seq = applied.seq + 1
+        following = [number for number in headers if applied is None or number >= applied.segment]
+        for index, number in enumerate(following):
+            successor = headers[following[index + 1]] if index + 1 < len(following) else None
+            yield from self._recover_segment(headers[number], successor, applied)
+            applied = None
+
+    def _headers(self) -> dict[int, Header]:
+        """Headers by id; a damaged one is stood in for by what its successor knows."""
+        found: dict[int, Header] = {}
+        damaged: list[int] = []
+        for number in segment.listing(self.folder):
+            fd = os.open(self.path(number), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                header = segment.read_header(fd)
+                if header.segment != number or header.store_id != self.drive.store_id:
+                    raise errors.DriveRefused(
+                        f"{self.path(number)} belongs to another store: put it back there."
+                    )
+                found[number] = header
+                self.epoch = max(self.epoch, header.epoch)
+                self.next_seq = max(self.next_seq, header.first_seq)
+            except Damaged:
+                damaged.append(number)
+            finally:
+                os.close(fd)
+        for number in reversed(damaged):
+            successor = found.get(number + 1)
+            self._tell(Damage(number, 0, segment.PAGE, "the header page does not verify"))
+            if successor is not None:
+                size = os.path.getsize(self.path(number))
+                found[number] = segment.rescue_header(successor, size)
+        return dict(sorted(found.items()))
+
+    def _recover_segment(
+        self, header: Header, successor: Header | None, applied: Applied | None
+    ) -> Iterator[tuple[Applied, list[Record]]]:
+        path = self.path(header.segment)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            io.fdatasync(fd)
+            trailer = segment.read_trailer(fd, header)
+            stop = trailer.length if trailer else None
+            if successor is not None and successor.predecessor == header.segment:
+                stop = successor.predecessor_length
+            start, previous = segment.PAGE, header.check
+            if applied is not None:
+                start, previous = self._check_applied(fd, header, applied)
+            closed = successor is not None or trailer is not None
+            position = start
+            for batch in segment.batches(fd, header, start, stop, self._tell):
+                found = self._verified(fd, header, batch, closed)
+                if found is None:
+                    break
+                if previous not in (0, batch.previous):
+                    self._tell(Damage(header.segment, position, batch.start, "a batch is missing"))
+                previous, position = batch.check, batch.end
+                self.epoch = max(self.epoch, batch.epoch)
+                self.next_seq = max(self.next_seq, batch.first_seq + batch.records)
+                seq = batch.first_seq + batch.records - 1
+                yield Applied(seq, header.segment, batch.start, batch.check), found
+            if closed and stop is not None and position < stop:
+                self._tell(Damage(header.segment, position, stop, "batches are missing"))
+            self._header, self._position, self._previous = header, position, previous
+        finally:
+            os.close(fd)
+
+    def _check_applied(self, fd: int, header: Header, applied: Applied) -> tuple[int, int]:
+        try:
+            batch = segment.read_batch(fd, applied.start, header.salt)
+        except Damaged as damage:
+            raise Mismatch(str(damage)) from None
+        if batch.check != applied.check:
+            raise Mismatch("the last applied batch is another one")
+        return batch.end, batch.check
+
+    def _verified(
+        self, fd: int, header: Header, batch: BatchHead, closed: bool
+    ) -> list[Record] | None:
+        """The records of ``batch``; None if it is a torn tail."""
+        heads = segment.read_heads(fd, batch)
+        if not closed and not segment.verify_batch(fd, batch, header.salt, commit_seq):
+            last = segment.search_batch(fd, batch.end, os.fstat(fd).st_size, header.salt) is None
+            if last:
+                return None
+            self._tell(Damage(header.segment, batch.start, batch.end, "a batch does not verify"))
+        return list(segment.decode_heads(heads, batch, header.segment, header.salt, self._tell))
+
+    def _tell(self, damage: Damage) -> None:
+        if self._report is not None:
+            self._report(damage)
+
+    def begin_epoch(self) -> None:
+        """Open the log for appending in a new epoch, behind what ``recover`` found."""
+        self.epoch += 1
+        header = self._header
+        if header is None:
+            self._open_segment(0)
+        else:
+            path = self.path(header.segment)
+            self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            if header.check == 0 or segment.read_trailer(self._fd, header) is not None:
+                self._roll(0)
+            else:
+                self._footer_bytes = self._footer_size(header)
+        self._seal_closed()
+        self._prepare_next()
+
+    def _footer_size(self, header: Header) -> int:
+        return sum(
+            segment.BATCH_BYTES + batch.heads
+            for batch in segment.batches(self._fd, header, stop=self._position)
+        )
+
+    def _seal_closed(self) -> None:
+        """Note the lengths of closed segments, and write footers that a crash left out."""
+        for number, header in self._headers_found.items():
+            successor = self._headers_found.get(number + 1)
+            if successor is None or number == self.segment:
+                continue
+            length = successor.predecessor_length
+            self.rolled.append((number, length))
+            if header.check == 0:
+                continue  # its header page is damaged: a footer could not be read
+            fd = os.open(self.path(number), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                sealed = segment.read_trailer(fd, header) is not None
+            finally:
+                os.close(fd)
+            if not sealed:
+                self._helper.submit(self._seal, number, length)
+
+    # -- appending
+
+    def begin(self) -> Builder:
+        """A batch to be filled and given to ``append``."""
+        assert self._header is not None
+        return Builder(self._header.segment, self._header.salt, self._position, self.next_seq)
+
+    def fits(self, batch: Builder, body: int, payload: int) -> bool:
+        """Whether a record of these lengths still fits into the batch's segment.
+
+        The footer must fit, too: space is taken at roll-over only.
+        """
+        assert self._header is not None
+        record = segment.RECORD_BYTES + body
+        end = batch.start + batch.size + record + payload
+        footer = self._footer_bytes + batch.heads_bytes + record + segment.BATCH_BYTES
+        needed = end + footer + segment.TRAILER_BYTES + 2 * segment.ALIGN
+        return needed <= self._header.size
+
+    def append(self, batch: Builder) -> Applied:
+        """Write and sync a batch. Raises ``BatchFailed``, or ``ReadOnly`` if nothing works now."""
+        if self.read_only:
+            raise errors.ReadOnly("a sync failed and no new segment could be made")
+        buffers, end, check = batch.buffers(self.epoch, self._previous)
+        self.next_seq = batch.next_seq  # burnt or used, never again
+        try:
+            io.pwritev(self._fd, buffers, self._position)
+            if self._config.fsync:
+                io.fdatasync(self._fd)
+        except OSError as error:
+            # After a failed sync the kernel may call the pages clean: a second sync proves
+            # nothing, so nothing is ever written behind this point of the file again.
+            self._abandon()
+            raise BatchFailed(f"the log could not be synced: {error}") from error
+        self._previous = check
+        self._position = end
+        self._footer_bytes += segment.BATCH_BYTES + batch.heads_bytes
+        return Applied(batch.next_seq - 1, batch.segment, batch.start, check)
+
+    def _abandon(self) -> None:
+        try:
+            self._roll(0)
+        except (OSError, errors.StoreError):
+            self.read_only = True
+
+    def roll(self, needed: int = 0) -> None:
+        """Go on in a new segment, of at least ``needed`` bytes. Raises StorageFull, ReadOnly."""
+        if self.read_only:
+            raise errors.ReadOnly("a sync failed and no new segment could be made")
+        try:
+            self._roll(needed)
+        except OSError as error:
+            if error.errno in _NO_SPACE:
+                raise errors.StorageFull("no space for another segment") from error
+            self.read_only = True
+            raise errors.ReadOnly(f"no new segment could be made: {error}") from error
+
+    def _roll(self, needed: int) -> None:
+        old, fd, length = self.segment, self._fd, self._position
+        self._open_segment(needed)
+        os.close(fd)
+        self.rolled.append((old, length))
+        self._prepare_next()
+        self._helper.submit(self._seal, old, length)
+
+    def _open_segment(self, needed: int) -> None:
+        """Make the segment behind the current one durable and current."""
+        size = max(self._config.segment_size, needed)
+        before = self._header
+        header = segment.new_header(
+            store_id=self.drive.store_id,
+            segment=(before.segment if before else 0) + 1,
+            epoch=self.epoch,
+            predecessor=before.segment if before else 0,
+            predecessor_length=self._position if before else 0,
+            predecessor_salt=before.salt if before else 0,
+            first_seq=self.next_seq,
+            size=size,
+        )
+        staged = self._take_next(size)
+        fd = os.open(staged, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            io.pwrite(fd, segment.encode_header(header), 0)
+            io.fdatasync(fd)
+            io.rename(staged, self.path(header.segment))
+            io.fsync_dir(self.folder)
+        except OSError:
+            os.close(fd)
+            raise
+        self._fd, self._header = fd, header
+        self._position, self._previous = segment.PAGE, header.check
+        self._footer_bytes = 0
+
+    # -- preparing ahead
+
+    def _take_next(self, size: int) -> str:
+        """Path of a blank file of ``size`` bytes: the prepared one, or one made now."""
+        staged = os.path.join(self.folder, _NEXT)
+        if self._next is not None:
+            prepared, self._next = self._next, None
+            with contextlib.suppress(OSError):
+                prepared.result()
+                if size == self._config.segment_size:
+                    return staged
+        with contextlib.suppress(FileNotFoundError):
+            io.unlink(staged)
+        while True:
+            try:
+                return self._make_blank(staged, size, fill=False)
+            except OSError as error:
+                if error.errno not in _NO_SPACE or not self._reserve.release():
+                    raise
+                self._reserve_whole = False
+
+    def _prepare_next(self) -> None:
+        if self._next is None:
+            staged = os.path.join(self.folder, _NEXT)
+            self._next = self._helper.submit(
+                self._make_blank, staged, self._config.segment_size, fill=True
+            )
+
+    def _make_blank(self, path: str, size: int, *, fill: bool) -> str:
+        """A file of zeros. ``fill`` writes them: syncs into unwritten extents cost twice."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.getsize(path) == size and _starts_blank(path):
+                return path
+            io.unlink(path)
+        fd = io.create(path)
+        try:
+            io.fallocate(fd, 0, size)
+            if fill:
+                zeros = bytes(min(_FILL_BYTES, size))
+                for offset in range(0, size, len(zeros)):
+                    io.pwrite(fd, zeros[: size - offset], offset)
+                io.fdatasync(fd)
+        except OSError:
+            with contextlib.suppress(OSError):
+                io.unlink(path)
+            raise
+        finally:
+            os.close(fd)
+        return path
+
+    def tend(self) -> bool:
+        """Take back reserve and prepared segment where they are missing; whether both are there.
+
+        Called about once a second: this is how writes resume after a full drive was emptied.
+        """
+        if self._next is not None and self._next.done() and self._next.exception() is not None:
+            self._next = None
+            self._prepare_next()
+            return False
+        if self._next is None:
+            self._prepare_next()
+        if not self._reserve_whole:
+            with contextlib.suppress(OSError):
+                self._reserve_whole = self._reserve.fill()
+        return self._reserve_whole
+
+    def release_reserve(self) -> bool:
+        """Give up one piece of the reserve (the index needs room); False if none is left."""
+        self._reserve_whole = False
+        return self._reserve.release() > 0
+
+    def _seal(self, number: int, length: int) -> None:
+        """Write a closed segment's footer. It may fail: the segment is scanned then."""
+        with contextlib.suppress(OSError, Damaged):
+            segment.write_footer(self.path(number), length)
+
+    def close(self) -> None:
+        """Stop the helper and close the file. Nothing is pending: every batch was synced."""
+        self._helper.shutdown(wait=True)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def commit_seq(record: Record) -> int:
+    """The number that seeds a record's payload: a relocation keeps that of what it moves."""
+    if record.type == records.RELOCATION:
+        return int(records.decode(record.type, record.body).seq)
+    return record.seq
+
+
+def _starts_blank(path: str) -> bool:
+    with open(path, "rb") as file:
+        return not any(file.read(segment.PAGE))
