@@ -188,8 +188,10 @@ def _scale_targets(results: Results) -> Iterator[Target]:
     objects = facts.get("objects")
     inodes, size = facts.get("inodes"), facts.get("bytes")
     label = f"{objects:,.0f} objects" if objects else "very many objects"
+    # What is allocated in advance does not weigh with a million objects, but with fewer it does.
+    enough = objects is not None and objects >= work.FULL.scale_keys
     yield _judge(f"{label}: inodes", 999, inodes, "")
-    each = size / objects if size and objects else None
+    each = size / objects if enough and size and objects else None
     bound = 1.4 * work.TINY + 600
     yield _judge(f"{label}: bytes on the drive, each", bound, each, " B")
     start = _ratio(facts.get("start_full_seconds"), facts.get("start_empty_seconds"))
