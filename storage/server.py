@@ -16,6 +16,7 @@ from storage.serving import listeners
 from storage.serving.channel import Prepared
 from storage.serving.children import Inheritance
 from storage.serving.supervisor import EXIT_REFUSED, Supervisor
+from storage.telemetry import board
 
 
 def serve(config: Config, *, warnings: Iterable[str] = (), out: TextIO | None = None) -> int:
@@ -44,6 +45,7 @@ def serve(config: Config, *, warnings: Iterable[str] = (), out: TextIO | None = 
     inheritance = Inheritance(
         s3=[each.fileno() for each in bound.s3],
         console=[each.fileno() for each in bound.console],
+        shared=board.create(config.workers),
     )
     supervisor = Supervisor(
         config, inheritance, say=say, on_serving=on_serving, on_draining=bound.close

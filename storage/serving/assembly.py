@@ -2,36 +2,89 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
 
 from storage.config import Config
 from storage.engine.interface import Engine
-from storage.serving.channel import Prepared, Start
-from storage.serving.starting import Application, starting
+from storage.iam import users
+from storage.s3.app import Hooks, S3App
+from storage.serving.access_log import AccessLog
+from storage.telemetry.board import UNKNOWN, Board
+from storage.telemetry.endpoint import Endpoint
 
 
-def s3_protocol() -> type[asyncio.Protocol] | str:
-    return "httptools"
+class DataPlane:
+    """The S3 application of one worker with its counters and its log."""
+
+    def __init__(
+        self, engine: Engine, config: Config, directory: users.Directory, board: Board, index: int
+    ) -> None:
+        self._slot = board.slot(index)
+        self._log = AccessLog(config.access_log) if config.access_log else None
+        endpoint = Endpoint(
+            engine,
+            board,
+            directory,
+            public=config.prometheus_auth == "public",
+            supervisor=os.getppid(),
+        )
+        hooks = Hooks(on_response=self._on_response(), minio=endpoint)
+        self.app = S3App(engine, directory, config, hooks)
+
+    def tick(self) -> None:
+        """Once a second: publish what is not worth a write per request."""
+        self._slot.set_in_flight(self.app.in_flight)
+        if self._log is not None:
+            self._slot.set_lost_log_lines(self._log.lost)
+
+    def close(self) -> None:
+        """Write out what the log still holds."""
+        if self._log is not None:
+            self._log.close()
+
+    def _on_response(self) -> Callable[[Any, int, int, int, float], None]:
+        count = self._slot.recorder()
+        log = None if self._log is None else self._log.record
+
+        def on_response(
+            call: Any, status: int, bytes_in: int, bytes_out: int, seconds: float
+        ) -> None:
+            try:
+                operation = call.route.operation
+            except AttributeError:  # it failed before it was recognised
+                operation = UNKNOWN
+            count(operation, status, bytes_in, bytes_out, seconds)
+            if log is not None:
+                log(call, operation, status, bytes_in, bytes_out, seconds)
+
+        return on_response
 
 
-async def local_engine(config: Config) -> Engine:
-    """The engine with its committer in this process."""
-    from storage.engine.memory import MemoryEngine
-
-    return MemoryEngine(inline_max=config.inline_max)
-
-
-async def engine(config: Config, index: int) -> Engine:
-    """The engine as a client of the committer process. Raises Unavailable while it is away."""
-    from storage.engine.memory import MemoryEngine
-
-    return MemoryEngine(inline_max=config.inline_max)
+async def data_plane(
+    engine: Engine, config: Config, store_key: bytes, *, shared: int = -1, index: int = 0
+) -> DataPlane:
+    """The S3 plane over ``engine``. ``shared``: descriptor of the counters' memory."""
+    directory = identities(engine, config, store_key)
+    await directory.refresh()
+    return DataPlane(engine, config, directory, Board(shared), index)
 
 
-async def prepare(engine: Engine, config: Config) -> Prepared:
-    """First-start duties, each repeatable."""
-    return Prepared(store_key=b"0" * 32, buckets=list(config.buckets))
+def identities(engine: Engine, config: Config, store_key: bytes) -> users.Directory:
+    """Users and keys out of ``engine``'s system records."""
 
+    async def load() -> list[users.Record]:
+        return [
+            (record.kind, record.name, record.value)
+            for kind in users.KINDS
+            for record in await engine.system(kind)
+        ]
 
-async def s3_app(engine: Engine, config: Config, store_key: bytes, start: Start) -> Application:
-    return starting
+    return users.Directory(
+        load,
+        engine.generation,
+        root_user=config.root_user,
+        root_secret=config.root_password,
+        store_key=store_key,
+    )

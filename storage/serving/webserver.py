@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvicorn
@@ -37,8 +37,10 @@ def configure(app: Any, http: type[asyncio.Protocol] | str) -> uvicorn.Config:
 class Server(uvicorn.Server):
     """Serve from ``open`` to ``drain``, under somebody else's event loop and signal handling."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, on_second: Callable[[], None]) -> None:
+        """``on_second`` is called once a second."""
         super().__init__(config)
+        self._on_second = on_second
         self._ticking: asyncio.Task[None] | None = None
         self._sockets: list[socket.socket] = []
 
@@ -64,6 +66,7 @@ class Server(uvicorn.Server):
         while True:
             await asyncio.sleep(TICK)
             await self.on_tick(0)
+            self._on_second()
             for connection in tuple(self.server_state.connections):
                 if (sweep := getattr(connection, "sweep", None)) is not None:
                     sweep()

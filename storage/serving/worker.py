@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import uvloop
 
 from storage import errors
 from storage.engine.interface import Engine
-from storage.serving import assembly, webserver
+from storage.s3.http import S3Protocol
+from storage.serving import assembly, bootstrap, webserver
 from storage.serving.channel import EngineReady, Message, Prepared, Ready, Start, Stop
-from storage.serving.starting import Switch
+from storage.serving.starting import Application, Switch
 
 if TYPE_CHECKING:
     from storage.serving.lifeline import Lifeline
@@ -41,6 +42,7 @@ class _Worker:
         self._store_key = start.store_key
         self._switch = Switch()
         self._engine: Engine | None = None
+        self._plane: assembly.DataPlane | None = None
 
     async def serve(self) -> None:
         """Open the port, become ready, drain when told. Raises what makes the work impossible."""
@@ -49,7 +51,7 @@ class _Worker:
         self._prepared = asyncio.Event()
         self._stopping: asyncio.Future[float] = loop.create_future()
         self._lifeline.listen(lambda message: loop.call_soon_threadsafe(self._heard, message))
-        server = webserver.Server(webserver.configure(self._switch, assembly.s3_protocol()))
+        server = webserver.Server(webserver.configure(self._switch, S3Protocol), self._tick)
         await server.open([socket.socket(fileno=fd) for fd in self._start.listeners])
         work = loop.create_task(self._become_ready())
         work.add_done_callback(self._worked)
@@ -58,8 +60,14 @@ class _Worker:
         finally:
             work.cancel()
         await server.drain(seconds)
+        if self._plane is not None:
+            self._plane.close()
         if self._engine is not None:
             await self._engine.close()
+
+    def _tick(self) -> None:
+        if self._plane is not None:
+            self._plane.tick()
 
     def _heard(self, message: Message) -> None:
         match message:
@@ -82,12 +90,14 @@ class _Worker:
         engine = self._engine = await self._open_engine()
         if not self._store_key:
             if self._start.index == 0:
-                prepared = await assembly.prepare(engine, config)
-                self._store_key = prepared.store_key
-                self._lifeline.send(prepared)
+                self._store_key, buckets = await bootstrap.prepare(engine, config)
+                self._lifeline.send(Prepared(self._store_key, buckets))
             else:
                 await self._prepared.wait()
-        self._switch.app = await assembly.s3_app(engine, config, self._store_key, self._start)
+        self._plane = await assembly.data_plane(
+            engine, config, self._store_key, shared=self._start.shared, index=self._start.index
+        )
+        self._switch.app = cast(Application, self._plane.app)
         # What lives now lives until the end: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -95,14 +105,18 @@ class _Worker:
         self._lifeline.send(Ready())
 
     async def _open_engine(self) -> Engine:
-        if self._start.config.workers == 1:
-            engine = await assembly.local_engine(self._start.config)
+        """The engine, once it answers: with one worker it lives here, else with the committer."""
+        from storage.engine.embedded.engine import EmbeddedEngine
+
+        config = self._start.config
+        if config.workers == 1:
+            engine = await EmbeddedEngine.local(config)
             self._lifeline.send(EngineReady())
             return engine
         if not self._start.engine:
             await self._engine_there.wait()
         while True:
             try:
-                return await assembly.engine(self._start.config, self._start.index)
+                return await EmbeddedEngine.connect(config)
             except errors.Unavailable:
                 await asyncio.sleep(RETRY)

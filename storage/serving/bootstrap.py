@@ -1,0 +1,97 @@
+"""First-start duties: what must exist before the store is ready. Each can be repeated.
+
+- The store key is made at the first start and kept wrapped under the root secret; later starts
+  unwrap it, which is also the check of the root credentials.
+- Configured buckets exist, and so do their prefixes, as empty objects.
+- An empty directory under the data path becomes a bucket (MinIO's ``mkdir`` trick).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from storage import errors
+from storage.config import Config
+from storage.engine import interface as i
+from storage.engine.embedded import drives
+from storage.iam import sealing
+from storage.iam.users import ROOT_ID
+
+#: The system record that holds the wrapped store key (``storage.iam.sealing``).
+STORE_KEY_KIND, STORE_KEY_NAME = "store-key", "root"
+
+_EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
+_PREFIX_META = i.encode_meta(i.Meta(headers={"content-type": "application/x-directory"}))
+
+
+async def prepare(engine: i.Engine, config: Config) -> tuple[bytes, list[str]]:
+    """Do all duties; the store key and the names of all buckets.
+
+    Raises WrongRootSecret before anything is changed.
+    """
+    store_key = await open_store_key(engine, config)
+    names = [*config.buckets]
+    for path in config.drives:
+        names += await asyncio.to_thread(drives.empty_directories, path)
+    for name in dict.fromkeys(names):
+        await _ensure_bucket(engine, name, config.region)
+    for prefix in config.prefixes:
+        await _ensure_prefix(engine, prefix)
+    return store_key, sorted(bucket.name for bucket in await engine.buckets())
+
+
+async def open_store_key(engine: i.Engine, config: Config) -> bytes:
+    """The store key: unwrapped, rewrapped if the root secret changed, made if there is none.
+
+    Raises WrongRootSecret, SealBroken.
+    """
+    record = await engine.system_record(STORE_KEY_KIND, STORE_KEY_NAME)
+    if record is None:
+        store_key = sealing.new_store_key()
+        blob = await asyncio.to_thread(sealing.wrap, store_key, config.root_password)
+        await _keep(engine, blob, expect_seq=0)
+        return store_key
+    store_key, rewrapped = await asyncio.to_thread(
+        sealing.open_store_key, record.value, config.root_password, config.root_password_old
+    )
+    if rewrapped is not None:
+        await _keep(engine, rewrapped, expect_seq=record.seq)
+    return store_key
+
+
+async def _keep(engine: i.Engine, blob: bytes, expect_seq: int) -> None:
+    await engine.commit(i.PutSystem(STORE_KEY_KIND, STORE_KEY_NAME, blob, expect_seq))
+
+
+async def _ensure_bucket(engine: i.Engine, name: str, region: str) -> None:
+    if await engine.bucket(name) is not None:
+        return
+    try:
+        await engine.commit(i.CreateBucket(name, ROOT_ID, _now(), region))
+    except errors.BucketExists:
+        return
+
+
+async def _ensure_prefix(engine: i.Engine, prefix: str) -> None:
+    """``prefix`` is "bucket/path/": an empty object of that key, as consoles make folders."""
+    name, _, key = prefix.partition("/")
+    bucket = await engine.bucket(name)
+    if bucket is None or not key or await engine.lookup(bucket.id, key) is not None:
+        return
+    await engine.commit(
+        i.PutObject(
+            bucket_id=bucket.id,
+            key=key,
+            modified=_now(),
+            size=0,
+            etag=_EMPTY_MD5,
+            owner=ROOT_ID,
+            storage_class="STANDARD",
+            meta=_PREFIX_META,
+        )
+    )
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,192 @@
+"""Counters of all workers in memory that the store's processes share.
+
+Each worker owns one slot and alone writes it; whoever is asked for metrics reads all of them. A
+worker that is started again goes on counting in its slot, so that counters never fall while the
+store runs. Rows name themselves, so a reader needs no table of operations.
+
+Slot, in words of 8 bytes: 16 of header, then rows of 32: name (40 bytes, UTF-8, zero-padded),
+answers by class, bytes in, bytes out, microseconds, histogram of durations.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+#: Upper bounds of the histogram of durations, in seconds; one more column counts all above.
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+_WORD = 8
+_HEADER_WORDS = 16
+_ROW_WORDS = 32
+_ROWS = 160
+_SLOT_WORDS = _HEADER_WORDS + _ROWS * _ROW_WORDS
+_NAME_BYTES = 40
+
+# columns of a row
+_OK, _CLIENT_ERRORS, _SERVER_ERRORS, _BYTES_IN, _BYTES_OUT, _MICROSECONDS, _HISTOGRAM = range(5, 12)
+# words of the header
+_IN_FLIGHT, _REJECTED_AUTH, _REJECTED_INVALID, _LOST_LOG_LINES = range(4)
+
+#: What is counted where no operation was recognised.
+UNKNOWN = "Unknown"
+
+
+class Row(msgspec.Struct):
+    """Counters of one operation, of all workers together."""
+
+    operation: str
+    ok: int = 0
+    client_errors: int = 0
+    server_errors: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    microseconds: int = 0
+    histogram: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+
+    @property
+    def requests(self) -> int:
+        return self.ok + self.client_errors + self.server_errors
+
+
+class Totals(msgspec.Struct):
+    """What all workers have counted since the store was started."""
+
+    rows: dict[str, Row]
+    in_flight: int = 0
+    rejected_auth: int = 0
+    rejected_invalid: int = 0
+    lost_log_lines: int = 0
+
+
+def create(slots: int) -> int:
+    """A descriptor of zeroed memory for ``slots`` workers, to be inherited by children."""
+    size = slots * _SLOT_WORDS * _WORD
+    if sys.platform == "linux":
+        fd = os.memfd_create("oversight-counters")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, size)
+    return fd
+
+
+class Board:
+    """The shared memory, mapped. Without ``fd`` it belongs to this process alone."""
+
+    def __init__(self, fd: int = -1) -> None:
+        length = os.fstat(fd).st_size if fd >= 0 else _SLOT_WORDS * _WORD
+        self._map = mmap.mmap(fd, length)
+        self._words = memoryview(self._map).cast("Q")
+        self.slots = length // (_SLOT_WORDS * _WORD)
+
+    def slot(self, index: int) -> Slot:
+        """The slot of worker ``index``; whoever takes it must be its only writer."""
+        slot = self._slot(index)
+        slot.set_in_flight(0)
+        return slot
+
+    def totals(self) -> Totals:
+        """The sum over all workers, at this moment."""
+        totals = Totals(rows={})
+        for index in range(self.slots):
+            self._slot(index).add_to(totals)
+        return totals
+
+    def _slot(self, index: int) -> Slot:
+        start = index * _SLOT_WORDS
+        return Slot(self._words[start : start + _SLOT_WORDS])
+
+
+class Slot:
+    """The counters of one worker."""
+
+    def __init__(self, words: memoryview) -> None:
+        self._words = words
+        self._rows: dict[str, int] = dict(self._named_rows())
+
+    def set_in_flight(self, requests: int) -> None:
+        self._words[_IN_FLIGHT] = requests
+
+    def set_lost_log_lines(self, lines: int) -> None:
+        self._words[_LOST_LOG_LINES] = lines
+
+    def recorder(self) -> Callable[[str, int, int, int, float], None]:
+        """``record(operation, status, bytes_in, bytes_out, seconds)``, for every answer.
+
+        A closure over locals: this runs once per request and must stay below a microsecond.
+        """
+        words: Any = self._words
+        rows = self._rows
+        add_row = self._add_row
+
+        def record(
+            operation: str, status: int, bytes_in: int, bytes_out: int, seconds: float
+        ) -> None:
+            base = rows.get(operation)
+            if base is None:
+                base = add_row(operation)
+            if status < 400:
+                words[base + _OK] += 1
+            else:
+                words[base + (_CLIENT_ERRORS if status < 500 else _SERVER_ERRORS)] += 1
+                if status == 403:
+                    words[_REJECTED_AUTH] += 1
+                elif status == 400:
+                    words[_REJECTED_INVALID] += 1
+            if bytes_in:
+                words[base + _BYTES_IN] += bytes_in
+            if bytes_out:
+                words[base + _BYTES_OUT] += bytes_out
+            words[base + _MICROSECONDS] += int(seconds * 1e6)
+            column = base + _HISTOGRAM
+            for bound in BOUNDS:
+                if seconds <= bound:
+                    break
+                column += 1
+            words[column] += 1
+
+        return record
+
+    def add_to(self, totals: Totals) -> None:
+        """Add this slot to ``totals``."""
+        words = self._words
+        totals.in_flight += words[_IN_FLIGHT]
+        totals.rejected_auth += words[_REJECTED_AUTH]
+        totals.rejected_invalid += words[_REJECTED_INVALID]
+        totals.lost_log_lines += words[_LOST_LOG_LINES]
+        for name, base in self._named_rows():
+            row = totals.rows.setdefault(name, Row(name))
+            row.ok += words[base + _OK]
+            row.client_errors += words[base + _CLIENT_ERRORS]
+            row.server_errors += words[base + _SERVER_ERRORS]
+            row.bytes_in += words[base + _BYTES_IN]
+            row.bytes_out += words[base + _BYTES_OUT]
+            row.microseconds += words[base + _MICROSECONDS]
+            for column in range(len(BOUNDS) + 1):
+                row.histogram[column] += words[base + _HISTOGRAM + column]
+
+    def _named_rows(self) -> Iterator[tuple[str, int]]:
+        for number in range(_ROWS):
+            base = _HEADER_WORDS + number * _ROW_WORDS
+            name = self._words[base : base + _NAME_BYTES // _WORD].tobytes().rstrip(b"\0")
+            if not name:
+                return
+            yield name.decode(), base
+
+    def _add_row(self, operation: str) -> int:
+        number = len(self._rows)
+        if number == _ROWS:
+            return self._rows[UNKNOWN]
+        base = _HEADER_WORDS + number * _ROW_WORDS
+        name = operation.encode()[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0")
+        words = self._words[base : base + _NAME_BYTES // _WORD]
+        words.cast("B")[:] = name
+        self._rows[operation] = base
+        return base
