@@ -19,7 +19,7 @@ from storage.iam.users import Identity
 from storage.s3.app import S3App
 
 ROOT = ("s3testroot", "s3testsecret")
-#: Further users, all with every right, for tests that need a second account.
+#: Further users, who may do everything in buckets of their own, for tests that need a second account.
 OTHERS = (("s3testother", "s3testothersecret"),)
 
 
@@ -43,7 +43,7 @@ def make_identity(root: tuple[str, str], others: tuple[tuple[str, str], ...]) ->
     records = []
     for number, (access_key, secret) in enumerate(others, 1):
         user = users.User(
-            name=access_key, id=f"{number:064x}", policies=("readwrite",), created=0
+            name=access_key, id=f"{number:064x}", policies=("ownbuckets",)
         )
         key = users.new_key(store_key, access_key, secret, owner=user.id, created=0)
         records += [users.encode(user), users.encode(key)]

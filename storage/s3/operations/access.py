@@ -30,12 +30,14 @@ _AUTH_TYPES = {"header": "REST-HEADER", "query": "REST-QUERY-STRING"}
 
 
 def allowed(call: Call, action: str, bucket: Bucket | None, key: str = "") -> bool:
-    """Whether the caller may do ``action`` on the object, bucket or (None) the whole store."""
+    """Whether the caller may do ``action`` on the object or bucket.
+
+    Without a bucket it is about one that is yet to be made, or about the whole store."""
     principal = call.auth.principal
     if principal.root and principal.boundary is None:
         return True
     if bucket is None:
-        resource, owner = _ARN + call.bucket if call.bucket else "", ""
+        resource, owner = _ARN + call.bucket, ""
     else:
         resource, owner = f"{_ARN}{bucket.name}/{key}" if key else _ARN + bucket.name, bucket.owner
     return decide(principal, action, resource, lambda: _context(call), owner=owner).allowed

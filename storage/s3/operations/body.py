@@ -82,6 +82,14 @@ class Integrity:
         return self
 
     @classmethod
+    def of_document(cls, call: Call) -> Integrity:
+        """What is promised of a body whose checksum headers speak of something else."""
+        self = cls()
+        self._sha256 = call.auth.sha256
+        self._md5 = checksums.content_md5(call.headers)
+        return self
+
+    @classmethod
     def of_copy(cls, algorithm: str) -> Integrity:
         """Started at once: for bytes that are already here."""
         self = cls(algorithm)
@@ -234,12 +242,15 @@ class Body:
 # -- small bodies ---------------------------------------------------------------------------------
 
 
-async def read_document(call: Call) -> bytes:
-    """An XML body, verified. Raises MaxMessageLengthExceeded and what ``Integrity`` finds."""
+async def read_document(call: Call, *, about_object: bool = False) -> bytes:
+    """An XML body, verified. Raises MaxMessageLengthExceeded and what ``Integrity`` finds.
+
+    ``about_object``: the x-amz-checksum-* headers speak of an object, not of this body.
+    """
     body = Body(call)
     if body.length > DOCUMENT_BYTES_MAX:
         raise S3Error("MaxMessageLengthExceeded", MaxMessageLengthBytes=str(DOCUMENT_BYTES_MAX))
-    integrity = Integrity.of_call(call)
+    integrity = Integrity.of_document(call) if about_object else Integrity.of_call(call)
     data = await body.read()
     integrity.start()
     integrity.update(data)

@@ -1,4 +1,5 @@
-"""ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation."""
+"""ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation,
+GetBucketVersioning."""
 
 from __future__ import annotations
 
@@ -136,3 +137,8 @@ async def get_bucket_location(call: Call) -> Response:
     region = call.target.region or call.app.config.region
     shown = "" if region == HOME_REGION else xml.escape(region)
     return Response(200, [xml.CONTENT_TYPE], xml.document("LocationConstraint", shown))
+
+
+async def get_bucket_versioning(call: Call) -> Response:
+    """Empty: versioning was never enabled. (It can't be yet.)"""
+    return Response(200, [xml.CONTENT_TYPE], xml.document("VersioningConfiguration", ""))

@@ -1,13 +1,14 @@
-"""GetObject and HeadObject."""
+"""GetObject, HeadObject and GetObjectAttributes."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from storage.engine.interface import PART_NUMBER_MAX, Version
-from storage.s3 import checksums, headers
+from storage.engine.interface import PART_NUMBER_MAX, Part, Version
+from storage.s3 import checksums, headers, xml
 from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
+from storage.s3.operations import list_objects
 from storage.s3.operations.access import allowed
 
 _ACCEPT_RANGES = (b"accept-ranges", b"bytes")
@@ -64,7 +65,7 @@ async def _chain(
 
 def _describe(call: Call, version: Version) -> tuple[Response, int, int]:
     """(the response without a body, first byte, byte behind the last one)."""
-    request = call.headers
+    request, query = call.headers, call.query
     conditions = headers.read_conditions(request)
     if conditions is not None:
         status = headers.check_read(conditions, version.etag, version.modified)
@@ -72,29 +73,24 @@ def _describe(call: Call, version: Version) -> tuple[Response, int, int]:
             return Response(304, _validators(version)), 0, 0
         if status == 412:
             raise S3Error("PreconditionFailed", Condition=headers.failed_condition(conditions))
-    query = call.query
     start, stop = 0, version.size
-    partial = False
-    part_count = 0
+    window, part = None, None
     if query and "partNumber" in query:
-        start, stop, part_count = _part(call, version)
-        partial = True
+        window, part = _part(call, version)
     elif (value := request.get(b"range")) is not None and _range_applies(call, version):
-        found = headers.parse_range(value, version.size)
-        if found is not None:
-            start, stop = found
-            partial = True
+        window = headers.parse_range(value, version.size)
     lines = _validators(version)
     _add_stored(lines, version)
     if query:
         _override(call, lines)
-    if partial:
+    if window is not None:
+        start, stop = window
         lines.append((b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, version.size)))
-        if part_count:
-            lines.append((b"x-amz-mp-parts-count", b"%d" % part_count))
-    if b"x-amz-checksum-mode" in request and (stop - start == version.size):
-        _add_checksums(call, lines, version)
-    return Response(206 if partial else 200, lines, length=stop - start), start, stop
+    if part is not None:
+        lines.append((b"x-amz-mp-parts-count", b"%d" % len(version.meta.parts)))
+    if b"x-amz-checksum-mode" in request:
+        lines += _checksums(call, version, part, whole=stop - start == version.size)
+    return Response(200 if window is None else 206, lines, length=stop - start), start, stop
 
 
 def _validators(version: Version) -> HeaderList:
@@ -134,9 +130,14 @@ def _override(call: Call, lines: HeaderList) -> None:
     lines += overrides.items()
 
 
-def _add_checksums(call: Call, lines: HeaderList, version: Version) -> None:
-    if call.headers[b"x-amz-checksum-mode"].upper() == b"ENABLED" and version.meta.checksums:
-        lines += checksums.response_headers(version.meta.checksums, version.meta.checksum_type)
+def _checksums(call: Call, version: Version, part: Part | None, *, whole: bool) -> HeaderList:
+    """The checksums of what is sent, where it is asked for and they are known."""
+    meta = version.meta
+    if call.headers[b"x-amz-checksum-mode"].upper() != b"ENABLED":
+        return []
+    if part is not None and part.checksums:
+        return checksums.response_headers(part.checksums, meta.checksum_type)
+    return checksums.response_headers(meta.checksums, meta.checksum_type) if whole else []
 
 
 def _range_applies(call: Call, version: Version) -> bool:
@@ -150,10 +151,11 @@ def _range_applies(call: Call, version: Version) -> bool:
     return headers.parse_http_date(text) // 1000 == version.modified // 1000
 
 
-def _part(call: Call, version: Version) -> tuple[int, int, int]:
-    """(first byte, byte behind the last, number of parts) of ``partNumber``.
+def _part(call: Call, version: Version) -> tuple[tuple[int, int] | None, Part | None]:
+    """([start, stop), part) of ``partNumber``.
 
-    An object that was not made of parts has one. Raises InvalidPartNumber, InvalidRequest.
+    An object that was not made of parts is its own first part. Raises InvalidPartNumber,
+    InvalidRequest.
     """
     number = headers.integer(call.query["partNumber"], "partNumber", 1, PART_NUMBER_MAX)
     if b"range" in call.headers:
@@ -168,6 +170,66 @@ def _part(call: Call, version: Version) -> tuple[int, int, int]:
             ActualPartCount=str(max(len(parts), 1)),
         )
     if not parts:
-        return 0, version.size, 0
+        return (0, version.size) if version.size else None, None
     start = sum(part.size for part in parts[: number - 1])
-    return start, start + parts[number - 1].size, len(parts)
+    part = parts[number - 1]
+    return (start, start + part.size), part
+
+
+# -- GetObjectAttributes --------------------------------------------------------------------------
+
+_ATTRIBUTES = ("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize")
+
+
+async def get_object_attributes(call: Call) -> Response:
+    """What is known of an object, as far as ``x-amz-object-attributes`` asks for it."""
+    asked = {name.strip() for name in call.header(b"x-amz-object-attributes").split(",")}
+    if not asked.issubset(_ATTRIBUTES):
+        raise S3Error(
+            "InvalidArgument",
+            "Invalid attribute name specified.",
+            ArgumentName="x-amz-object-attributes",
+        )
+    limit = list_objects.page_limit(call.header(b"x-amz-max-parts"), "x-amz-max-parts")
+    after = headers.integer(
+        call.header(b"x-amz-part-number-marker") or "0", "x-amz-part-number-marker", 0, 2**31 - 1
+    )
+    version = await find(call)
+    meta = version.meta
+    text = ""
+    if "ETag" in asked:
+        text += xml.element("ETag", version.etag)
+    if "Checksum" in asked and meta.checksums:
+        text += f"<Checksum>{checksums.elements(meta.checksums, meta.checksum_type)}</Checksum>"
+    if "ObjectParts" in asked and meta.parts:
+        text += _object_parts(meta.parts, after, limit)
+    if "StorageClass" in asked:
+        text += xml.element("StorageClass", version.storage_class)
+    if "ObjectSize" in asked:
+        text += f"<ObjectSize>{version.size}</ObjectSize>"
+    lines = [
+        xml.CONTENT_TYPE,
+        (b"last-modified", headers.http_date(version.modified // 1000)),
+    ]
+    return Response(200, lines, xml.document("GetObjectAttributesResponse", text))
+
+
+def _object_parts(parts: list[Part], after: int, limit: int) -> str:
+    """``<ObjectParts>``; the parts themselves only where they have checksums, as in S3."""
+    text = f"<TotalPartsCount>{len(parts)}</TotalPartsCount>"
+    if not any(part.checksums for part in parts):
+        return f"<ObjectParts>{text}</ObjectParts>"
+    page = [part for part in parts if part.number > after]
+    truncated = len(page) > limit
+    page = page[:limit]
+    rows = "".join(
+        f"<Part>{checksums.elements(part.checksums)}<PartNumber>{part.number}</PartNumber>"
+        f"<Size>{part.size}</Size></Part>"
+        for part in page
+    )
+    return (
+        f"<ObjectParts>{text}<PartNumberMarker>{after}</PartNumberMarker>"
+        f"<NextPartNumberMarker>{page[-1].number if page else after}</NextPartNumberMarker>"
+        f"<MaxParts>{limit}</MaxParts><IsTruncated>{'true' if truncated else 'false'}"
+        f"</IsTruncated>{rows}</ObjectParts>"
+    )

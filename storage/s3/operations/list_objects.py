@@ -1,4 +1,4 @@
-"""ListObjects and ListObjectsV2.
+"""ListObjects, ListObjectsV2 and ListObjectVersions.
 
 Keys that XML 1.0 can't carry (control characters): without ``encoding-type`` AWS writes character
 references that no conforming parser accepts. Here such a page is answered as if
@@ -30,7 +30,7 @@ class Listing:
         self.call = call
         self.prefix = query.get("prefix", "")
         self.delimiter = query.get("delimiter", "")
-        self.limit = page_limit(call, "max-keys")
+        self.limit = page_limit(query.get("max-keys", ""), "max-keys")
         self.url = wants_url(call)
 
     async def page(self, after: str) -> Page:
@@ -59,9 +59,10 @@ class Listing:
             + f"<IsTruncated>{'false' if page.next_after is None else 'true'}</IsTruncated>"
         )
 
-    def rows(self, page: Page, *, owners: bool) -> str:
+    def rows(self, page: Page, *, owners: bool, tag: str = "Contents", version: str = "") -> str:
         encode = self.encode
-        rows = contents(page.entries, encode, self._owners(page) if owners else None)
+        named = self._owners(page) if owners else None
+        rows = contents(page.entries, encode, named, tag, version)
         rows += [
             f"<CommonPrefixes><Prefix>{encode(prefix)}</Prefix></CommonPrefixes>"
             for prefix in page.prefixes
@@ -73,21 +74,28 @@ class Listing:
 
 
 def contents(
-    entries: list[Entry], encode: Callable[[str], str], owners: dict[str, str] | None
+    entries: list[Entry],
+    encode: Callable[[str], str],
+    owners: dict[str, str] | None,
+    tag: str = "Contents",
+    version: str = "",
 ) -> list[str]:
-    """One ``<Contents>`` per entry. ``owners``: elements by id, None to leave them out."""
+    """One element per entry. ``owners``: elements by id, None to leave them out.
+
+    ``version``: what stands behind the key in a list of versions.
+    """
     iso_second = headers.iso_second
     rows = []
     for entry in entries:
         checksum = entry.checksum_algorithm
         second, fraction = divmod(entry.modified, 1000)
         rows.append(
-            f"<Contents><Key>{encode(entry.key)}</Key>"
+            f"<{tag}><Key>{encode(entry.key)}</Key>{version}"
             f"<LastModified>{iso_second(second)}.{fraction:03d}Z</LastModified>"
             f"<ETag>&quot;{entry.etag}&quot;</ETag>"
             f"{_checksum(entry) if checksum else ''}<Size>{entry.size}</Size>"
             f"{owners[entry.owner] if owners else ''}"
-            f"<StorageClass>{entry.storage_class}</StorageClass></Contents>"
+            f"<StorageClass>{entry.storage_class}</StorageClass></{tag}>"
         )
     return rows
 
@@ -105,9 +113,8 @@ def owner_element(call: Call, owner: str, name: str = "Owner") -> str:
     return f"<{name}><ID>{xml.escape(owner)}</ID><DisplayName>{shown}</DisplayName></{name}>"
 
 
-def page_limit(call: Call, name: str) -> int:
-    """A page's size from the query. Raises InvalidArgument."""
-    text = call.query.get(name, "")
+def page_limit(text: str, name: str) -> int:
+    """A page's size as asked for, "" for the default. Raises InvalidArgument."""
     if not text:
         return PAGE_MAX
     return min(headers.integer(text, name, 0, 2**31 - 1), PAGE_MAX)
@@ -178,3 +185,35 @@ def _parse_token(token: str) -> str:
         "The continuation token provided is incorrect",
         ArgumentName="continuation-token",
     )
+
+
+async def list_object_versions(call: Call) -> Response:
+    """Every object once, as the ``null`` version that it has in a bucket without versioning."""
+    listing = Listing(call)
+    marker = call.query.get("key-marker", "")
+    version_marker = call.query.get("version-id-marker", "")
+    if version_marker not in ("", "null") or (version_marker and not marker):
+        raise S3Error(
+            "InvalidArgument",
+            "Invalid version id specified",
+            ArgumentName="version-id-marker",
+            ArgumentValue=version_marker,
+        )
+    page = await listing.page(marker)
+    encode = listing.encode
+    text = (
+        f"{listing.head(page)}<KeyMarker>{encode(marker)}</KeyMarker>"
+        f"<VersionIdMarker>{version_marker}</VersionIdMarker>"
+    )
+    if page.next_after is not None:
+        text += (
+            f"<NextKeyMarker>{encode(page.next_after)}</NextKeyMarker>"
+            "<NextVersionIdMarker>null</NextVersionIdMarker>"
+        )
+    text += listing.rows(
+        page,
+        owners=True,
+        tag="Version",
+        version="<VersionId>null</VersionId><IsLatest>true</IsLatest>",
+    )
+    return Response(200, [xml.CONTENT_TYPE], xml.document("ListVersionsResult", text))

@@ -177,7 +177,7 @@ async def complete_multipart_upload(call: Call) -> Response:
     """Make the object of its parts. Repeating a completion gives the first answer."""
     bucket = call.target
     conditions = headers.write_conditions(call.headers)
-    named = _parse_parts(await read_document(call))
+    named = _parse_parts(await read_document(call, about_object=True))
     engine = call.app.engine
     upload_id = call.query["uploadId"]
     upload = await engine.upload(bucket.id, call.key, upload_id) if upload_id else None
@@ -345,7 +345,7 @@ def _check_promises(call: Call, upload: i.Upload, completion: Completion) -> Non
 async def list_parts(call: Call) -> Response:
     """The parts of an upload in progress, by number."""
     bucket = call.target
-    limit = page_limit(call, "max-parts")
+    limit = page_limit(call.query.get("max-parts", ""), "max-parts")
     after = headers.integer(
         call.query.get("part-number-marker", "") or "0", "part-number-marker", 0, 2**31 - 1
     )
@@ -393,7 +393,7 @@ async def list_multipart_uploads(call: Call) -> Response:
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     key_marker = query.get("key-marker", "")
     upload_marker = query.get("upload-id-marker", "") if key_marker else ""
-    limit = page_limit(call, "max-uploads")
+    limit = page_limit(query.get("max-uploads", ""), "max-uploads")
     url = wants_url(call)
     bucket = call.target
     page = await call.app.engine.list_uploads(
