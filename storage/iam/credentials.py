@@ -37,7 +37,7 @@ def new_canonical_id() -> str:
 
 def same_secret(a: str, b: str) -> bool:
     """Compare two secrets in a time that does not depend on where they differ."""
-    return hmac.compare_digest(a.encode(), b.encode())
+    return hmac.compare_digest(a.encode(errors="surrogatepass"), b.encode(errors="surrogatepass"))
 
 
 def check_access_key(access_key: str) -> None:

@@ -109,5 +109,7 @@ def _regex(tokens: list[str | None]) -> str:
             pieces.append("")
         else:
             pieces[-1] += "." if token == "" else re.escape(token)
+    if len(pieces) == 1:
+        return pieces[0]
     head, *middle, tail = pieces
     return head + "".join(f"(?>.*?{piece})" for piece in middle if piece) + ".*" + tail
