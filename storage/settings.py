@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from storage.config import Config
 from storage.environment import Name, Reading, read
+from storage.names import is_bucket_name
 
 DEFAULT_USER = "minio"
 DEFAULT_PASSWORD = "miniosecret"  # noqa: S105 - the published default, warned about while in use
@@ -43,8 +44,6 @@ _LOOPBACK = ("127.0.0.1", "::1")
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - asked for, or guarded by own credentials
 _ELLIPSIS = re.compile(r"\{(\d+|[0-9a-f]+)\.\.\.(\d+|[0-9a-f]+)\}")
 _ELLIPSIS_MAX = 1024
-# S3, "Bucket naming rules": 3-63 of a-z 0-9 . -, letter or digit at both ends, no "..", no IPv4.
-_BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SIZE_UNITS = {
     "": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
     "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
@@ -157,7 +156,7 @@ def _bucket(text: str) -> str:
             "leave the policy out"
         )
     name, slash, prefix = text.partition("/")
-    if not _BUCKET.fullmatch(name):
+    if not is_bucket_name(name):
         raise ValueError(
             f'"{name}" is not a bucket name: 3 to 63 of a-z, 0-9, "." and "-", '
             "with a letter or digit at both ends"
@@ -244,7 +243,7 @@ class Settings(BaseSettings):
     root_password: str = _setting(
         DEFAULT_PASSWORD, "OVERSIGHT_ROOT_PASSWORD", "MINIO_ROOT_PASSWORD", "MINIO_SECRET_KEY",
         unit="text", secret=True,
-        help="Secret key of the root user, 8 to 512 characters. The keys of all other users are "
+        help="Secret key of the root user, 8 to 256 characters. The keys of all other users are "
         "sealed under it: change it with `oversight rekey`, or give the old one once.",
     )  # fmt: skip
     root_password_old: str = _setting(
@@ -347,15 +346,15 @@ class Settings(BaseSettings):
     @field_validator("root_user")
     @classmethod
     def _user_form(cls, user: str) -> str:
-        if not 3 <= len(user) <= 128 or not user.isprintable() or re.search(r"[\s/=,]", user):
-            raise ValueError('it must have 3 to 128 characters without spaces, "/", "=" and ","')
+        if not re.fullmatch(r"[!-+\--<>-~]{3,128}", user):
+            raise ValueError('it must have 3 to 128 ASCII characters without spaces, "=" and ","')
         return user
 
     @field_validator("root_password", "root_password_old")
     @classmethod
     def _password_form(cls, password: str) -> str:
-        if password and (not 8 <= len(password) <= 512 or not password.isprintable()):
-            raise ValueError("it must have 8 to 512 printable characters")
+        if password and (not 8 <= len(password) <= 256 or not password.isprintable()):
+            raise ValueError("it must have 8 to 256 printable characters")
         return password
 
     @field_validator("external_endpoint")

@@ -1,0 +1,1 @@
+"""The control plane: administration and plain HTTP access, on the console port."""

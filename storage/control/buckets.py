@@ -1,0 +1,104 @@
+"""Buckets: list with counters, make, look at, delete."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+from pydantic import BaseModel, Field
+
+from storage.control.access import Caller, SignedIn, bucket_arn, open_bucket
+from storage.control.problems import Problem
+from storage.engine import interface as engine
+from storage.names import is_bucket_name
+
+router = APIRouter(prefix="/api/v1/buckets", tags=["buckets"])
+
+BucketName = Annotated[str, Path(description="Name of the bucket.")]
+
+
+class NewBucket(BaseModel):
+    """A bucket to make."""
+
+    name: str = Field(description="3 to 63 of a-z, 0-9, '.' and '-'.", max_length=255)
+
+
+class Bucket(BaseModel):
+    """A bucket with its counters."""
+
+    name: str
+    owner: str = Field(description="Name of the user to whom it belongs, or their canonical id.")
+    created: datetime
+    objects: int
+    bytes: int = Field(description="Bytes of all objects, uploads in progress not counted.")
+    uploads: int = Field(description="Multipart uploads in progress.")
+
+
+def timestamp(milliseconds: int) -> datetime:
+    """A time as the API shows it."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+@router.get("", summary="List buckets")
+async def list_buckets(caller: SignedIn) -> list[Bucket]:
+    """The caller's own buckets, and all others that the caller may list."""
+    own = caller.allowed("s3:ListAllMyBuckets", bucket_arn("*"))
+    shown = [
+        bucket
+        for bucket in await caller.plane.engine.buckets()
+        if (own and bucket.owner == caller.principal.id)
+        or caller.allowed("s3:ListBucket", bucket_arn(bucket.name), owner=bucket.owner)
+    ]
+    if not shown:
+        caller.require("s3:ListAllMyBuckets", bucket_arn("*"))
+    return [await _described(caller, bucket) for bucket in shown]
+
+
+@router.post("", status_code=201, summary="Make a bucket")
+async def create_bucket(caller: SignedIn, new: NewBucket) -> Bucket:
+    """Make a bucket that belongs to the caller."""
+    caller.require("s3:CreateBucket", bucket_arn(new.name))
+    if not is_bucket_name(new.name):
+        raise Problem(
+            400, "InvalidBucketName",
+            'A bucket name has 3 to 63 of a-z, 0-9, "." and "-", with a letter or digit at both '
+            "ends.",
+        )  # fmt: skip
+    created: engine.Bucket = await caller.plane.engine.commit(
+        engine.CreateBucket(
+            name=new.name,
+            owner=caller.principal.id,
+            created=time.time_ns() // 1_000_000,
+            region=caller.plane.config.region,
+        )
+    )
+    return await _described(caller, created)
+
+
+@router.get("/{bucket}", summary="Look at a bucket")
+async def bucket_info(caller: SignedIn, bucket: BucketName) -> Bucket:
+    """A bucket's owner, age and counters."""
+    return await _described(caller, await open_bucket(caller, bucket, "s3:ListBucket"))
+
+
+@router.delete("/{bucket}", status_code=204, summary="Delete an empty bucket")
+async def delete_bucket(caller: SignedIn, bucket: BucketName) -> Response:
+    """Delete a bucket that holds no objects; uploads in progress are aborted with it."""
+    found = await open_bucket(caller, bucket, "s3:DeleteBucket")
+    await caller.plane.engine.commit(engine.DeleteBucket(found.name))
+    return Response(status_code=204)
+
+
+async def _described(caller: Caller, bucket: engine.Bucket) -> Bucket:
+    usage = await caller.plane.engine.usage(bucket.id)
+    owner = (await caller.plane.identity()).principal(bucket.owner)
+    return Bucket(
+        name=bucket.name,
+        owner=owner.name if owner else bucket.owner,
+        created=timestamp(bucket.created),
+        objects=usage.objects,
+        bytes=usage.bytes,
+        uploads=usage.uploads,
+    )
