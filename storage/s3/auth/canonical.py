@@ -13,32 +13,41 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 Headers = Mapping[bytes, bytes]
 
-_PLAIN_PATH = re.compile(rb"[A-Za-z0-9\-._~/]*").fullmatch
-_PLAIN = re.compile(rb"[A-Za-z0-9\-._~]*").fullmatch
+# Upper-case escapes of bytes that need one: all but those of A-Za-z0-9-._~.
+_ESCAPE = rb"%(?:[0189A-F][0-9A-F]|2[0-9A-CF]|3[A-F]|40|5[B-E]|60|7[B-DF])"
+
+
+def _canonical_in(extra: bytes, escape: bytes = _ESCAPE) -> re.Pattern[bytes]:
+    """Matches what is in canonical encoding already, ``extra`` being allowed unescaped."""
+    plain = rb"[A-Za-z0-9\-._~" + extra + rb"]*"
+    return re.compile(plain + rb"(?:" + escape + plain + rb")*")
+
+
+_is_path = _canonical_in(rb"/", rb"(?!%2F)" + _ESCAPE).fullmatch
+_is_component = _canonical_in(rb"").fullmatch
+_is_query = _canonical_in(rb"&=").fullmatch
 
 
 def canonical_path(raw_path: bytes) -> bytes:
     """The path as AWS encodes it: every byte but ``A-Za-z0-9-._~/`` becomes ``%XX``."""
-    if _PLAIN_PATH(raw_path) is not None:
+    if _is_path(raw_path) is not None:
         return raw_path or b"/"
     return quote_from_bytes(unquote_to_bytes(raw_path), safe="/~").encode()
 
 
 def encode_component(raw: bytes) -> bytes:
     """One name or value of a query in canonical encoding; a raw ``+`` stands for a space."""
-    if _PLAIN(raw) is not None:
+    if _is_component(raw) is not None:
         return raw
     return quote_from_bytes(unquote_to_bytes(raw.replace(b"+", b" ")), safe="~").encode()
 
 
 def query_items(raw_query: bytes) -> list[tuple[bytes, bytes]]:
     """(name, value) pairs in canonical encoding, in the order of the request."""
-    items = []
-    for item in raw_query.split(b"&"):
-        if item:
-            name, _, value = item.partition(b"=")
-            items.append((encode_component(name), encode_component(value)))
-    return items
+    pairs = [item.partition(b"=") for item in raw_query.split(b"&") if item]
+    if _is_query(raw_query) is not None:
+        return [(name, value.replace(b"=", b"%3D")) for name, _, value in pairs]
+    return [(encode_component(name), encode_component(value)) for name, _, value in pairs]
 
 
 def join_items(items: list[tuple[bytes, bytes]]) -> bytes:

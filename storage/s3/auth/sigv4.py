@@ -27,6 +27,7 @@ from storage.s3.auth.canonical import (
 )
 from storage.s3.errors import S3Error
 
+_K = TypeVar("_K")
 _V = TypeVar("_V")
 
 Keyring = Callable[[str], Credential | None]
@@ -51,6 +52,7 @@ _SHA256 = re.compile(rb"[0-9a-fA-F]{64}").fullmatch
 _HARMLESS = frozenset({b"x-amz-cf-id", b"x-amz-user-agent"})
 _HARMLESS_PRESIGNED = _HARMLESS | {b"x-amz-content-sha256"}
 
+# Bounds of what is remembered: bytes of a key, entries of a cache.
 _PREFIX_MAX = 1024
 _SCOPES_MAX = 4096
 _QUERY_MAX = 128
@@ -87,6 +89,7 @@ class Signed(msgspec.Struct, frozen=True, eq=False):
 
 
 _scopes: dict[bytes, Scope] = {}
+_query_scopes: dict[tuple[bytes, bytes], Scope] = {}
 _queries: dict[bytes, bytes] = {}
 
 
@@ -138,9 +141,10 @@ def verify_header(
         query = canonical_query(raw_query)
     key = signing.signing_key(credential.secret, scope.date, scope.region)
     _verify(key, scope, signature, timestamp, method, raw_path, query, headers, payload)
-    if known is None:
-        _remember(_scopes, _SCOPES_MAX, prefix, scope, _PREFIX_MAX)
-    _remember(_queries, _QUERIES_MAX, raw_query, query, _QUERY_MAX)
+    if known is None and len(prefix) <= _PREFIX_MAX:
+        _remember(_scopes, _SCOPES_MAX, prefix, scope)
+    if len(raw_query) <= _QUERY_MAX:
+        _remember(_queries, _QUERIES_MAX, raw_query, query)
     return Signed(credential, payload, key, timestamp, scope.text, signature)
 
 
@@ -161,12 +165,8 @@ def verify_query(
     items = query_items(raw_query)
     parameters = _parameters(items)
     signature = parameters[b"X-Amz-Signature"]
-    shape = b"%b %b" % (parameters[b"X-Amz-Credential"], parameters[b"X-Amz-SignedHeaders"])
-    scope = _scopes.get(shape) or _make_scope(
-        parameters[b"X-Amz-Credential"],
-        parameters[b"X-Amz-SignedHeaders"],
-        _malformed_credential,
-    )
+    shape = parameters[b"X-Amz-Credential"], parameters[b"X-Amz-SignedHeaders"]
+    scope = _query_scopes.get(shape) or _make_scope(*shape, _malformed_credential)
     timestamp = parameters[b"X-Amz-Date"]
     seconds = signing.parse_time(timestamp)
     if seconds is None:
@@ -189,7 +189,8 @@ def verify_query(
     query = join_items([item for item in items if item[0] != b"X-Amz-Signature"])
     key = signing.signing_key(credential.secret, scope.date, scope.region)
     _verify(key, scope, signature, timestamp, method, raw_path, query, headers, signed_payload)
-    _remember(_scopes, _SCOPES_MAX, shape, scope, _PREFIX_MAX)
+    if len(shape[0]) + len(shape[1]) <= _PREFIX_MAX:
+        _remember(_query_scopes, _SCOPES_MAX, shape, scope)
     return Signed(credential, payload, key, timestamp, scope.text, signature)
 
 
@@ -497,9 +498,8 @@ def _text(data: bytes) -> str:
     return _printable(data.decode("utf-8", "replace"))
 
 
-def _remember(cache: dict[bytes, _V], limit: int, key: bytes, value: _V, size: int) -> None:
-    """Keep ``value`` unless its key is longer than ``size`` bytes; a full cache starts anew."""
-    if len(key) <= size:
-        if len(cache) >= limit:
-            cache.clear()
-        cache[key] = value
+def _remember(cache: dict[_K, _V], limit: int, key: _K, value: _V) -> None:
+    """Keep ``value``; a full cache starts anew."""
+    if len(cache) >= limit and key not in cache:
+        cache.clear()
+    cache[key] = value
