@@ -10,6 +10,7 @@ import pytest
 
 from storage.engine.interface import Bucket, Engine
 from storage.engine.memory import MemoryEngine
+from tests import engines
 from tests.contract.store import make_bucket
 
 
@@ -19,15 +20,27 @@ def anyio_backend() -> str:
 
 
 @asynccontextmanager
-async def open_engine(kind: str, path: Path) -> AsyncIterator[Engine]:
+async def in_memory(path: Path) -> AsyncIterator[Engine]:
     engine = MemoryEngine()
     yield engine
     await engine.close()
 
 
-@pytest.fixture(params=["memory"])
+@asynccontextmanager
+async def with_a_thread(path: Path) -> AsyncIterator[Engine]:
+    async with engines.alone(engines.small_config(path, fsync=False)) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def with_a_process(path: Path) -> AsyncIterator[Engine]:
+    async with engines.beside_a_process(engines.small_config(path, fsync=False)) as engine:
+        yield engine
+
+
+@pytest.fixture(params=[in_memory, with_a_thread, with_a_process], ids=lambda kind: kind.__name__)
 async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
-    async with open_engine(request.param, tmp_path) as opened:
+    async with request.param(tmp_path) as opened:
         yield opened
 
 

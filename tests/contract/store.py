@@ -95,7 +95,7 @@ async def read(engine: Engine, version: Version, start: int = 0, stop: int | Non
     """Bytes of a version through ``Engine.read``, pieces checked for size."""
     pieces = []
     async for piece in engine.read(version, start, version.size if stop is None else stop):
-        assert 0 < len(piece) <= MIB
+        assert len(piece) <= MIB
         pieces.append(bytes(piece))
     return b"".join(pieces)
 
