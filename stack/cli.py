@@ -82,3 +82,7 @@ def main() -> None:
         raise SystemExit(130) from None
     except BrokenPipeError:
         raise SystemExit(FAILED) from None
+
+
+if __name__ == "__main__":
+    main()
