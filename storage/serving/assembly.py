@@ -23,13 +23,7 @@ class DataPlane:
     ) -> None:
         self._slot = board.slot(index)
         self._log = AccessLog(config.access_log) if config.access_log else None
-        endpoint = Endpoint(
-            engine,
-            board,
-            directory,
-            public=config.prometheus_auth == "public",
-            supervisor=os.getppid(),
-        )
+        endpoint = _endpoint(engine, config, directory, board)
         hooks = Hooks(on_response=self._on_response(), minio=endpoint)
         self.app = S3App(engine, directory, config, hooks)
 
@@ -69,6 +63,16 @@ async def data_plane(
     directory = identities(engine, config, store_key)
     await directory.refresh()
     return DataPlane(engine, config, directory, Board(shared), index)
+
+
+def telemetry(engine: Engine, config: Config, directory: users.Directory, shared: int) -> Endpoint:
+    """Health and metrics for a process that serves no S3 itself."""
+    return _endpoint(engine, config, directory, Board(shared))
+
+
+def _endpoint(engine: Engine, config: Config, directory: users.Directory, board: Board) -> Endpoint:
+    public = config.prometheus_auth == "public"
+    return Endpoint(engine, board, directory, public=public, supervisor=os.getppid())
 
 
 def identities(engine: Engine, config: Config, store_key: bytes) -> users.Directory:

@@ -60,6 +60,16 @@ async def open_store_key(engine: i.Engine, config: Config) -> bytes:
     return store_key
 
 
+async def rekey(engine: i.Engine, store_key: bytes, root_password: str) -> None:
+    """Wrap the store key under a new root password, which counts from the next start on.
+
+    Raises Conflict if somebody else did at the same moment.
+    """
+    record = await engine.system_record(STORE_KEY_KIND, STORE_KEY_NAME)
+    blob = await asyncio.to_thread(sealing.wrap, store_key, root_password)
+    await _keep(engine, blob, expect_seq=0 if record is None else record.seq)
+
+
 async def _keep(engine: i.Engine, blob: bytes, expect_seq: int) -> None:
     await engine.commit(i.PutSystem(STORE_KEY_KIND, STORE_KEY_NAME, blob, expect_seq))
 

@@ -21,15 +21,16 @@ _MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 class Start(msgspec.Struct, tag="start"):
     """Supervisor -> child, first: who you are and what you inherited.
 
-    ``listeners`` are file descriptors, already bound and listening. ``shared`` is the descriptor
-    of the memory that all processes of the store share (counters), -1 without. ``engine`` says
-    that the committer is ready, ``store_key`` is empty while first-start duties are not done.
+    ``listeners`` (S3) and ``console`` are descriptors of sockets that listen already. ``shared``
+    is that of the memory that all processes of the store share (counters), -1 without. ``engine``
+    says that the committer is ready; ``store_key`` is empty until first-start duties are done.
     """
 
     role: str
     index: int
     config: Config
     listeners: list[int] = []
+    console: list[int] = []
     shared: int = -1
     engine: bool = False
     store_key: bytes = b""

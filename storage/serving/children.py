@@ -52,11 +52,6 @@ class Inheritance:
     console: Sequence[int]
     shared: int = -1
 
-    def listeners(self, role: str) -> list[int]:
-        if role == WORKER:
-            return list(self.s3)
-        return list(self.console) if role == CONTROL else []
-
 
 @dataclass
 class Child:
@@ -86,8 +81,11 @@ class Child:
     ) -> None:
         """Start the process and hand it its Config."""
         channel, theirs = Channel.pair()
-        listeners = inheritance.listeners(self.role)
-        inherited = [*listeners, theirs.fileno()]
+        listeners = list(inheritance.s3) if self.role == WORKER else []
+        console = []
+        if self.role == CONTROL or is_alone(config):
+            console = list(inheritance.console)
+        inherited = [*listeners, *console, theirs.fileno()]
         if inheritance.shared >= 0:
             inherited.append(inheritance.shared)
         with theirs:
@@ -106,6 +104,7 @@ class Child:
         self.send(
             Start(
                 role=self.role, index=self.index, config=config, listeners=listeners,
+                console=console,
                 shared=inheritance.shared, engine=engine, store_key=store_key,
             )
         )  # fmt: skip
@@ -136,6 +135,19 @@ class Child:
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()
+
+
+def is_alone(config: Config) -> bool:
+    """Whether one child does everything: asked for, or without SOCK_SEQPACKET (macOS)."""
+    return config.workers == 1 or sys.platform != "linux"
+
+
+def children_of(config: Config) -> list[Child]:
+    """The children of a store. One that is alone carries committer, console and services too."""
+    if is_alone(config):
+        return [Child(WORKER)]
+    workers = [Child(WORKER, index) for index in range(config.workers)]
+    return [Child(COMMITTER), *workers, Child(CONTROL), Child(SERVICES)]
 
 
 def environment(parents: os._Environ[str] | dict[str, str]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from storage.serving.children import (
     WORKER,
     Child,
     Inheritance,
+    children_of,
     describe_exit,
 )
 
@@ -58,7 +59,7 @@ class Supervisor:
         self._say = say
         self._on_serving = on_serving
         self._on_draining = on_draining
-        self._children = _children(config)
+        self._children = children_of(config)
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
         self._engine = False
@@ -256,11 +257,3 @@ class Supervisor:
 
 def _ignore(_number: int, _frame: object) -> None:
     """A handler that does nothing: the number also arrives on the wake-up socket."""
-
-
-def _children(config: Config) -> list[Child]:
-    """With one worker the committer is a thread of it; otherwise a process of its own."""
-    children = [Child(WORKER, index) for index in range(config.workers)]
-    if config.workers > 1:
-        children.insert(0, Child(COMMITTER))
-    return [*children, Child(CONTROL), Child(SERVICES)]

@@ -30,6 +30,7 @@ def configure(app: Any, http: type[asyncio.Protocol] | str) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        headers=[("server", "Oversight")],
         date_header=True,
     )
 
@@ -37,7 +38,7 @@ def configure(app: Any, http: type[asyncio.Protocol] | str) -> uvicorn.Config:
 class Server(uvicorn.Server):
     """Serve from ``open`` to ``drain``, under somebody else's event loop and signal handling."""
 
-    def __init__(self, config: uvicorn.Config, on_second: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_second: Callable[[], None] | None = None) -> None:
         """``on_second`` is called once a second."""
         super().__init__(config)
         self._on_second = on_second
@@ -66,7 +67,8 @@ class Server(uvicorn.Server):
         while True:
             await asyncio.sleep(TICK)
             await self.on_tick(0)
-            self._on_second()
+            if self._on_second is not None:
+                self._on_second()
             for connection in tuple(self.server_state.connections):
                 if (sweep := getattr(connection, "sweep", None)) is not None:
                     sweep()

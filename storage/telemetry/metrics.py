@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
 
+import storage
 from storage import errors
 from storage.engine.interface import Bucket, Engine, Space, Usage
 from storage.telemetry import process
@@ -108,16 +108,8 @@ async def snapshot(engine: Engine, board: Board, supervisor: int) -> Snapshot:
         buckets=buckets,
         processes=process.measure(supervisor),
         healthy=space.drives_online > 0 and space.drives_offline == 0,
-        version=release(),
+        version=storage.__version__,
     )
-
-
-def release() -> str:
-    """The version of this installation."""
-    try:
-        return version("oversight-store")
-    except PackageNotFoundError:
-        return "0"
 
 
 Collector = Callable[[], Awaitable[Snapshot]]

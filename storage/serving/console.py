@@ -1,0 +1,52 @@
+"""The console port: FastAPI over the engine, with health and metrics as on the S3 port."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any, cast
+
+from storage.config import Config
+from storage.engine.interface import Engine
+from storage.serving import assembly, bootstrap, webserver
+from storage.serving.starting import Application, Switch
+
+
+class Console:
+    """Answers from ``open`` on, with the control plane from ``begin`` on."""
+
+    def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
+        self._config = config
+        self._sockets = sockets
+        self._switch = Switch()
+
+    async def open(self) -> None:
+        """Accept; until ``begin`` has finished the store is starting."""
+        self._server = webserver.Server(webserver.configure(self._switch, "httptools"))
+        await self._server.open(self._sockets)
+
+    async def begin(self, engine: Engine, store_key: bytes, shared: int) -> None:
+        """Serve the control plane. ``shared``: descriptor of the counters' memory."""
+        # FastAPI takes half a second to load: beside the loop, since S3 may be served from it.
+        create_control = await asyncio.to_thread(_load)
+        directory = assembly.identities(engine, self._config, store_key)
+        await directory.refresh()
+        app = create_control(
+            engine,
+            directory,
+            self._config,
+            store_key=store_key,
+            rekey=lambda password: bootstrap.rekey(engine, store_key, password),
+            minio=assembly.telemetry(engine, self._config, directory, shared),
+        )
+        self._switch.app = cast(Application, app)
+
+    async def close(self, seconds: float) -> None:
+        """Accept no more and let requests in flight finish."""
+        await self._server.drain(seconds)
+
+
+def _load() -> Any:
+    from storage.control.app import create_control
+
+    return create_control
