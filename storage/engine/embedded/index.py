@@ -838,6 +838,24 @@ _LOOKUP = """SELECT seq, modified, size, etag, class, owner, segment, offset, cr
 FROM current WHERE bucket=? AND key=?"""
 _PAGE = """SELECT key, modified, size, etag, class, owner, checks
 FROM current WHERE bucket=? AND key>=? AND key<? ORDER BY key LIMIT ?"""
+_LEAPS = """WITH RECURSIVE leap(k) AS (
+  SELECT (SELECT key FROM current WHERE bucket=?1 AND key>=?2 AND key<?3 ORDER BY key LIMIT 1)
+  UNION ALL
+  SELECT (
+    SELECT key FROM current WHERE bucket=?1 AND key<?3 AND key > iif(
+      instr(substr(k, ?4), ?5),
+      CAST(substr(k, 1, ?6 + instr(substr(k, ?4), ?5)) || x'ff' AS BLOB),
+      k
+    ) ORDER BY key LIMIT 1
+  ) FROM leap WHERE k IS NOT NULL LIMIT ?7
+)
+SELECT k, modified, size, etag, class, owner, checks
+FROM leap LEFT JOIN current ON bucket=?1 AND key=iif(instr(substr(k, ?4), ?5), NULL, k)
+WHERE k IS NOT NULL"""
+"""From each key to the next one, or behind all that share its common prefix: ?4 is where the
+delimiter ?5 is looked for, ?6 + its position there the length of the prefix."""
+_RUN_FIRST = 64
+_RUN_MAX = 1001
 _BEYOND = b"\xff"  # behind every key: UTF-8 has no such byte
 _CHECKS = {
     algorithm | kind << 4: (ALGORITHMS[algorithm], CHECKSUM_TYPES[kind])
@@ -972,16 +990,17 @@ class Reader:
             raise errors.NoSuchBucket
         if limit <= 0:
             return interface.Page([], [], None)
-        start, low, high = prefix.encode(), prefix.encode(), _BEYOND
-        if start:
-            high = successor(start)
-        if after and after.encode() >= low:
-            low = after.encode() + b"\0"
-        if not delimiter:
-            return self._flat(bucket, owner, low, high, limit)
-        return self._folded(
-            bucket, owner, start, delimiter.encode(), after.encode(), low, high, limit
-        )
+        start, mark, cut = prefix.encode(), after.encode(), delimiter.encode()
+        low = start
+        high = successor(start) if start else _BEYOND
+        if mark and mark >= start:
+            low = mark + b"\0"
+            at = mark.find(cut, len(start)) if cut and mark.startswith(start) else -1
+            if at >= 0:
+                low = successor(mark[: at + len(cut)])
+        if cut:
+            return self._folded(bucket, owner, len(start), cut, low, high, limit)
+        return self._flat(bucket, owner, low, high, limit)
 
     def _flat(self, bucket: int, owner: str, low: bytes, high: bytes, limit: int) -> interface.Page:
         found = self.rows(_PAGE, (bucket, low, high, limit + 1))
@@ -995,50 +1014,53 @@ class Reader:
         self,
         bucket: int,
         owner: str,
-        prefix: bytes,
+        skip: int,
         delimiter: bytes,
-        after: bytes,
         low: bytes,
         high: bytes,
         limit: int,
     ) -> interface.Page:
-        """A page with common prefixes: rows in runs, a seek behind each prefix."""
+        """A page with common prefixes.
+
+        Rows come in runs as long as they are keys. Where prefixes stand, SQLite leaps from one
+        to the next: a tenth of what a query for each costs.
+        """
         plain: list[tuple[Any, ...]] = []
         prefixes: list[str] = []
-        skip = len(prefix)
-        at = after.find(delimiter, skip) if after.startswith(prefix) else -1
-        if at >= 0:
-            low = successor(after[: at + len(delimiter)])
-        room = limit
-        run = 1 if room == 0 else min(limit + 1, 64)
-        last = b""
-        while low < high:
-            found = self.rows(_PAGE, (bucket, low, high, run))
-            jumped = False
-            for index, row in enumerate(found):
-                if room == 0:
+        room, last = limit, b""
+        leaping = False
+        run = _RUN_FIRST
+        while True:
+            run = min(run, room + 1)
+            if leaping:
+                found = self.rows(
+                    _LEAPS,
+                    (bucket, low, high, skip + 1, delimiter, skip - 1 + len(delimiter), run),
+                )
+            else:
+                found = self.rows(_PAGE, (bucket, low, high, run))
+            keys = 0
+            for row in found:
+                if not room:
                     return interface.Page(_entries(plain, owner), prefixes, last.decode())
+                room -= 1
                 key = row[0]
                 at = key.find(delimiter, skip)
-                room -= 1
                 if at < 0:
                     plain.append(row)
-                    last = key
+                    low, last = key + b"\0", key
+                    keys += 1
                     continue
                 last = key[: at + len(delimiter)]
                 prefixes.append(last.decode())
                 low = successor(last)
-                jumped = True
-                # Few rows left behind this one: it paid to read in runs; else read singly.
-                run = 2 if index < 2 else 64
-                break
-            if jumped:
-                continue
-            if len(found) < run:
-                break
-            low = found[-1][0] + b"\0"
-            run = min(room + 1, 1001)
-        return interface.Page(_entries(plain, owner), prefixes, None)
+                if not leaping:
+                    break
+            else:
+                if len(found) < run:
+                    return interface.Page(_entries(plain, owner), prefixes, None)
+            leaping = keys <= len(found) // 2
+            run = min(4 * run, _RUN_MAX)
 
     # -- uploads
 
