@@ -60,6 +60,7 @@ HEAD_TIMEOUT = 20
 STALL_TIMEOUT = 60
 LINGER_TIMEOUT = 5
 
+_VERSIONS = ("1.1", "1.0")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CONNECTION_CLOSE = b"connection: close\r\n"
 _CHUNKED = b"transfer-encoding: chunked\r\n"
@@ -166,7 +167,6 @@ class Exchange:
     def end(self) -> None:
         """The body is complete."""
         self.more_body = False
-        self.expects_continue = False
         self.wake()
 
     def wake(self) -> None:
@@ -414,6 +414,10 @@ class S3Protocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 # Another protocol was offered and is not taken up (RFC 9110, section 7.8).
                 data = data[upgrade.args[0] :]
+                if not self._resume_body():
+                    return False
+                if self._body_left:
+                    data = self._take_body(data)
                 if not data:
                     return True
             except httptools.HttpParserError as error:
@@ -422,6 +426,19 @@ class S3Protocol(HttpToolsProtocol):
                     told = _MALFORMED if not isinstance(cause, _Refused) else str(cause)
                     self._refuse("BadRequest", told)
                 return False
+
+    def _resume_body(self) -> bool:
+        """Undo that the parser saw no body because of an Upgrade header. False if refused."""
+        reading = self._reading
+        assert reading is not None
+        if any(name == b"transfer-encoding" for name, _ in reading.scope["headers"]):
+            reading.more_body = True
+            self._refuse("BadRequest", _MALFORMED)
+            return False
+        if reading.length > 0:
+            reading.more_body = True
+            self._body_left = reading.length
+        return True
 
     def _take_body(self, data: bytes) -> bytes:
         """Take what belongs to the body that is being read; the rest is the next request's."""
@@ -460,6 +477,9 @@ class S3Protocol(HttpToolsProtocol):
             self._refuse("RequestHeaderSectionTooLarge", _HEAD_TOO_LARGE)
             raise _Refused(_HEAD_TOO_LARGE)
         parser = self.parser
+        version = parser.get_http_version()
+        if version not in _VERSIONS:
+            raise _Refused(_MALFORMED)
         headers = self.headers
         self.headers = []  # trailers are not headers
         path, query = _split(self._url)
@@ -467,7 +487,7 @@ class S3Protocol(HttpToolsProtocol):
         scope = {
             "type": "http",
             "asgi": _ASGI,
-            "http_version": parser.get_http_version(),
+            "http_version": version,
             "method": method.decode("ascii"),
             "scheme": self.scheme,
             "path": unquote(path.decode("latin-1")) if b"%" in path else path.decode("latin-1"),

@@ -1,0 +1,207 @@
+"""What can't be understood, takes too long or is too large; and the end of a server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from storage.s3 import http
+from tests.unit.server.conftest import Running, read_body, respond
+from tests.unit.server.test_http_requests import GET, put, until
+
+MALFORMED = {
+    "garbage": b"\x16\x03\x01\x02\x00 not http\r\n\r\n",
+    "http/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "no version": b"GET /echo\r\nhost: x\r\n\r\n",
+    "bad header": b"GET /echo HTTP/1.1\r\nhost x\r\n\r\n",
+    "space before colon": b"GET /echo HTTP/1.1\r\nhost : x\r\n\r\n",
+    "negative length": b"PUT /echo HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+    "two lengths": b"PUT /echo HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+    "length and chunks": (
+        b"PUT /echo HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+    ),
+    "nul in header": b"GET /echo HTTP/1.1\r\nx: a\0b\r\n\r\n",
+    "bytes beyond ASCII": b"GET /\xc3\xa4 HTTP/1.1\r\nhost: x\r\n\r\n",
+    "chunks behind an upgrade": (
+        b"PUT /echo HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
+        b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+    ),
+    "bare line feed": b"GET /echo HTTP/1.1\nhost: x\n\n",
+}
+
+
+@pytest.mark.parametrize("request_", MALFORMED.values(), ids=MALFORMED.keys())
+def test_malformed_requests_get_an_s3_error(server: Running, request_: bytes) -> None:
+    with server.wire() as wire:
+        wire.send(request_)
+        status, headers, body = wire.answer()
+        assert status == 400
+        assert headers["content-type"] == "application/xml"
+        assert headers["connection"] == "close"
+        assert b"<Error><Code>BadRequest</Code>" in body
+        assert wire.rest() == b""
+    assert server.seen == []
+
+
+def test_a_malformed_request_waits_for_those_before_it(server: Running) -> None:
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.05)
+        await respond(send, 200, b"first")
+
+    server.routes["/slow"] = slow
+    with server.wire() as wire:
+        wire.send(GET.replace(b"/echo", b"/slow") + MALFORMED["bad header"])
+        assert wire.answer()[2] == b"first"
+        assert wire.answer()[0] == 400
+        assert wire.rest() == b""
+
+
+def test_a_broken_chunk_is_refused_and_the_application_told(server: Running) -> None:
+    events: list[str] = []
+
+    async def store(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await read_body(receive)
+        except ConnectionError:
+            events.append("told")
+            raise
+
+    server.routes["/echo"] = store
+    head = b"PUT /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    with server.wire() as wire:
+        wire.send(head + b"5\r\nhello\r\n")
+        until(lambda: len(server.seen) == 1)
+        wire.send(b"zz\r\n")
+        status, _, body = wire.answer()
+        assert status == 400
+        assert b"BadRequest" in body
+        assert wire.rest() == b""
+    until(lambda: events == ["told"])
+
+
+@pytest.mark.parametrize("step", [1000, 100_000])
+def test_a_head_has_a_limit(server: Running, step: int) -> None:
+    with server.wire() as wire:
+        wire.send(b"GET /echo HTTP/1.1\r\nhost: x\r\n")
+        line = b"x-filler: " + b"y" * 990 + b"\r\n"
+        sent = 0
+        while sent < http.HEAD_BYTES_MAX + 5000:
+            wire.send(line * (step // 1000))
+            sent += step
+        status, _, body = wire.answer()
+        assert status == 400
+        assert b"<Code>RequestHeaderSectionTooLarge</Code>" in body
+    assert server.seen == []
+
+
+def test_a_whole_head_beyond_the_limit_in_one_read(server: Running) -> None:
+    head = b"GET /echo HTTP/1.1\r\nx: " + b"y" * (http.HEAD_BYTES_MAX + 10) + b"\r\n\r\n"
+    with server.wire() as wire:
+        wire.send(head)
+        status, _, body = wire.answer()
+        assert status == 400
+        assert b"RequestHeaderSectionTooLarge" in body
+    assert server.seen == []
+
+
+def test_offers_of_other_protocols_are_passed_over(server: Running) -> None:
+    upgrade = (b"connection: upgrade, http2-settings", b"upgrade: h2c", b"http2-settings: AA")
+    with server.wire() as wire:
+        wire.send(put(b"with body", *upgrade))
+        assert wire.answer()[2] == b"with body"
+        wire.send(*(put(b"in pieces", *upgrade)[cut : cut + 30] for cut in range(0, 200, 30)))
+        assert wire.answer()[2] == b"in pieces"
+        wire.send(put(b"", *upgrade) + GET)
+        assert wire.answer()[0] == 200
+        assert wire.answer()[0] == 200
+        assert wire.is_open()
+
+
+def test_a_dribbled_head_ends_in_time(server: Running) -> None:
+    with server.wire() as wire:
+        wire.send(b"GET /echo HT")
+        until(lambda: server.connections()[0]._in_head)
+        server.sweep(http.HEAD_TIMEOUT // 2)
+        wire.send(b"TP/1.1\r\n")
+        server.sweep(http.HEAD_TIMEOUT // 2 + 2)
+        assert wire.rest() == b""
+
+
+def test_an_idle_connection_ends(server: Running) -> None:
+    with server.wire() as wire:
+        wire.send(GET)
+        wire.answer()
+        server.sweep(http.IDLE_TIMEOUT - 2)
+        assert wire.is_open()
+        server.sweep(http.IDLE_TIMEOUT + 2)
+        assert wire.rest() == b""
+
+
+def test_a_stalled_body_is_refused(server: Running) -> None:
+    with server.wire() as wire:
+        wire.send(put(b"hello")[:-2])
+        until(lambda: len(server.seen) == 1)
+        server.sweep(http.STALL_TIMEOUT + 1)
+        status, _, body = wire.answer()
+        assert status == 400
+        assert b"<Code>RequestTimeout</Code>" in body
+
+
+def test_a_reader_that_stalls_is_cut_off(server: Running) -> None:
+    ended: list[bool] = []
+
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        await respond(send, 200, bytes(64 * 1024 * 1024))
+        ended.append(True)
+
+    server.routes["/x"] = large
+    with server.wire() as wire:
+        wire.send(GET.replace(b"/echo", b"/x"))
+        wire.head()
+        until(lambda: server.connections()[0].write_paused)
+        server.sweep(http.STALL_TIMEOUT + 3)
+        until(lambda: server.connections() == [])
+    until(lambda: ended == [True])
+
+
+def test_work_that_takes_its_time_is_left_alone(server: Running) -> None:
+    go = asyncio.Event()
+
+    async def patient(scope: Any, receive: Any, send: Any) -> None:
+        await go.wait()
+        await respond(send, 200, b"done")
+
+    server.routes["/x"] = patient
+    with server.wire() as wire:
+        wire.send(GET.replace(b"/echo", b"/x"))
+        until(lambda: len(server.seen) == 1)
+        server.sweep(3 * http.STALL_TIMEOUT)
+        server.call(go.set)
+        assert wire.answer()[2] == b"done"
+
+
+def test_draining_finishes_what_was_begun(server: Running) -> None:
+    go = asyncio.Event()
+
+    async def patient(scope: Any, receive: Any, send: Any) -> None:
+        await go.wait()
+        await respond(send, 200, b"done")
+
+    server.routes["/x"] = patient
+    with server.wire() as busy, server.wire() as idle, server.wire() as uploading:
+        idle.send(GET)
+        idle.answer()
+        uploading.send(put(b"hello")[:-2])
+        busy.send(GET.replace(b"/echo", b"/x"))
+        until(lambda: len(server.seen) == 3)
+        server.loop.call_soon_threadsafe(server._stop.set)
+        assert idle.rest() == b""
+        uploading.send(b"lo")
+        _, headers, body = uploading.answer()
+        assert (headers["connection"], body) == ("close", b"hello")
+        server.call(go.set)
+        _, headers, body = busy.answer()
+        assert (headers["connection"], body) == ("close", b"done")
+        assert busy.rest() == b""

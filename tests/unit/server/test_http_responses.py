@@ -1,0 +1,262 @@
+"""Responses as they leave: framing, HEAD, large blocks, slow readers, applications that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Any
+
+import pytest
+
+from tests.unit.server.conftest import Running, respond
+from tests.unit.server.test_http_requests import GET, put, until
+
+MIB = 1024 * 1024
+
+
+def route(server: Running, app: Any) -> bytes:
+    server.routes["/x"] = app
+    return GET.replace(b"/echo", b"/x")
+
+
+def test_head_and_body_leave_in_one_write(server: Running) -> None:
+    writes: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        transport = send.__self__.protocol.transport
+        send.__self__.protocol.transport = _Counting(transport, writes)
+        await respond(send, 200, b"x" * 1000)
+        send.__self__.protocol.transport = transport
+
+    request = route(server, app)
+    with server.wire() as wire:
+        wire.send(request)
+        assert wire.answer()[2] == b"x" * 1000
+    assert len(writes) == 1
+
+
+class _Counting:
+    def __init__(self, transport: Any, writes: list[int]) -> None:
+        self._transport = transport
+        self._writes = writes
+
+    def write(self, data: bytes) -> None:
+        self._writes.append(len(data))
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+def test_every_response_has_date_and_server(server: Running) -> None:
+    with server.wire() as wire:
+        wire.send(GET)
+        _, headers, _ = wire.answer()
+    assert headers["date"].endswith("GMT")
+    assert headers["server"] == "Oversight"
+
+
+def test_head_has_a_length_but_no_body(server: Running) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"12345")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    request = route(server, app).replace(b"GET", b"HEAD")
+    with server.wire() as wire:
+        wire.send(request + request)
+        for _ in range(2):
+            status, headers, _ = wire.answer(head_only=True)
+            assert (status, headers["content-length"]) == (200, "12345")
+        assert wire.is_open()
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_bodiless_statuses(server: Running, status: int) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"dropped"})
+
+    request = route(server, app)
+    with server.wire() as wire:
+        wire.send(request)
+        found, headers = wire.head()
+        assert found == status
+        assert "transfer-encoding" not in headers
+        assert wire.is_open()
+
+
+def test_without_a_length_the_body_is_chunked(server: Running) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for piece in (b"one", b"", b"two"):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    request = route(server, app)
+    with server.wire() as wire:
+        wire.send(request)
+        assert wire.head()[1]["transfer-encoding"] == "chunked"
+        assert wire.body(21) == b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
+        assert wire.is_open()
+
+
+def test_http_1_0_gets_no_chunks(server: Running) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"old"})
+
+    request = route(server, app).replace(b"HTTP/1.1", b"HTTP/1.0")
+    with server.wire() as wire:
+        wire.send(request)
+        _, headers = wire.head()
+        assert "transfer-encoding" not in headers
+        assert headers["connection"] == "close"
+        assert wire.rest() == b"old"
+
+
+def test_connection_close_is_honoured(server: Running) -> None:
+    with server.wire() as wire:
+        wire.send(put(b"bye", b"connection: close") + GET)
+        _, headers, body = wire.answer()
+        assert (headers["connection"], body) == ("close", b"bye")
+        assert wire.rest() == b""
+
+
+def test_an_application_may_close(server: Running) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await respond(send, 200, b"last", (b"connection", b"close"))
+
+    request = route(server, app)
+    with server.wire() as wire:
+        wire.send(request)
+        _, headers, body = wire.answer()
+        assert (headers["connection"], body) == ("close", b"last")
+        assert wire.rest() == b""
+
+
+def test_a_reused_block_is_not_overwritten_before_it_is_sent(server: Running) -> None:
+    """The engine fills one buffer again and again: ``send`` must not return too early."""
+    blocks = 24
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        buffer = bytearray(MIB)
+        headers = [(b"content-length", b"%d" % (blocks * MIB))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for number in range(blocks):
+            buffer[:] = bytes([number]) * MIB
+            message = {"type": "http.response.body", "body": memoryview(buffer)}
+            await send({**message, "more_body": number < blocks - 1})
+        buffer[:] = b"\xff" * MIB
+
+    request = route(server, app)
+    with server.wire() as wire:
+        wire.send(request)
+        wire.head()
+        body = wire.body(blocks * MIB)
+        assert wire.is_open()
+    expected = b"".join(bytes([number]) * MIB for number in range(blocks))
+    assert hashlib.md5(body).digest() == hashlib.md5(expected).digest()
+
+
+def test_a_slow_reader_slows_the_application(server: Running) -> None:
+    sent: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"%d" % (64 * MIB))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for number in range(64):
+            body = bytes(MIB)
+            await send({"type": "http.response.body", "body": body, "more_body": number < 63})
+            sent.append(number)
+
+    request = route(server, app)
+    with server.wire() as wire:
+        wire.send(request)
+        wire.head()
+        until(lambda: len(sent) > 0)
+        assert len(sent) < 32
+        wire.body(64 * MIB)
+    until(lambda: len(sent) == 64)
+
+
+@pytest.mark.parametrize("after", ["nothing", "head", "part"])
+def test_an_application_that_fails(server: Running, after: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if after != "nothing":
+            headers = [(b"content-length", b"10")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if after == "part":
+            await send({"type": "http.response.body", "body": b"12345", "more_body": True})
+        raise ValueError("a bug")
+
+    request = route(server, app)
+    with server.wire() as wire:
+        wire.send(request)
+        if after == "part":
+            wire.head()
+            assert wire.body(5) == b"12345"
+            with pytest.raises((EOFError, ConnectionResetError)):
+                wire.body(1)
+        else:
+            status, headers, body = wire.answer()
+            assert (status, headers["connection"]) == (500, "close")
+            assert b"<Code>InternalError</Code>" in body
+            assert b"a bug" not in body
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_application_that_says_too_little(server: Running, late: bool) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if late:
+            await asyncio.sleep(0)
+
+    request = route(server, app)
+    with server.wire() as wire:
+        wire.send(request)
+        assert wire.answer()[0] == 500
+
+
+@pytest.mark.parametrize("body", [b"short", b"far too long"])
+def test_a_body_unlike_its_declared_length_is_never_passed_on(server: Running, body: bytes) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    request = route(server, app)
+    with server.wire() as wire:
+        wire.send(request)
+        assert wire.answer()[0] == 500
+
+
+@pytest.mark.parametrize("value", [b"a\r\nx-forged: 1", b"a\nb", b"a\rb", b"a\0b"])
+def test_headers_can_not_be_forged(server: Running, value: bytes) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await respond(send, 200, b"", (b"x-amz-meta-a", value))
+
+    request = route(server, app)
+    with server.wire() as wire:
+        wire.send(request)
+        status, headers, _ = wire.answer()
+        assert status == 500
+        assert "x-forged" not in headers
+
+
+@pytest.mark.parametrize("suspensions", [0, 1, 3])
+def test_applications_that_wait_behave_like_those_that_do_not(
+    server: Running, suspensions: int
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for _ in range(suspensions):
+            future = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(future.set_exception, LookupError())
+            with pytest.raises(LookupError):
+                await future
+            await asyncio.sleep(0)
+        await respond(send, 200, b"%d" % suspensions)
+
+    request = route(server, app)
+    with server.wire() as wire:
+        wire.send(request * 2)
+        assert [wire.answer()[2] for _ in range(2)] == [b"%d" % suspensions] * 2
