@@ -22,7 +22,7 @@ Aws = Callable[..., str]
 def aws(store: Store, tmp_path: Path) -> Aws:
     """Call ``aws`` with the settings that docs and README recommend and nothing of ~/.aws.
 
-    ``signature_version`` concerns ``presign`` alone: everything else is signed with version 4 anyway.
+    ``signature_version`` concerns ``presign`` alone; requests are signed with version 4 anyway.
     """
     program = tools.aws()
     (tmp_path / "aws-config").write_text("[default]\ns3 =\n  signature_version = s3v4\n")
