@@ -160,9 +160,18 @@ def test_any_record_is_one_or_damaged(value: bytes) -> None:
 
 
 def test_other_store_key_opens_nothing() -> None:
-    former = identity(ALICE, key())
+    same = key()
+    former = identity(ALICE, same)
     assert former.keyring("AKALICE") is not None
-    assert identity(ALICE, key(), store_key=bytes(32), former=former).keyring("AKALICE") is None
+    assert identity(ALICE, same, store_key=bytes(32), former=former).keyring("AKALICE") is None
+
+
+def test_opened_secrets_are_handed_on() -> None:
+    same = key()
+    former = identity(ALICE, same)
+    assert former.keyring("AKALICE") is not None
+    assert identity(ALICE, same, former=former)._secrets == former._secrets
+    assert identity(ALICE, former=former)._secrets == {}
 
 
 # -- the directory --------------------------------------------------------------------------------
