@@ -22,7 +22,7 @@ from storage.engine.embedded.committer import RUN, CommitterThread
 from storage.engine.embedded.drives import Drive
 from storage.engine.embedded.feed import Feed
 from storage.engine.embedded.files import FileGone, FileStore
-from storage.engine.embedded.index import InlinePlace, Reader
+from storage.engine.embedded.reader import InlinePlace, Reader
 from storage.engine.embedded.segment import payload_check
 
 _OPEN_SEGMENTS = 256

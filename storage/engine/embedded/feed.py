@@ -12,7 +12,7 @@ from typing import Any
 
 from storage.engine import interface
 from storage.engine.embedded import records, segment
-from storage.engine.embedded.index import Reader
+from storage.engine.embedded.reader import Reader
 from storage.engine.embedded.segment import Record
 
 _KINDS = (

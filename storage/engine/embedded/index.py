@@ -3,7 +3,7 @@
 ``Writer`` is the committer's: it holds one transaction per batch open from the first
 precondition to after the log's sync, so that preconditions see the batch's own changes, and
 ``apply`` makes a record true in it. Commit, replay and rebuild all use this one ``apply``.
-``Reader`` is everyone's: one connection per process, no snapshot kept between calls.
+Everyone else reads through ``reader.Reader``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FILE = "index.db"
 HISTOGRAM_BOUNDS = (1 << 10, 1 << 20, 10 << 20, 64 << 20, 128 << 20, 512 << 20)
 ALGORITHMS = ("", "crc32", "crc32c", "crc64nvme", "sha1", "sha256")
 CHECKSUM_TYPES = ("", "FULL_OBJECT", "COMPOSITE")
-_STANDARD = "STANDARD"
+STANDARD = "STANDARD"
 _OBJECT_COLUMNS = """
     bucket   INTEGER NOT NULL,   -- commit seq of the bucket's record
     key      BLOB NOT NULL,      -- UTF-8
@@ -189,7 +189,7 @@ _decode_checks = msgspec.msgpack.Decoder(_Checks).decode
 decode_files = msgspec.msgpack.Decoder(tuple[FileRef, ...]).decode
 decode_file = msgspec.msgpack.Decoder(FileRef).decode
 decode_checksums = msgspec.msgpack.Decoder(dict[str, str]).decode
-_decode_config = msgspec.msgpack.Decoder(dict[str, bytes]).decode
+decode_config = msgspec.msgpack.Decoder(dict[str, bytes]).decode
 
 
 def pack_etag(etag: str) -> bytes | str:
@@ -265,11 +265,11 @@ def remove(folder: str) -> None:
 _OLD = """SELECT seq, size, etag, segment, offset, weight, floor, files
 FROM current WHERE bucket=? AND key=?"""
 _PUT = "REPLACE INTO current VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-_UPLOAD_COLUMNS = (
+UPLOAD_COLUMNS = (
     "seq, bucket, key, initiated, upload_id, owner, class, algorithm, type, segment, weight, "
     "floor, meta"
 )
-_PART_COLUMNS = "number, seq, size, etag, modified, checksums, file, segment, weight, floor"
+PART_COLUMNS = "number, seq, size, etag, modified, checksums, file, segment, weight, floor"
 
 
 class Writer:
@@ -461,14 +461,14 @@ class Writer:
 
     def find_upload(self, bucket: int, key: bytes, upload_id: str) -> UploadRow | None:
         found = self.rows(
-            f"SELECT {_UPLOAD_COLUMNS} FROM uploads WHERE bucket=? AND key=? AND upload_id=?",  # noqa: S608
+            f"SELECT {UPLOAD_COLUMNS} FROM uploads WHERE bucket=? AND key=? AND upload_id=?",  # noqa: S608
             (bucket, key, upload_id),
         )
         return UploadRow(*found[0]) if found else None
 
     def upload(self, seq: int) -> UploadRow | None:
         found = self.rows(
-            f"SELECT {_UPLOAD_COLUMNS} FROM uploads WHERE seq=?",  # noqa: S608
+            f"SELECT {UPLOAD_COLUMNS} FROM uploads WHERE seq=?",  # noqa: S608
             (seq,),
         )
         return UploadRow(*found[0]) if found else None
@@ -480,14 +480,14 @@ class Writer:
         return [
             PartRow(*row)
             for row in self.rows(
-                f"SELECT {_PART_COLUMNS} FROM parts WHERE upload=? ORDER BY number",  # noqa: S608
+                f"SELECT {PART_COLUMNS} FROM parts WHERE upload=? ORDER BY number",  # noqa: S608
                 (upload,),
             )
         ]
 
     def part(self, upload: int, number: int) -> PartRow | None:
         found = self.rows(
-            f"SELECT {_PART_COLUMNS} FROM parts WHERE upload=? AND number=?",  # noqa: S608
+            f"SELECT {PART_COLUMNS} FROM parts WHERE upload=? AND number=?",  # noqa: S608
             (upload, number),
         )
         return PartRow(*found[0]) if found else None
@@ -582,7 +582,7 @@ class Writer:
                 put.modified,
                 put.size,
                 pack_etag(put.etag),
-                None if put.storage_class == _STANDARD else put.storage_class,
+                None if put.storage_class == STANDARD else put.storage_class,
                 None if put.owner == owner else put.owner,
                 pack_checks(meta),
                 place.segment,
@@ -831,397 +831,3 @@ _APPLY: dict[int, Callable[[Writer, int, Any, Place, int], None]] = {
     records.RELOCATION: Writer._relocate,
     records.EPOCH: Writer._epoch,
 }
-
-# -- reading --------------------------------------------------------------------------------------
-
-_LOOKUP = """SELECT seq, modified, size, etag, class, owner, segment, offset, crc, files, meta
-FROM current WHERE bucket=? AND key=?"""
-_PAGE = """SELECT key, modified, size, etag, class, owner, checks
-FROM current WHERE bucket=? AND key>=? AND key<? ORDER BY key LIMIT ?"""
-_LEAPS = """WITH RECURSIVE leap(k) AS (
-  SELECT (SELECT key FROM current WHERE bucket=?1 AND key>=?2 AND key<?3 ORDER BY key LIMIT 1)
-  UNION ALL
-  SELECT (
-    SELECT key FROM current WHERE bucket=?1 AND key<?3 AND key > iif(
-      instr(substr(k, ?4), ?5),
-      CAST(substr(k, 1, ?6 + instr(substr(k, ?4), ?5)) || x'ff' AS BLOB),
-      k
-    ) ORDER BY key LIMIT 1
-  ) FROM leap WHERE k IS NOT NULL LIMIT ?7
-)
-SELECT k, modified, size, etag, class, owner, checks
-FROM leap LEFT JOIN current ON bucket=?1 AND key=iif(instr(substr(k, ?4), ?5), NULL, k)
-WHERE k IS NOT NULL"""
-"""From each key to the next one, or behind all that share its common prefix: ?4 is where the
-delimiter ?5 is looked for, ?6 + its position there the length of the prefix."""
-_RUN_FIRST = 64
-_RUN_MAX = 1001
-_BEYOND = b"\xff"  # behind every key: UTF-8 has no such byte
-_CHECKS = {
-    algorithm | kind << 4: (ALGORITHMS[algorithm], CHECKSUM_TYPES[kind])
-    for algorithm in range(len(ALGORITHMS))
-    for kind in range(len(CHECKSUM_TYPES))
-}
-_decode_meta = interface.decode_meta
-
-
-class InlinePlace(NamedTuple):
-    """Where the payload of an inline version lies: ``Version.place``."""
-
-    segment: int
-    offset: int
-    check: int
-
-
-class Reader:
-    """A process's view of the index. Every call sees what is committed when it begins."""
-
-    def __init__(self, folder: str, on_damage: Callable[[], None] | None = None) -> None:
-        """``on_damage`` is told when SQLite finds the file damaged."""
-        self._path = os.path.join(folder, FILE)
-        self._on_damage = on_damage
-        self._connection: apsw.Connection | None = None
-        self._owners: dict[int, str | None] = {}
-        self.reopen()
-
-    def reopen(self) -> None:
-        """Open the file that has this name now (after a rebuild it is another one)."""
-        self.close()
-        try:
-            self._connection = connect(self._path)
-            self._execute = self._connection.cursor().execute
-        except apsw.Error as error:
-            raise errors.Unavailable(f"the index can't be opened: {error}") from error
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        self._owners.clear()
-
-    def forget(self) -> None:
-        """Buckets changed: forget what was remembered of them."""
-        self._owners.clear()
-
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """All rows of a query; the statement is finished, no snapshot stays."""
-        try:
-            found: list[Any] = self._execute(sql, values).fetchall()
-        except apsw.Error as error:
-            if isinstance(error, apsw.CorruptError | apsw.NotADBError) and self._on_damage:
-                self._on_damage()
-            raise errors.Unavailable(f"the index can't be read: {error}") from error
-        return found
-
-    # -- buckets
-
-    def bucket(self, name: str) -> interface.Bucket | None:
-        found = self.rows(
-            "SELECT id, name, owner, created, region, config FROM buckets WHERE name=?", (name,)
-        )
-        return self._bucket(found[0]) if found else None
-
-    def buckets(self) -> list[interface.Bucket]:
-        return [
-            self._bucket(row)
-            for row in self.rows(
-                "SELECT id, name, owner, created, region, config FROM buckets ORDER BY name"
-            )
-        ]
-
-    def _bucket(self, row: tuple[Any, ...]) -> interface.Bucket:
-        config = _decode_config(row[5])
-        for document, value in self.rows(
-            "SELECT document, value FROM bucket_config WHERE bucket=?", (row[0],)
-        ):
-            if value is None:
-                config.pop(document, None)
-            else:
-                config[document] = value
-        return interface.Bucket(row[0], row[1], row[2], row[3], row[4], config)
-
-    def bucket_name(self, bucket: int) -> str:
-        """Name of a bucket, also of one that is gone; "" if nobody knows."""
-        found = self.rows("SELECT name FROM bucket_names WHERE id=?", (bucket,))
-        return str(found[0][0]) if found else ""
-
-    def owner(self, bucket: int) -> str | None:
-        """Owner of a bucket, remembered until ``forget``; None if there is no such bucket."""
-        try:
-            return self._owners[bucket]
-        except KeyError:
-            found = self.rows("SELECT owner FROM buckets WHERE id=?", (bucket,))
-            owner = self._owners[bucket] = found[0][0] if found else None
-            return owner
-
-    def usage(self, bucket: int) -> interface.Usage:
-        found = self.rows("SELECT * FROM usage WHERE bucket=?", (bucket,))
-        if not found:
-            raise errors.NoSuchBucket
-        row = found[0]
-        return interface.Usage(row[1], row[2], row[3], tuple(row[4:]))
-
-    # -- objects
-
-    def lookup(self, bucket: int, key: str) -> interface.Version | None:
-        found = self.rows(_LOOKUP, (bucket, key.encode()))
-        if not found:
-            return None
-        seq, modified, size, etag, kind, owner, segment, offset, crc, files, meta = found[0]
-        return interface.Version(
-            bucket,
-            key,
-            seq,
-            modified,
-            size,
-            etag if isinstance(etag, str) else etag.hex(),
-            owner if owner is not None else self.owner(bucket) or "",
-            _STANDARD if kind is None else kind,
-            _decode_meta(meta),
-            () if files is None else decode_files(files),
-            InlinePlace(segment, offset, crc),
-        )
-
-    def list_objects(
-        self, bucket: int, prefix: str, delimiter: str, after: str, limit: int
-    ) -> interface.Page:
-        owner = self.owner(bucket)
-        if owner is None:
-            raise errors.NoSuchBucket
-        if limit <= 0:
-            return interface.Page([], [], None)
-        start, mark, cut = prefix.encode(), after.encode(), delimiter.encode()
-        low = start
-        high = successor(start) if start else _BEYOND
-        if mark and mark >= start:
-            low = mark + b"\0"
-            at = mark.find(cut, len(start)) if cut and mark.startswith(start) else -1
-            if at >= 0:
-                low = successor(mark[: at + len(cut)])
-        if cut:
-            return self._folded(bucket, owner, len(start), cut, low, high, limit)
-        return self._flat(bucket, owner, low, high, limit)
-
-    def _flat(self, bucket: int, owner: str, low: bytes, high: bytes, limit: int) -> interface.Page:
-        found = self.rows(_PAGE, (bucket, low, high, limit + 1))
-        more = len(found) > limit
-        if more:
-            found.pop()
-        entries = _entries(found, owner)
-        return interface.Page(entries, [], entries[-1].key if more else None)
-
-    def _folded(
-        self,
-        bucket: int,
-        owner: str,
-        skip: int,
-        delimiter: bytes,
-        low: bytes,
-        high: bytes,
-        limit: int,
-    ) -> interface.Page:
-        """A page with common prefixes.
-
-        Rows come in runs as long as they are keys. Where prefixes stand, SQLite leaps from one
-        to the next: a tenth of what a query for each costs.
-        """
-        plain: list[tuple[Any, ...]] = []
-        prefixes: list[str] = []
-        room, last = limit, b""
-        leaping = False
-        run = _RUN_FIRST
-        while True:
-            run = min(run, room + 1)
-            if leaping:
-                found = self.rows(
-                    _LEAPS,
-                    (bucket, low, high, skip + 1, delimiter, skip - 1 + len(delimiter), run),
-                )
-            else:
-                found = self.rows(_PAGE, (bucket, low, high, run))
-            keys = 0
-            for row in found:
-                if not room:
-                    return interface.Page(_entries(plain, owner), prefixes, last.decode())
-                room -= 1
-                key = row[0]
-                at = key.find(delimiter, skip)
-                if at < 0:
-                    plain.append(row)
-                    low, last = key + b"\0", key
-                    keys += 1
-                    continue
-                last = key[: at + len(delimiter)]
-                prefixes.append(last.decode())
-                low = successor(last)
-                if not leaping:
-                    break
-            else:
-                if len(found) < run:
-                    return interface.Page(_entries(plain, owner), prefixes, None)
-            leaping = keys <= len(found) // 2
-            run = min(4 * run, _RUN_MAX)
-
-    # -- uploads
-
-    def upload(self, bucket: int, key: str, upload_id: str) -> tuple[int, interface.Upload] | None:
-        """An upload in progress and its sequence number."""
-        found = self.rows(
-            f"SELECT {_UPLOAD_COLUMNS} FROM uploads WHERE bucket=? AND key=? AND upload_id=?",  # noqa: S608
-            (bucket, key.encode(), upload_id),
-        )
-        return (found[0][0], _upload(UploadRow(*found[0]))) if found else None
-
-    def parts(self, upload: int, after: int, limit: int) -> list[interface.UploadedPart]:
-        found = self.rows(
-            f"SELECT {_PART_COLUMNS} FROM parts WHERE upload=? AND number>? "  # noqa: S608
-            "ORDER BY number LIMIT ?",
-            (upload, after, limit),
-        )
-        return [
-            interface.UploadedPart(
-                row.number,
-                row.size,
-                row.etag,
-                row.modified,
-                decode_checksums(row.checksums),
-                decode_file(row.file),
-            )
-            for row in map(PartRow._make, found)
-        ]
-
-    def list_uploads(
-        self,
-        bucket: int,
-        prefix: str,
-        delimiter: str,
-        after_key: str,
-        after_upload: str,
-        limit: int,
-    ) -> interface.UploadPage:
-        if self.owner(bucket) is None:
-            raise errors.NoSuchBucket
-        page = interface.UploadPage([], [], None, None)
-        if limit <= 0:
-            return page
-        start, cut = prefix.encode(), delimiter.encode()
-        low = (start, 0, "")
-        high = successor(start) if start else _BEYOND
-        key = after_key.encode()
-        if after_key and key >= start:
-            low = self._after_upload(bucket, key, after_upload)
-            at = key.find(cut, len(start)) if cut and key.startswith(start) else -1
-            if at >= 0:
-                low = (successor(key[: at + len(cut)]), 0, "")
-        last = ("", "")
-        while True:
-            found = self.rows(
-                f"SELECT {_UPLOAD_COLUMNS} FROM uploads WHERE bucket=? "  # noqa: S608
-                "AND (key, initiated, upload_id) > (?, ?, ?) AND key<? "
-                "ORDER BY key, initiated, upload_id LIMIT ?",
-                (bucket, *low, high, limit + 1),
-            )
-            jumped = False
-            for row in map(UploadRow._make, found):
-                if len(page.uploads) + len(page.prefixes) == limit:
-                    page.next_key, page.next_upload = last
-                    return page
-                at = row.key.find(cut, len(start)) if cut else -1
-                low = (row.key, row.initiated, row.upload_id)
-                if at < 0:
-                    last = (row.key.decode(), row.upload_id)
-                    page.uploads.append(_upload(row))
-                    continue
-                common = row.key[: at + len(cut)]
-                last = (common.decode(), "")
-                page.prefixes.append(last[0])
-                low = (successor(common), 0, "")
-                jumped = True
-                break
-            if not jumped and len(found) <= limit:
-                return page
-
-    def _after_upload(self, bucket: int, key: bytes, upload_id: str) -> tuple[bytes, int, str]:
-        """Where a page goes on: behind the upload, or behind the key if it is unnamed or gone."""
-        if upload_id:
-            found = self.rows(
-                "SELECT initiated FROM uploads WHERE bucket=? AND key=? AND upload_id=?",
-                (bucket, key, upload_id),
-            )
-            # One that ended meanwhile: show the key's uploads once more rather than lose some.
-            return (key, found[0][0], upload_id) if found else (key, 0, "")
-        return key + b"\0", 0, ""
-
-    # -- system, feed, services
-
-    def system(self, kind: str) -> list[interface.SystemRecord]:
-        return [
-            interface.SystemRecord(*row)
-            for row in self.rows(
-                "SELECT kind, name, value, seq FROM system WHERE kind=? ORDER BY name", (kind,)
-            )
-        ]
-
-    def system_record(self, kind: str, name: str) -> interface.SystemRecord | None:
-        found = self.rows(
-            "SELECT kind, name, value, seq FROM system WHERE kind=? AND name=?", (kind, name)
-        )
-        return interface.SystemRecord(*found[0]) if found else None
-
-    def applied_seq(self) -> int:
-        found = self.rows("SELECT value FROM meta WHERE name='applied'")
-        return msgspec.msgpack.decode(found[0][0], type=Applied).seq if found else 0
-
-    def segments(self) -> list[SegmentRow]:
-        return [SegmentRow(*row) for row in self.rows("SELECT * FROM segments ORDER BY id")]
-
-    def garbage(self, limit: int = 1000) -> list[tuple[str, int, int]]:
-        """(file, size, seq that let go of it), oldest first."""
-        return self.rows("SELECT file, size, seq FROM garbage ORDER BY seq LIMIT ?", (limit,))
-
-    def cursors(self) -> dict[str, int]:
-        """Position by consumer of the feed."""
-        return dict(self.rows("SELECT consumer, position FROM cursors"))
-
-    def files(self, after: tuple[int, bytes] = (0, b""), limit: int = 1000) -> list[Any]:
-        """(bucket, key, files) of visible objects with files, page by page."""
-        return self.rows(
-            "SELECT bucket, key, files FROM current WHERE (bucket, key) > (?, ?) "
-            "AND files IS NOT NULL ORDER BY bucket, key LIMIT ?",
-            (*after, limit),
-        )
-
-
-def successor(prefix: bytes) -> bytes:
-    """The first key behind all that begin with ``prefix`` (which is not empty)."""
-    return prefix[:-1] + bytes((prefix[-1] + 1,))
-
-
-def _entries(rows: list[tuple[Any, ...]], owner: str) -> list[interface.Entry]:
-    entry, checks = interface.Entry, _CHECKS
-    return [
-        entry(
-            key.decode(),
-            modified,
-            size,
-            etag if isinstance(etag, str) else etag.hex(),
-            owner if own is None else own,
-            "STANDARD" if kind is None else kind,
-            *checks[code],
-        )
-        for key, modified, size, etag, kind, own, code in rows
-    ]
-
-
-def _upload(row: UploadRow) -> interface.Upload:
-    return interface.Upload(
-        bucket_id=row.bucket,
-        key=row.key.decode(),
-        upload_id=row.upload_id,
-        initiated=row.initiated,
-        owner=row.owner,
-        storage_class=row.storage_class,
-        meta=_decode_meta(row.meta),
-        checksum_algorithm=row.algorithm,
-        checksum_type=row.type,
-    )
