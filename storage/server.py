@@ -7,12 +7,15 @@ processes.
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterable
 from typing import TextIO
 
+import msgspec
+
 from storage.config import Config
-from storage.serving import listeners
+from storage.serving import listeners, panel
 from storage.serving.channel import Prepared
 from storage.serving.children import Inheritance
 from storage.serving.supervisor import EXIT_REFUSED, Supervisor
@@ -31,7 +34,7 @@ def serve(config: Config, *, warnings: Iterable[str] = (), out: TextIO | None = 
     def say(line: str) -> None:
         print(line, file=out, flush=True)
 
-    for warning in warnings:
+    for warning in (*config.warnings, *warnings):
         say(f"Warning: {warning}")
     try:
         bound = listeners.bind(config.address, config.console_address)
@@ -40,8 +43,11 @@ def serve(config: Config, *, warnings: Iterable[str] = (), out: TextIO | None = 
         return EXIT_REFUSED
 
     def on_serving(prepared: Prepared, seconds: float) -> None:
-        say(f"ready after {seconds:.3f}")
+        panel.show(shown, prepared.buckets, seconds, out)
 
+    shown = msgspec.structs.replace(
+        config, address=_addresses(bound.s3), console_address=_addresses(bound.console)
+    )
     inheritance = Inheritance(
         s3=[each.fileno() for each in bound.s3],
         console=[each.fileno() for each in bound.console],
@@ -54,3 +60,8 @@ def serve(config: Config, *, warnings: Iterable[str] = (), out: TextIO | None = 
         return supervisor.run()
     finally:
         bound.close()
+
+
+def _addresses(sockets: Iterable[socket.socket]) -> tuple[tuple[str, int], ...]:
+    """Where ``sockets`` listen, which is news where port 0 was asked for."""
+    return tuple(each.getsockname()[:2] for each in sockets)
