@@ -7,11 +7,18 @@ argument, where every user of the machine could read it.
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated, Any
 
 import typer
 
-from stack.output import FAILED, WRONG, fail
+from stack import buckets, people
+from stack.output import FAILED, WRONG, AsJson, fail, show, warn
+from stack.store import CommandError, store
+
+_DRIVES_HELP = "Folder that holds the data."
+_NEW_PASSWORD = "OVERSIGHT_ROOT_PASSWORD_NEW"  # noqa: S105 - a variable's name
 
 app = typer.Typer(
     name="oversight",
@@ -21,13 +28,15 @@ app = typer.Typer(
     rich_markup_mode=None,  # help drawn by rich takes a quarter of a second to appear
     pretty_exceptions_enable=False,
 )
+app.add_typer(buckets.buckets, name="bucket")
+app.add_typer(people.users, name="user")
+app.add_typer(people.keys, name="key")
+app.add_typer(people.policies, name="policy")
 
 
 @app.command()
 def serve(
-    drives: Annotated[
-        str | None, typer.Option(help="Folder that holds the data.", metavar="PATHS")
-    ] = None,
+    drives: Annotated[str | None, typer.Option(help=_DRIVES_HELP, metavar="PATHS")] = None,
     address: Annotated[
         str | None, typer.Option(help="Where S3 is served.", metavar="HOST:PORT")
     ] = None,
@@ -47,23 +56,60 @@ def serve(
         fail(
             "TLS is not served yet: leave --certs-dir out and put a TLS proxy in front.", code=WRONG
         )
-    config = _config(
+    config = config_of(
         drives=drives, address=address, console_address=console_address, workers=workers
     )
     from storage import server
 
-    raise typer.Exit(server.serve(config))
+    raise typer.Exit(server.serve(config, warnings=config.warnings))
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Show the running store at a glance."""
+    found = store().get("status")
+    if not as_json:
+        for warning in found.pop("warnings"):
+            warn(warning)
+        capacity = found.pop("capacity")
+        found |= {"capacity": capacity["total"], "free": capacity["free"]}
+    show(found, as_json)
+
+
+@app.command()
+def drives(as_json: AsJson = False) -> None:
+    """List the running store's drives."""
+    found = store().get("drives")
+    show(found if as_json else found["drives"], as_json, (("DRIVE", "path"), ("ONLINE", "online")))
+
+
+@app.command()
+def rekey(
+    drives: Annotated[str | None, typer.Option(help=_DRIVES_HELP, metavar="PATHS")] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Change it on the drive of a stopped store.")
+    ] = False,
+) -> None:
+    """Change the root password.
+
+    The new one is asked for, or taken from OVERSIGHT_ROOT_PASSWORD_NEW. A running store is asked
+    to do it; if none answers and none is named, it is done on the drive. Afterwards the store has
+    to be started with the new password in its environment.
+    """
+    from stack import rekeying
+
+    rekeying.run(_new_root_password(), drives=drives, offline=offline or drives is not None)
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
-    from importlib.metadata import version as installed
+    import storage
 
-    typer.echo(f"oversight {installed('oversight-store')}")
+    typer.echo(f"oversight {storage.__version__}")
 
 
-def _config(**options: str | None) -> Any:
+def config_of(**options: str | None) -> Any:
     """The store's configuration from options and environment, or every problem and exit 2."""
     from storage.settings import Settings, SettingsError
 
@@ -74,15 +120,23 @@ def _config(**options: str | None) -> Any:
         fail(error.problems, code=WRONG)
 
 
+def _new_root_password() -> str:
+    given = os.environ.get(_NEW_PASSWORD, "")
+    if not given and not sys.stdin.isatty():
+        fail(f"Put the new root password into {_NEW_PASSWORD}.", WRONG)
+    return given or str(
+        typer.prompt("New root password", hide_input=True, confirmation_prompt=True, err=True)
+    )
+
+
 def main() -> None:
     """Entry point of the command."""
     try:
         app()
+    except CommandError as error:
+        typer.secho(str(error), fg=typer.colors.RED, err=True)
+        raise SystemExit(FAILED) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except BrokenPipeError:
         raise SystemExit(FAILED) from None
-
-
-if __name__ == "__main__":
-    main()

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
 #: Exit codes: what was asked for failed, or was asked for wrongly.
 FAILED, WRONG = 1, 2
+
+
+_SIZES = ("bytes", "capacity", "free")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 def fail(sentences: str | Iterable[str], code: int = FAILED) -> NoReturn:
@@ -45,7 +52,8 @@ def show(value: Any, as_json: bool, table: Sequence[tuple[str, str]] = ()) -> No
         numeric = bool(table) and bool(rows) and isinstance(rows[0].get(field), int)
         drawn.add_column(heading, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(_cell(field, row.get(field))) for _, field in columns))
+        cells = ((field, row.get(field)) for _, field in columns)
+        drawn.add_row(*(Text(_cell(row["name"] if not table else field, v)) for field, v in cells))
     Console().print(drawn)
 
 
@@ -56,8 +64,10 @@ def _cell(field: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "-"
-    if isinstance(value, int) and field in ("bytes", "free", "total"):
+    if isinstance(value, int) and field in _SIZES:
         return size(value)
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        return f"{value[:10]} {value[11:19]} UTC"
     return json.dumps(value) if isinstance(value, dict) else str(value)
 
 

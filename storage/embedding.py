@@ -21,7 +21,6 @@ from starlette.types import Receive, Scope, Send
 
 from storage.config import Config
 from storage.control.app import create_control
-from storage.rekey import rekey
 from storage.serving import assembly, bootstrap
 from storage.serving.starting import Switch
 
@@ -88,7 +87,7 @@ async def _opened(config: Config, planes: _Planes) -> AsyncIterator[None]:
             assembly.identities(engine, config, store_key),
             config,
             store_key=store_key,
-            rekey=partial(rekey, engine, store_key),
+            rekey=partial(bootstrap.rekey, engine, store_key),
         )
         before = planes.control.app, planes.s3.app
         planes.control.app, planes.s3.app = control, data.app

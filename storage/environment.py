@@ -26,6 +26,13 @@ CLIENT_VARIABLES = (
     "OVERSIGHT_NEW_SECRET_KEY",
 )
 
+#: The variables of the root user, strongest first: the store's, and the client's last resort.
+ROOT_USER = ("OVERSIGHT_ROOT_USER", "MINIO_ROOT_USER", "MINIO_ACCESS_KEY")
+ROOT_PASSWORD = ("OVERSIGHT_ROOT_PASSWORD", "MINIO_ROOT_PASSWORD", "MINIO_SECRET_KEY")
+
+DEFAULT_USER = "minio"
+DEFAULT_PASSWORD = "miniosecret"  # noqa: S105 - the published default, warned about while in use
+
 #: Where container platforms mount secrets; MinIO looks up bare file names there, and so do we.
 SECRETS_FOLDER = Path("/run/secrets")
 _SECRET_BYTES_MAX = 4096

@@ -26,11 +26,17 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from storage.config import Config
-from storage.environment import Name, Reading, read
+from storage.environment import (
+    DEFAULT_PASSWORD,
+    DEFAULT_USER,
+    ROOT_PASSWORD,
+    ROOT_USER,
+    Name,
+    Reading,
+    read,
+)
 from storage.names import is_bucket_name
 
-DEFAULT_USER = "minio"
-DEFAULT_PASSWORD = "miniosecret"  # noqa: S105 - the published default, warned about while in use
 S3_PORT, CONSOLE_PORT = 9090, 9091
 #: Buckets and prefixes that every store has: what Langfuse writes to.
 LANGFUSE_BUCKETS = ("langfuse",)
@@ -237,11 +243,11 @@ class Settings(BaseSettings):
         "is understood; more than one drive is refused until it is supported.",
     )  # fmt: skip
     root_user: str = _setting(
-        DEFAULT_USER, "OVERSIGHT_ROOT_USER", "MINIO_ROOT_USER", "MINIO_ACCESS_KEY", unit="text",
+        DEFAULT_USER, *ROOT_USER, unit="text",
         help="Access key of the root user, 3 to 128 characters.", secret=True,
     )  # fmt: skip
     root_password: str = _setting(
-        DEFAULT_PASSWORD, "OVERSIGHT_ROOT_PASSWORD", "MINIO_ROOT_PASSWORD", "MINIO_SECRET_KEY",
+        DEFAULT_PASSWORD, *ROOT_PASSWORD,
         unit="text", secret=True,
         help="Secret key of the root user, 8 to 256 characters. The keys of all other users are "
         "sealed under it: change it with `oversight rekey`, or give the old one once.",

@@ -1,0 +1,121 @@
+"""A client of the control API, made of the standard library: it loads in no time.
+
+Where the store is and who calls come from OVERSIGHT_CONSOLE_URL, OVERSIGHT_ACCESS_KEY and
+OVERSIGHT_SECRET_KEY; without keys, the root user's variables and their defaults are used.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import ssl
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from stack.store import CommandError
+from storage.environment import DEFAULT_PASSWORD, DEFAULT_USER, ROOT_PASSWORD, ROOT_USER, Name, read
+
+URL = "OVERSIGHT_CONSOLE_URL"
+DEFAULT_URL = "http://localhost:9091"
+_TIMEOUT = 60.0
+
+
+class Unreachable(CommandError):
+    """Nobody answers at the address of the control API."""
+
+
+class Control:
+    """The control API of one store, with one user's rights. Signs in when first needed."""
+
+    def __init__(self, url: str, access_key: str, secret_key: str) -> None:
+        """Raises CommandError if ``url`` is none."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise CommandError(f"{URL} must be like {DEFAULT_URL}, and is not: {url}")
+        self._url, self._access_key, self._secret_key = url, access_key, secret_key
+        self._prefix = parts.path.rstrip("/")
+        self._token = ""
+        self._connection: http.client.HTTPConnection
+        if parts.scheme == "https":
+            self._connection = http.client.HTTPSConnection(
+                parts.hostname, parts.port, timeout=_TIMEOUT, context=ssl.create_default_context()
+            )
+        else:
+            self._connection = http.client.HTTPConnection(
+                parts.hostname, parts.port, timeout=_TIMEOUT
+            )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Control:
+        """The store and the user that the environment names. Raises CommandError."""
+        names = (
+            Name("access_key", ("OVERSIGHT_ACCESS_KEY", *ROOT_USER), secret=True),
+            Name("secret_key", ("OVERSIGHT_SECRET_KEY", *ROOT_PASSWORD), secret=True),
+        )
+        reading = read(names, environ)
+        unreadable = [problem for problem in reading.problems if "_FILE names" in problem]
+        if unreadable:
+            raise CommandError(unreadable[0])
+        found = reading.values
+        return cls(
+            environ.get(URL) or DEFAULT_URL,
+            found.get("access_key", DEFAULT_USER),
+            found.get("secret_key", DEFAULT_PASSWORD),
+        )
+
+    def get(self, *path: str, **query: str) -> Any:
+        """What is at ``path``, whose segments are quoted here. Raises CommandError."""
+        return self.call("GET", *path, query=query)
+
+    def call(
+        self, method: str, *path: str, body: Any = None, query: Mapping[str, str] | None = None
+    ) -> Any:
+        """The answer's JSON, None where it has none. Raises CommandError."""
+        if not self._token:
+            credentials = {"access_key": self._access_key, "secret_key": self._secret_key}
+            self._token = self._send("POST", "/api/v1/login", credentials)["token"]
+        target = "/api/v1/" + "/".join(quote(segment, safe="") for segment in path)
+        given = {name: value for name, value in (query or {}).items() if value}
+        return self._send(method, f"{target}?{urlencode(given)}" if given else target, body)
+
+    def _send(self, method: str, target: str, body: Any) -> Any:
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            self._connection.request(method, self._prefix + target, data, headers)
+            answer = self._connection.getresponse()
+            content = answer.read()
+        except ssl.SSLError as error:
+            self._connection.close()
+            raise CommandError(f"{self._url} does not speak trusted TLS: {error.reason}.") from None
+        except (OSError, http.client.HTTPException):
+            self._connection.close()
+            raise Unreachable(
+                f"No store answers at {self._url}: start it with `oversight serve`, or name it "
+                f"in {URL}."
+            ) from None
+        return self._understood(answer.status, content)
+
+    def _understood(self, status: int, content: bytes) -> Any:
+        try:
+            value = json.loads(content) if content else None
+        except ValueError:
+            value = None
+            status = max(status, 400)
+        if status < 400:
+            return value
+        if not isinstance(value, dict) or "detail" not in value:
+            raise CommandError(
+                f"{self._url} is no control API of an Oversight store (it answered {status}): "
+                f"set {URL} to the console port."
+            )
+        hint = ""
+        if value.get("code") == "InvalidCredentials" and not self._token:
+            hint = " Set OVERSIGHT_ACCESS_KEY and OVERSIGHT_SECRET_KEY."
+        raise CommandError(str(value["detail"]) + hint)
