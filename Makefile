@@ -26,7 +26,7 @@ run: $(RUNTIME) ## Serve S3 on http://localhost:9090, console port 9091 (options
 	@exec $(BIN)/oversight serve $(ARGS)
 
 test: $(DEV) ## Run all tests (REQUIRE_ALL=1: a skipped test fails; options: ARGS="-k multipart")
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile -q $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(DEV) ## Check style, format and types
 	@$(BIN)/ruff check .
