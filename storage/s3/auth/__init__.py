@@ -80,7 +80,7 @@ def authenticate(
     authorization = headers.get(b"authorization")
     raw_query = call.raw_query
     in_query = _mechanism_in_query(raw_query) if raw_query else b""
-    if authorization is None:
+    if not authorization:
         if not in_query:
             return _anonymous(headers)
         if in_query != b"X-Amz-":
@@ -180,6 +180,12 @@ def _unsupported(authorization: bytes) -> S3Error:
         return sigv4.malformed_header(
             "The authorization header requires three components: Credential, SignedHeaders, "
             "and Signature."
+        )
+    if scheme == b"AWS" and b":" not in authorization:
+        return S3Error(
+            "InvalidArgument",
+            "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature",
+            ArgumentName="Authorization",
         )
     if scheme.startswith(b"AWS"):
         return _version_2()

@@ -101,13 +101,13 @@ def test_strangers_fill_no_cache() -> None:
     from storage.s3.auth import sigv4
 
     authenticate(sign("GET", "/b/k", query="x-id=GetObject"), keyring, "")
-    before = len(sigv4._scopes), len(sigv4._queries)
+    before = len(sigv4._scopes), len(sigv4._query_scopes), len(sigv4._queries)
     for number in range(50):
         request = sign("GET", "/b/k", query=f"n={number}", headers={f"x-amz-meta-{number}": "1"})
         changed = request.with_header(f"x-amz-meta-{number}".encode(), b"2")
         with pytest.raises(S3Error, match="SignatureDoesNotMatch"):
             authenticate(changed, keyring, "")
-    assert (len(sigv4._scopes), len(sigv4._queries)) == before
+    assert (len(sigv4._scopes), len(sigv4._query_scopes), len(sigv4._queries)) == before
 
 
 def test_caches_are_bounded() -> None:

@@ -56,6 +56,11 @@ def test_no_credentials_is_anonymous() -> None:
     assert (result.access_key, result.mechanism, result.sha256) == ("", "", "")
 
 
+def test_empty_authorization_is_anonymous() -> None:
+    request = Request.make("GET", "http://h/b/k", {"authorization": ""})
+    assert authenticate(request, keyring, "").principal.anonymous
+
+
 def test_anonymous_body_can_be_promised_but_not_signed() -> None:
     request = Request.make("PUT", "http://h/b/k", {"x-amz-content-sha256": EMPTY.upper()})
     assert authenticate(request, keyring, "").sha256 == EMPTY
@@ -70,7 +75,7 @@ def test_anonymous_body_can_be_promised_but_not_signed() -> None:
         ("AWS4-ECDSA-P256-SHA256 Credential=x", "InvalidRequest"),
         ("Bearer abc", "InvalidArgument"),
         ("Basic bWluaW86bWluaW9zZWNyZXQ=", "InvalidArgument"),
-        ("", "InvalidArgument"),
+        ("AWS HAHAHA", "InvalidArgument"),
         ("AWS4-HMAC-SHA256", "AuthorizationHeaderMalformed"),
     ],
 )
@@ -224,12 +229,22 @@ def test_date_header_serves_where_amz_date_is_missing() -> None:
 
 
 def test_payload_hash_is_required_and_sound() -> None:
-    request = sign("GET", "/b/k", headers={"x-amz-content-sha256": ""})
-    assert refusal(request).code == "InvalidRequest"
+    for name, value in (("content-length", "5"), ("transfer-encoding", "chunked")):
+        request = sign("PUT", "/b/k", headers={"x-amz-content-sha256": "", name: value})
+        assert refusal(request).code == "InvalidRequest"
     for payload in ("abc", "e3b0", "STREAMING-WHATEVER", "g" * 64, "unsigned-payload"):
         assert refusal(sign("GET", "/b/k", payload=payload)).code == "InvalidArgument"
     payload = "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD"
     assert refusal(sign("GET", "/b/k", payload=payload)).code == "NotImplemented"
+
+
+def test_without_a_body_the_payload_hash_may_be_missing() -> None:
+    """``curl --aws-sigv4`` sends none."""
+    for length in ("", "0"):
+        request = sign(
+            "GET", "/b/k", headers={"x-amz-content-sha256": "", "content-length": length}
+        )
+        assert authenticate(request, keyring, "").sha256 == EMPTY
 
 
 def test_mismatch_shows_what_was_computed() -> None:
