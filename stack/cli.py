@@ -140,3 +140,7 @@ def main() -> None:
         raise SystemExit(130) from None
     except BrokenPipeError:
         raise SystemExit(FAILED) from None
+
+
+if __name__ == "__main__":
+    main()
