@@ -53,7 +53,9 @@ class Kind:
 def _store(workers: int | None) -> Callable[[Path, int], list[str]]:
     def command(folder: Path, port: int) -> list[str]:
         (console,) = free_ports(1)
-        words = [sys.executable, "-m", "stack.cli", "serve", "--drives", str(folder / "drive")]
+        # What the command's entry point runs, found without a PATH.
+        words = [sys.executable, "-c", "from stack.cli import main; main()", "serve"]
+        words += ["--drives", str(folder / "drive")]
         words += ["--address", f"127.0.0.1:{port}", "--console-address", f"127.0.0.1:{console}"]
         return words + (["--workers", str(workers)] if workers else [])
 
