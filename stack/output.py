@@ -46,24 +46,26 @@ def show(value: Any, as_json: bool, table: Sequence[tuple[str, str]] = ()) -> No
     from rich.text import Text
 
     drawn = Table(box=None, pad_edge=False, show_header=bool(table), header_style="bold")
-    rows = value if table else [{"name": name, "value": each} for name, each in value.items()]
-    columns = table or (("", "name"), ("", "value"))
-    for heading, field in columns:
-        numeric = bool(table) and bool(rows) and isinstance(rows[0].get(field), int)
+    if not table:
+        drawn.add_column()
+        drawn.add_column(overflow="fold")
+        for name, each in value.items():
+            drawn.add_row(name.replace("_", " "), Text(_cell(name, each)))
+    for heading, field in table:
+        numeric = any(type(row[field]) is int for row in value)
         drawn.add_column(heading, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        cells = ((field, row.get(field)) for _, field in columns)
-        drawn.add_row(*(Text(_cell(row["name"] if not table else field, v)) for field, v in cells))
+    for row in value if table else ():
+        drawn.add_row(*(Text(_cell(field, row[field])) for _, field in table))
     Console().print(drawn)
 
 
 def _cell(field: str, value: Any) -> str:
-    if value is None:
+    if value is None or value in ("", []):
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "-"
+        return ", ".join(map(str, value))
     if isinstance(value, int) and field in _SIZES:
         return size(value)
     if isinstance(value, str) and _TIME.fullmatch(value):
