@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import os
 import resource
 import signal
 import socket
@@ -65,4 +66,8 @@ def raise_descriptor_limit() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything that matters is closed: a thread in the middle of an import must not delay the end.
+    os._exit(code)

@@ -35,8 +35,9 @@ class Member(ABC):
 
     def run(self) -> int:
         """Work until told to stop; the exit code. Raises what makes the work impossible."""
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._live())
+        loop = uvloop.new_event_loop()
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(self._live())
         return 0
 
     @abstractmethod

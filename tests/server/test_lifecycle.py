@@ -1,0 +1,336 @@
+"""Start, stop, crash and heal, seen from outside: real processes, signals and sockets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server.conftest import Start, children, role_of, until
+from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore, free_port, is_ready
+
+ROOT = Path(__file__).parent.parent.parent
+linux = pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
+pytestmark = linux
+
+
+def client(store: ServedStore, secret: str = SECRET_KEY, **config: Any) -> Any:
+    boto3 = pytest.importorskip("boto3")
+    from botocore.config import Config
+
+    options = {"s3": {"addressing_style": "path"}, "proxies": {}, **config}
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=store.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=secret,
+        config=Config(signature_version="s3v4", **options),
+    )
+
+
+def pid_of(store: ServedStore) -> int:
+    assert store.process is not None
+    return store.process.pid
+
+
+def get(url: str, method: str = "GET") -> tuple[int, bytes]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(urllib.request.Request(url, method=method), timeout=5) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_start_serve_stop(start: Start, workers: str) -> None:
+    store = start("--workers", workers)
+    s3 = client(store)
+    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["langfuse"]
+    keys = [entry["Key"] for entry in s3.list_objects_v2(Bucket="langfuse")["Contents"]]
+    assert keys == ["events/", "exports/", "media/"]
+    s3.put_object(Bucket="langfuse", Key="events/a.json", Body=b"{}")
+    until(lambda: get(f"{store.console}/minio/health/ready")[0] == 200)
+    roles = {role: len(pids) for role, pids in children(pid_of(store)).items()}
+    alone = {"worker": 1}
+    assert roles == (
+        alone if workers == "1" else {"committer": 1, "worker": 2, "control": 1, "services": 1}
+    )
+    began = time.monotonic()
+    assert store.stop() == 0
+    assert time.monotonic() - began < 5
+    store.start()
+    assert client(store).get_object(Bucket="langfuse", Key="events/a.json")["Body"].read() == b"{}"
+
+
+def test_no_secret_in_arguments_or_environment_of_children(start: Start) -> None:
+    secret = "a-secret-of-this-test"
+    store = start("--workers", "2", OVERSIGHT_ROOT_PASSWORD=secret)
+    for pids in children(pid_of(store)).values():
+        for pid in pids:
+            for source in ("cmdline", "environ"):
+                assert secret.encode() not in Path(f"/proc/{pid}/{source}").read_bytes()
+    assert secret not in store.output()
+
+
+def test_the_uploading_line_of_the_panel_works(start: Start, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    store = start("--workers", "2")
+    (line,) = re.findall(r"Try it\s+(.*)", store.output())
+    subprocess.run(["sh", "-ec", line], cwd=tmp_path, check=True, timeout=20)
+    body = client(store).get_object(Bucket="langfuse", Key="hello.txt")["Body"].read()
+    assert body == b"hello\n"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigterm_lets_an_upload_finish(start: Start, workers: str) -> None:
+    store = start("--workers", workers)
+    size = 64 * 1024 * 1024
+    s3 = client(store)
+    url = s3.generate_presigned_url("put_object", Params={"Bucket": "langfuse", "Key": "big"})
+    path = url.removeprefix(store.endpoint)
+    block = os.urandom(1024 * 1024)
+    with socket.create_connection(("127.0.0.1", store.port), timeout=15) as upload:
+        head = f"PUT {path} HTTP/1.1\r\nhost: 127.0.0.1:{store.port}\r\ncontent-length: {size}\r\n"
+        upload.sendall(head.encode() + b"\r\n" + block)
+        began = time.monotonic()
+        supervisor = store.process
+        assert supervisor is not None
+        supervisor.send_signal(signal.SIGTERM)
+        until(lambda: refuses(store.port))
+        for _ in range(size // len(block) - 1):
+            upload.sendall(block)
+        answer = upload.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 200"), answer
+        assert b"connection: close" in answer
+    assert supervisor.wait(10) == 0
+    assert time.monotonic() - began < 10
+    store.process = None
+    store.start()
+    stored = client(store).get_object(Bucket="langfuse", Key="big")["Body"].read()
+    assert hashlib.md5(stored).digest() == hashlib.md5(block * 64).digest()
+
+
+def refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return True
+    return False
+
+
+def test_sigterm_ends_an_upload_that_stalls(start: Start) -> None:
+    store = start("--workers", "2", OVERSIGHT_DRAIN="1")
+    s3 = client(store)
+    url = s3.generate_presigned_url("put_object", Params={"Bucket": "langfuse", "Key": "stalled"})
+    with socket.create_connection(("127.0.0.1", store.port), timeout=15) as upload:
+        head = (
+            f"PUT {url.removeprefix(store.endpoint)} HTTP/1.1\r\nhost: 127.0.0.1:{store.port}\r\n"
+        )
+        upload.sendall(head.encode() + b"content-length: 1000000\r\n\r\nsome")
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert store.stop() == 0
+        assert time.monotonic() - began < 10
+    store.start()
+    with pytest.raises(client(store).exceptions.ClientError):
+        client(store).head_object(Bucket="langfuse", Key="stalled")
+
+
+def test_a_second_signal_ends_at_once(start: Start) -> None:
+    store = start("--workers", "2")
+    url = client(store).generate_presigned_url(
+        "put_object", Params={"Bucket": "langfuse", "Key": "stalled"}
+    )
+    with socket.create_connection(("127.0.0.1", store.port), timeout=15) as upload:
+        head = (
+            f"PUT {url.removeprefix(store.endpoint)} HTTP/1.1\r\nhost: 127.0.0.1:{store.port}\r\n"
+        )
+        upload.sendall(head.encode() + b"content-length: 1000000\r\n\r\nsome")
+        time.sleep(0.2)
+        assert store.process is not None
+        pids = [pid for pids in children(pid_of(store)).values() for pid in pids]
+        store.process.send_signal(signal.SIGINT)
+        until(lambda: refuses(store.port))
+        store.process.send_signal(signal.SIGINT)
+        assert store.process.wait(2) == 130
+    assert not any(role_of(pid) for pid in pids)
+    store.process = None
+
+
+def test_sighup_changes_nothing(start: Start) -> None:
+    store = start("--workers", "2")
+    assert store.process is not None
+    before = children(pid_of(store))
+    store.process.send_signal(signal.SIGHUP)
+    for pids in before.values():
+        os.kill(pids[0], signal.SIGHUP)
+    assert client(store).list_buckets()["Buckets"]
+    assert children(pid_of(store)) == before
+
+
+@pytest.mark.parametrize("role", ["worker", "committer", "services", "control"])
+def test_a_killed_child_is_replaced(start: Start, role: str) -> None:
+    store = start("--workers", "2")
+    s3 = client(store, retries={"total_max_attempts": 10, "mode": "standard"})
+    s3.put_object(Bucket="langfuse", Key="before", Body=b"1")
+    until(lambda: get(f"{store.console}/minio/health/ready")[0] == 200)
+    victim = children(pid_of(store))[role][0]
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: (found := children(pid_of(store)).get(role, [])) and victim not in found)
+    until(lambda: len(children(pid_of(store))[role]) == (2 if role == "worker" else 1))
+    s3.put_object(Bucket="langfuse", Key="after", Body=b"2")
+    assert s3.get_object(Bucket="langfuse", Key="before")["Body"].read() == b"1"
+    assert s3.get_object(Bucket="langfuse", Key="after")["Body"].read() == b"2"
+    until(lambda: get(f"{store.console}/minio/health/ready")[0] == 200)
+    assert re.search(rf"The {role}[ 01]* process ended \(SIGKILL\)", store.output())
+    assert store.stop() == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_nobody_outlives_the_supervisor(start: Start, workers: str) -> None:
+    store = start("--workers", workers)
+    pids = [pid for pids in children(pid_of(store)).values() for pid in pids]
+    assert len(pids) == (1 if workers == "1" else 5)
+    assert store.process is not None
+    os.kill(store.process.pid, signal.SIGKILL)
+    store.process.wait()
+    until(lambda: not any(role_of(pid) for pid in pids), 5)
+    store.process = None
+    store.start()
+
+
+def run_serve(drive: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """``oversight serve`` that is expected to end by itself."""
+    keep = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-m", "stack.cli", "serve", "--drives", str(drive), *options],
+        cwd=ROOT,
+        env={**keep, "OVERSIGHT_ROOT_PASSWORD": SECRET_KEY, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def ports() -> tuple[str, ...]:
+    return (
+        "--address", f"127.0.0.1:{free_port()}", "--console-address", f"127.0.0.1:{free_port()}",
+    )  # fmt: skip
+
+
+def sentences(ended: subprocess.CompletedProcess[str]) -> list[str]:
+    lines = (ended.stdout + ended.stderr).splitlines()
+    return [line for line in lines if line and not line.startswith("Warning: ")]
+
+
+@pytest.mark.parametrize("which", ["--address", "--console-address"])
+def test_a_busy_port_is_one_sentence(tmp_path: Path, which: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        ended = run_serve(tmp_path / "drive", *ports(), which, f"127.0.0.1:{port}")
+    assert ended.returncode == 1
+    (sentence,) = sentences(ended)
+    assert str(port) in sentence
+    assert "in use" in sentence
+    assert which in sentence
+    assert not (tmp_path / "drive").exists()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_wrong_root_secret_is_one_sentence_and_destroys_nothing(
+    start: Start, workers: str
+) -> None:
+    store = start("--workers", workers)
+    client(store).put_object(Bucket="langfuse", Key="kept", Body=b"kept")
+    store.stop()
+    ended = run_serve(
+        store.drive, "--workers", workers, *ports(), OVERSIGHT_ROOT_PASSWORD="not-the-right-one"
+    )
+    assert ended.returncode == 1
+    (sentence,) = sentences(ended)
+    assert "OVERSIGHT_ROOT_PASSWORD_OLD" in sentence
+    assert "not-the-right-one" not in sentence
+    store.start()
+    assert client(store).get_object(Bucket="langfuse", Key="kept")["Body"].read() == b"kept"
+
+
+def test_the_root_secret_can_be_changed_at_start(start: Start) -> None:
+    store = start("--workers", "2")
+    store.stop()
+    store.environment = {
+        "OVERSIGHT_ROOT_PASSWORD": "another-secret",
+        "OVERSIGHT_ROOT_PASSWORD_OLD": SECRET_KEY,
+    }
+    store.start()
+    store.stop()
+    del store.environment["OVERSIGHT_ROOT_PASSWORD_OLD"]
+    store.start()
+    assert client(store, "another-secret").list_buckets()["Buckets"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_refused_drive_is_one_sentence(tmp_path: Path, workers: str) -> None:
+    (tmp_path / "drive" / ".minio.sys").mkdir(parents=True)
+    ended = run_serve(tmp_path / "drive", "--workers", workers, *ports())
+    assert ended.returncode == 1
+    (sentence,) = sentences(ended)
+    assert "MinIO" in sentence
+    assert [path.name for path in (tmp_path / "drive").iterdir()] == [".minio.sys"]
+
+
+def test_a_drive_in_use_is_one_sentence(start: Start) -> None:
+    store = start("--workers", "2")
+    ended = run_serve(store.drive, *ports())
+    assert ended.returncode == 1
+    (sentence,) = sentences(ended)
+    assert "in use" in sentence
+    assert client(store).list_buckets()["Buckets"]
+
+
+def test_empty_directories_and_settings_become_buckets(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "drive" / "from-mkdir").mkdir(parents=True)
+    (tmp_path / "drive" / "lost+found").mkdir()
+    store = start("--workers", "2", OVERSIGHT_BUCKETS="first,second/with/prefix/")
+    s3 = client(store)
+    names = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
+    assert names == ["first", "from-mkdir", "langfuse", "second"]
+    assert s3.list_objects_v2(Bucket="second")["Contents"][0]["Key"] == "with/prefix/"
+    store.stop()
+    store.start()
+    again = [bucket["Name"] for bucket in client(store).list_buckets()["Buckets"]]
+    assert again == names
+
+
+def test_the_port_answers_while_the_engine_starts(tmp_path: Path) -> None:
+    """``live`` is 200 and S3 is 503 with Retry-After until the committer has replayed."""
+    store = ServedStore(tmp_path / "drive", tmp_path / "log", ("--workers", "2"))
+    with store:
+        supervisor = pid_of(store)
+        victim = children(supervisor)["worker"][0]
+        committer = children(supervisor)["committer"][0]
+        os.kill(committer, signal.SIGSTOP)
+        for pid in children(supervisor)["worker"]:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: victim not in children(supervisor).get("worker", [victim]))
+        until(lambda: get(f"{store.endpoint}/minio/health/live")[0] == 200)
+        assert get(f"{store.endpoint}/minio/health/ready")[0] == 503
+        status, body = get(f"{store.endpoint}/langfuse/x")
+        assert status == 503
+        assert b"<Code>ServiceUnavailable</Code>" in body
+        os.kill(committer, signal.SIGCONT)
+        until(lambda: is_ready(store.endpoint))
