@@ -10,6 +10,7 @@ import itertools
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
@@ -36,8 +37,9 @@ class Call:
 
     ``bucket`` and ``key`` are decoded ("" where the path has none); ``raw_path`` and
     ``raw_query`` are as sent, for signatures. ``headers`` has lower-case names; repeated headers
-    are joined with commas. ``auth`` is what ``storage.s3.auth.authenticate`` returned,
-    ``target`` the bucket, where the operation needs one that exists.
+    are joined with commas. ``query`` must not be changed. ``auth`` is what
+    ``storage.s3.auth.authenticate`` returned, ``target`` the bucket, where the operation needs
+    one that exists.
     """
 
     __slots__ = (
@@ -101,8 +103,9 @@ class Call:
             self.key = key.decode()
         except UnicodeDecodeError:
             raise S3Error("InvalidURI", "The key is not valid UTF-8.") from None
-        if self.raw_query:
-            self.query = parse_query(self.raw_query)
+        query = self.raw_query
+        if query:
+            self.query = _known_query(query) if len(query) <= 64 else parse_query(query)
 
     def header(self, name: bytes) -> str:
         """The value of a header as text (Latin-1, so that no byte is lost), or ""."""
@@ -162,3 +165,7 @@ def parse_query(raw: bytes) -> dict[str, str]:
     except UnicodeDecodeError:
         raise S3Error("InvalidURI", "The query is not valid UTF-8.") from None
     return query
+
+
+#: Short queries repeat (``x-id=GetObject``, ``location``): parsed once, never changed.
+_known_query = lru_cache(maxsize=256)(parse_query)

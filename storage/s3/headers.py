@@ -51,6 +51,7 @@ _OVERRIDES = {
     "response-content-type": b"content-type",
     "response-expires": b"expires",
 }
+_OVERRIDE_NAMES = frozenset(_OVERRIDES)
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 
 # -- what is refused ------------------------------------------------------------------------------
@@ -353,11 +354,14 @@ def system_headers(headers: Mapping[bytes, bytes]) -> dict[str, str]:
 def user_metadata(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     """x-amz-meta-* without the prefix. Raises MetadataTooLarge beyond 2 KiB."""
     metadata: dict[str, str] = {}
+    names = [name for name in headers if name[:11] == _META]
+    if not names:
+        return metadata
     total = 0
-    for name, value in headers.items():
-        if name.startswith(_META):
-            total += len(name) - len(_META) + len(value)
-            metadata[name[len(_META) :].decode("latin-1")] = value.decode("latin-1").strip()
+    for name in names:
+        value = headers[name]
+        total += len(name) - len(_META) + len(value)
+        metadata[name[len(_META) :].decode("latin-1")] = value.decode("latin-1").strip()
     if total > METADATA_BYTES_MAX:
         raise S3Error("MetadataTooLarge", Size=str(total), MaxSizeAllowed=str(METADATA_BYTES_MAX))
     return metadata
@@ -426,6 +430,8 @@ def check_tags(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 def response_overrides(query: Mapping[str, str]) -> dict[bytes, bytes]:
     """The ``response-*`` parameters of a read, by the header that each replaces."""
     overrides: dict[bytes, bytes] = {}
+    if _OVERRIDE_NAMES.isdisjoint(query):
+        return overrides
     for name, header in _OVERRIDES.items():
         value = query.get(name)
         if value is not None:

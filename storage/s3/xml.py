@@ -85,7 +85,7 @@ def error_document(
 
 
 class Node:
-    """An element of a request: local name, text without outer white space, children."""
+    """An element of a request: local name, text, children."""
 
     __slots__ = ("children", "name", "text")
 
@@ -106,6 +106,7 @@ class _Builder:
         self.root: Node | None = None
         self._open: list[Node] = []
         self._count = 0
+        self.disguised = False
 
     def start(self, name: str, _attributes: object) -> None:
         self._count += 1
@@ -122,15 +123,46 @@ class _Builder:
         self._open.pop()
 
     def text(self, data: str) -> None:
-        self._open[-1].text += data
+        self._open[-1].text += data.translate(_REVEAL) if self.disguised else data
 
     def refuse(self, *_arguments: object) -> int:
         raise _Refused
 
 
+# XML 1.0 can't carry control characters, yet keys hold them and SDKs send them as they are, or as
+# the references of XML 1.1. They pass through expat disguised as private-use characters.
+_DISGUISE = 0x10FF00
+_DISGUISED = re.compile(rb"\xf4\x8f[\xbc\xbd]")
+_UNREADABLE = re.compile(
+    rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
+    rb"|&#(?:([0-9]{1,7})|x([0-9a-fA-F]{1,6}));"
+)
+_REVEAL = {_DISGUISE + code: code for code in range(32)} | {
+    _DISGUISE + 0x7E: 0xFFFE,
+    _DISGUISE + 0x7F: 0xFFFF,
+}
+_DISGUISES = {code: chr(disguise).encode() for disguise, code in _REVEAL.items()}
+
+
+def _disguise(match: re.Match[bytes]) -> bytes:
+    decimal, hexadecimal = match.groups()
+    if decimal or hexadecimal:
+        code = int(decimal) if decimal else int(hexadecimal, 16)
+        if code in (0x9, 0xA, 0xD):
+            return match[0]
+    else:
+        code = ord(match[0].decode())
+    return _DISGUISES.get(code, match[0])
+
+
 def parse(body: bytes, root: str) -> Node:
     """The root element of ``body``, whose local name must be ``root``. Raises MalformedXML."""
     builder = _Builder()
+    if _UNREADABLE.search(body) is not None:
+        if _DISGUISED.search(body) is not None or body[:2] in (b"\xfe\xff", b"\xff\xfe"):
+            raise S3Error("MalformedXML")
+        body = _UNREADABLE.sub(_disguise, body)
+        builder.disguised = True
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
     parser.StartElementHandler = builder.start

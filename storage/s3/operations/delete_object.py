@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import msgspec
 
@@ -62,17 +63,18 @@ def _seconds(text: str) -> int:
 
 
 async def _delete(engine: i.Engine, bucket: i.Bucket, target: Target) -> None:
-    """Delete ``target.key`` where its conditions hold. Raises PreconditionFailed, NoSuchKey."""
+    """Delete ``target.key`` where its conditions hold. Raises PreconditionFailed.
+
+    What is not there needs no deleting, whatever the conditions say.
+    """
     if target.modified < 0 and target.size < 0:
         conditions = i.Conditions(if_match=target.etags) if target.etags else None
-        await engine.commit(i.DeleteObject(bucket.id, target.key, conditions))
+        with contextlib.suppress(errors.NoSuchKey):
+            await engine.commit(i.DeleteObject(bucket.id, target.key, conditions))
         return
     # Conditions that the engine doesn't know are checked here, against one version that the
     # commit then names: if another one took its place, look again.
-    while True:
-        version = await engine.lookup(bucket.id, target.key)
-        if version is None:
-            raise errors.NoSuchKey
+    while (version := await engine.lookup(bucket.id, target.key)) is not None:
         if target.etags:
             i.check_write(i.Conditions(if_match=target.etags), version.etag)
         if target.modified >= 0 and version.modified // 1000 != target.modified:

@@ -216,7 +216,7 @@ async def get_object_attributes(call: Call) -> Response:
 
 def _object_parts(parts: list[Part], after: int, limit: int) -> str:
     """``<ObjectParts>``; the parts themselves only where they have checksums, as in S3."""
-    text = f"<TotalPartsCount>{len(parts)}</TotalPartsCount>"
+    text = f"<PartsCount>{len(parts)}</PartsCount>"
     if not any(part.checksums for part in parts):
         return f"<ObjectParts>{text}</ObjectParts>"
     page = [part for part in parts if part.number > after]

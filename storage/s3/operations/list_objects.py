@@ -152,7 +152,7 @@ async def list_objects_v2(call: Call) -> Response:
     query = call.query
     start_after = query.get("start-after", "")
     token = query.get("continuation-token")
-    page = await listing.page(start_after if token is None else _parse_token(token))
+    page = await listing.page(_parse_token(token) if token else start_after)
     text = listing.head(page)
     if token is not None:
         text += xml.element("ContinuationToken", token)
