@@ -142,3 +142,14 @@ def test_control_and_s3_do_not_know_each_other() -> None:
             assert not any(
                 name.startswith(("storage.s3", "storage.serving", "stack")) for name in names
             ), path
+
+
+def test_the_documentation_lists_every_operation(anyone: TestClient) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "control-api.md").read_text()
+    documented = set(re.findall(r"^\| `([A-Z]+ /api/[^`]+)` \|", page, re.MULTILINE))
+    described = {
+        f"{method.upper()} {path}"
+        for path, operations in anyone.get("/openapi.json").json()["paths"].items()
+        for method in operations
+    }
+    assert documented == described
