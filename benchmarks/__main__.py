@@ -30,12 +30,23 @@ def main() -> int:
     if not sys.platform.startswith("linux"):
         console.print("The benchmarks read /proc and so need Linux.")
         return 2
+    results = work.Results()
+    failure = ""
     try:
         load.require_wrk()
-        results = _measure(options, console)
-    except (load.GeneratorMissing, servers.ServerFailed) as error:
-        console.print(str(error), markup=False)
+        _measure(options, console, results)
+    except (load.GeneratorFailed, servers.ServerFailed) as error:
+        failure = str(error)
+    if results.samples:
+        _report(options, console, results)
+    if failure:
+        console.print(failure, markup=False, highlight=False)
         return 2
+    missed = any(target.met is False for target in report.targets(results))
+    return 1 if options.strict and missed else 0
+
+
+def _report(options: argparse.Namespace, console: Console, results: work.Results) -> None:
     results.notes.extend(report.notes(results))
     report.print_samples(console, results)
     report.print_facts(console, results)
@@ -43,8 +54,6 @@ def main() -> int:
     if options.json:
         text = json.dumps(report.as_json(results, environment(options)), indent=1)
         Path(options.json).write_text(text + "\n")
-    missed = any(target.met is False for target in report.targets(results))
-    return 1 if options.strict and missed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,9 +113,8 @@ def _groups(options: argparse.Namespace) -> set[str]:
     return chosen
 
 
-def _measure(options: argparse.Namespace, console: Console) -> work.Results:
+def _measure(options: argparse.Namespace, console: Console, results: work.Results) -> None:
     effort, kinds, groups = _effort(options), _chosen(options), _groups(options)
-    results = work.Results()
     with contextlib.ExitStack() as stack:
         folder = Path(
             stack.enter_context(
@@ -132,7 +140,6 @@ def _measure(options: argparse.Namespace, console: Console) -> work.Results:
             work.run_scale(
                 lambda name: servers.Server(own[0], folder / name), effort, results, step
             )
-    return results
 
 
 def _steps(effort: work.Effort, kinds: list[servers.Kind], groups: set[str]) -> int:

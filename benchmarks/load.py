@@ -19,8 +19,8 @@ from benchmarks.requests import Body, write_bodies, write_requests
 _SCRIPT = Path(__file__).with_name("replay.lua")
 
 
-class GeneratorMissing(RuntimeError):
-    """The load generator is not installed; the message names the cure."""
+class GeneratorFailed(RuntimeError):
+    """The load generator is missing or broke down; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,14 @@ class Load:
     received: int = 0
     wrapped: int = 0
     """How often the prepared requests ran out and were sent again."""
+    refusal: str = ""
+    """The first answer that was not 2xx, where the generator looks at them."""
 
 
 def require_wrk() -> None:
     """Raise unless wrk can be run."""
     if shutil.which("wrk") is None:
-        raise GeneratorMissing(
+        raise GeneratorFailed(
             "The benchmarks need wrk, which is not on PATH (Debian: apt-get install wrk)."
         )
 
@@ -74,11 +76,11 @@ class Script:
     def run_once(self, port: int, connections: int, limit: float) -> Load:
         """Replay every request once; the last one is repeated until all others are answered.
 
-        Make the last one harmless. Raises RuntimeError after ``limit`` seconds.
+        Make the last one harmless. Raises GeneratorFailed after ``limit`` seconds.
         """
         load = self._wrk(port, connections, limit, "once")
         if load.wrapped == 0:
-            raise RuntimeError(f"{self.count} requests took longer than {limit:.0f} s")
+            raise GeneratorFailed(f"{self.count} requests took longer than {limit:.0f} s")
         return load
 
     def _wrk(self, port: int, connections: int, seconds: float, mode: str) -> Load:
@@ -89,16 +91,19 @@ class Script:
         assert process.stdout is not None
         report: dict[str, Any] = {}
         output: list[str] = []
+        refusal = ""
         for line in process.stdout:
             output.append(line)
             if line == "exhausted\n":
                 process.send_signal(signal.SIGINT)
+            elif line.startswith("refused: "):
+                refusal = line.removeprefix("refused: ").strip()
             elif line.startswith("{"):
                 report = json.loads(line)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if not report:
-            raise RuntimeError("wrk failed: " + "".join(output)[-500:])
+            raise GeneratorFailed("wrk failed: " + "".join(output)[-500:])
         errors = sum(report[name] for name in ("connect", "read", "write", "status", "timeout"))
         return Load(
             requests=report["requests"],
@@ -109,6 +114,7 @@ class Script:
             generator_cpu=usage.ru_utime + usage.ru_stime,
             received=report["bytes"],
             wrapped=report["wrapped"],
+            refusal=refusal,
         )
 
 
@@ -141,6 +147,6 @@ def stream(
     )
     output, _ = process.communicate(json.dumps(job))
     if process.returncode:
-        raise RuntimeError("the streaming generator failed")
+        raise GeneratorFailed("the streaming generator failed")
     report = json.loads(output)
     return Load(**report)

@@ -54,7 +54,7 @@ def main() -> int:
         load.require_wrk()
         with tempfile.TemporaryDirectory(prefix="oversight-profile-") as folder:
             _record(options, Path(folder), console)
-    except (load.GeneratorMissing, servers.ServerFailed) as error:
+    except (load.GeneratorFailed, servers.ServerFailed) as error:
         console.print(str(error), markup=False)
         return 2
     return 0
@@ -99,7 +99,7 @@ def _record(options: argparse.Namespace, folder: Path, console: Console) -> None
             names = {pid: processes.label(pid) for pid in files}
     console.print(
         f"{item.name}, {options.connections} connections: {result.requests:,} operations, "
-        f"{result.errors} errors; py-spy slows the store down, trust the shares."
+        f"{result.errors} errors; trust the shares more than the sums."
     )
     used = {
         pid: {
@@ -129,7 +129,14 @@ def _program(pid: int) -> str:
 
 def _spy(pid: int, path: Path, options: argparse.Namespace) -> subprocess.Popen[bytes]:
     words = ["py-spy", "record", "--pid", str(pid), "--format", "raw", "--output", str(path)]
-    words += ["--threads", "--rate", str(options.rate), "--duration", str(options.seconds)]
+    words += [
+        "--nonblocking",
+        "--threads",
+        "--rate",
+        str(options.rate),
+        "--duration",
+        str(options.seconds),
+    ]
     if options.native:
         words.append("--native")
     spy = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -22,6 +22,10 @@ function init(args)
     file:close()
   end
   once = args[5] == "once"
+  refusal = ""
+  if once then
+    response = note_refusal -- costs too much while anything is measured
+  end
   wraps = 0
   sent = 0
   last = nil
@@ -51,6 +55,12 @@ local function next_request()
   return last
 end
 
+function note_refusal(status, headers, body)
+  if status > 299 and refusal == "" then
+    refusal = status .. " " .. body:gsub("%s+", " "):sub(1, 300)
+  end
+end
+
 -- wrk asks for one request before it starts, to look at it, and never sends it.
 function request()
   sent = sent + 1
@@ -65,6 +75,9 @@ function done(summary, latency, requests)
   local wrapped = 0
   for _, thread in ipairs(threads) do
     wrapped = wrapped + thread:get("wraps")
+    if thread:get("refusal") ~= "" then
+      io.stdout:write("refused: ", thread:get("refusal"), "\n")
+    end
   end
   local errors = summary.errors
   io.stdout:write(string.format(

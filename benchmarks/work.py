@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks import load, processes
 from benchmarks.load import Load, Script
 from benchmarks.requests import Body, Signer
-from benchmarks.servers import Server
+from benchmarks.servers import Server, ServerFailed
 
 BUCKET = "langfuse"
 FLAT = "bench-flat"
@@ -289,10 +289,12 @@ def fill(
     with Script(requests(), bodies) as script:
         result = script.run_once(server.port, connections, limit)
     if result.errors:
-        raise RuntimeError(f"{server.name}: {result.errors} errors while filling {bucket}")
+        raise ServerFailed(
+            f"{server.name}: {result.errors} errors while filling {bucket}: {result.refusal}"
+        )
     status, text = server.call(signer.head("DELETE", f"/{bucket}/~check"))
     if status not in (200, 204):
-        raise RuntimeError(f"{server.name} answers a DELETE with {status} {text[:200]!r}")
+        raise ServerFailed(f"{server.name} answers a DELETE with {status} {text[:200]!r}")
     return result
 
 
