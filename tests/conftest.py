@@ -51,8 +51,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield Store(endpoint.rstrip("/"), access_key, secret_key)
         return
     folder = tmp_path_factory.mktemp("store")
-    with ServedStore(folder / "drive", folder / "log") as served:
-        yield Store(served.endpoint, ACCESS_KEY, SECRET_KEY, served)
+    served = ServedStore(folder / "drive", folder / "log")
+    try:
+        served.start()
+    except RuntimeError as error:
+        pytest.fail(str(error), pytrace=False)
+    yield Store(served.endpoint, ACCESS_KEY, SECRET_KEY, served)
+    served.stop()
 
 
 @pytest.fixture(scope="session")

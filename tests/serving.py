@@ -111,10 +111,7 @@ class ServedStore:
 
     def _spawn(self) -> None:
         command = [
-            sys.executable,
-            "-m",
-            "stack.cli",
-            "serve",
+            *(sys.executable, "-m", "stack.cli", "serve"),
             *("--drives", str(self.drive)),
             *("--address", f"127.0.0.1:{self.port}"),
             *("--console-address", f"127.0.0.1:{self.console_port}"),
