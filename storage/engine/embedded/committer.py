@@ -33,6 +33,7 @@ from storage.engine.embedded.board import Board
 from storage.engine.embedded.drives import Drive
 from storage.engine.embedded.index import Old, Writer, unpack_etag
 from storage.engine.embedded.log import Applied, Log
+from storage.engine.embedded.rebuild import rebuild
 from storage.engine.embedded.segment import Builder, Damage
 
 RUN = "run"
@@ -146,7 +147,7 @@ class Committer:
         index.remove(self.drive.index)
         writer = Writer(self.drive.index, self.drive.store_id)
         self._log = Log(self.drive, self.config, self._damaged)
-        rebuild_in_order(self._log, writer)
+        rebuild(self._log, writer)
         self.board.applied_seq = self._log.next_seq - 1
         self.board.bump_index()
         return writer
@@ -162,6 +163,10 @@ class Committer:
                     self._damaged(Damage(row.id, 0, row.length, "the segment's file is missing"))
                 else:
                     writer.drop_segment(row.id)
+        if any(not row.length and row.id != self._log.segment for row in writer.segments()):
+            # A crash came between the roll-over and the transaction that should have told.
+            for header in self._log.headers().values():
+                writer.sealed(header.predecessor, header.predecessor_length)
         self._note_rolled()
         writer.commit_bookkeeping()
 
@@ -729,25 +734,6 @@ def _checkpoint_passive(folder: str) -> None:
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         finally:
             connection.close()
-
-
-def rebuild_in_order(source: Log, writer: Writer) -> None:
-    """Fill an empty index from the whole log, in commit order. Leaves ``source`` recovered."""
-    found: list[tuple[int, int, segment.Record]] = []
-    latest: Applied | None = None
-    writer.begin()
-    for applied, batch in source.recover(None):
-        latest = applied
-        if batch:
-            weight = sum(record.weight for record in batch)
-            writer.wrote(batch[0].segment, batch[0].seq, len(batch), weight)
-        found += [(log.commit_seq(record), record.seq, record) for record in batch]
-    for _, _, record in sorted(found, key=lambda item: item[:2]):
-        writer.apply_record(record)
-    if latest is not None:
-        writer.commit(latest)
-    else:
-        writer.rollback()
 
 
 # -- the process ----------------------------------------------------------------------------------
