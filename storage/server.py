@@ -17,7 +17,7 @@ import msgspec
 from storage.config import Config
 from storage.serving import listeners, panel
 from storage.serving.channel import Prepared
-from storage.serving.children import Inheritance
+from storage.serving.children import Inheritance, count_workers
 from storage.serving.supervisor import EXIT_REFUSED, Supervisor
 from storage.telemetry import board
 
@@ -37,7 +37,7 @@ def serve(config: Config, *, warnings: Iterable[str] = (), out: TextIO | None = 
     for warning in (*config.warnings, *warnings):
         say(f"Warning: {warning}")
     try:
-        bound = listeners.bind(config.address, config.console_address)
+        bound = listeners.bind(config.address, config.console_address, count_workers(config))
     except listeners.BindRefused as refusal:
         say(str(refusal))
         return EXIT_REFUSED
@@ -46,10 +46,10 @@ def serve(config: Config, *, warnings: Iterable[str] = (), out: TextIO | None = 
         panel.show(shown, prepared.buckets, seconds, out)
 
     shown = msgspec.structs.replace(
-        config, address=_addresses(bound.s3), console_address=_addresses(bound.console)
+        config, address=_addresses(bound.s3[0]), console_address=_addresses(bound.console)
     )
     inheritance = Inheritance(
-        s3=[each.fileno() for each in bound.s3],
+        s3=[[each.fileno() for each in group] for group in bound.s3],
         console=[each.fileno() for each in bound.console],
         shared=board.create(config.workers),
     )

@@ -46,9 +46,9 @@ _ENVIRONMENT_SET = {
 
 @dataclass(frozen=True)
 class Inheritance:
-    """What every child may inherit: sockets by plane and the memory that all share (or -1)."""
+    """What children inherit: sockets (S3 by worker), and the memory that all share (or -1)."""
 
-    s3: Sequence[int]
+    s3: Sequence[Sequence[int]]
     console: Sequence[int]
     shared: int = -1
 
@@ -81,7 +81,7 @@ class Child:
     ) -> None:
         """Start the process and hand it its Config."""
         channel, theirs = Channel.pair()
-        listeners = list(inheritance.s3) if self.role == WORKER else []
+        listeners = list(inheritance.s3[self.index]) if self.role == WORKER else []
         console = []
         if self.role == CONTROL or is_alone(config):
             console = list(inheritance.console)
@@ -142,11 +142,16 @@ def is_alone(config: Config) -> bool:
     return config.workers == 1 or sys.platform != "linux"
 
 
+def count_workers(config: Config) -> int:
+    """Workers that there will be."""
+    return 1 if is_alone(config) else config.workers
+
+
 def children_of(config: Config) -> list[Child]:
     """The children of a store. One that is alone carries committer, console and services too."""
+    workers = [Child(WORKER, index) for index in range(count_workers(config))]
     if is_alone(config):
-        return [Child(WORKER)]
-    workers = [Child(WORKER, index) for index in range(config.workers)]
+        return workers
     return [Child(COMMITTER), *workers, Child(CONTROL), Child(SERVICES)]
 
 
