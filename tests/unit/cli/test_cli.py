@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -15,6 +16,8 @@ import stack.cli
 import storage
 from storage import server
 from storage.config import Config
+from storage.iam.errors import WrongRootSecret
+from storage.settings import Settings
 
 from .conftest import Run
 
@@ -223,6 +226,27 @@ def test_rekey_on_the_drive(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path:
     done = run("rekey", "--drives", str(tmp_path / "none"))
     assert (done.code, len(done.err.splitlines())) == (1, 1)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_named_store_that_is_away_is_not_mistaken_for_the_drive_here(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asyncio.run(_store_on(tmp_path))
+    monkeypatch.setenv("OVERSIGHT_DRIVES", str(tmp_path))
+    monkeypatch.setenv("OVERSIGHT_ROOT_PASSWORD_NEW", "the next password")
+    monkeypatch.setenv("OVERSIGHT_CONSOLE_URL", "http://127.0.0.1:9")
+    assert run("rekey").code == 1
+    asyncio.run(_store_on(tmp_path))  # still opens with the old password
+    assert run("rekey", "--offline").code == 0
+    with pytest.raises(WrongRootSecret):
+        asyncio.run(_store_on(tmp_path))
+
+
+async def _store_on(drive: Path) -> None:
+    """Start a store on the drive with the default password, and stop it."""
+    app = storage.create_app(Settings(drives=drive))
+    async with app.router.lifespan_context(app):
+        pass
 
 
 # -- shape ------------------------------------------------------------------------------------
