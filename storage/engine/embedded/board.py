@@ -42,6 +42,7 @@ class Board:
         self._map = mmap.mmap(self._fd, _WORDS * 8)
         self.words = memoryview(self._map).cast("Q")
         self.words[0] = MAGIC
+        self._claimed: set[int] = set()
 
     def close(self) -> None:
         """Unmap; a claimed slot is given back."""
@@ -128,7 +129,9 @@ class Board:
         Raises ``RuntimeError`` if all are taken.
         """
         for number in range(SLOTS):
-            if self._lock(number):
+            # A lock never excludes its own holder.
+            if number not in self._claimed and self._lock(number):
+                self._claimed.add(number)
                 slot = Slot(self, number)
                 slot.clear()
                 self.words[slot.base + _SLOT_PID] = os.getpid()
@@ -149,6 +152,7 @@ class Board:
         return True
 
     def _unlock(self, number: int) -> None:
+        self._claimed.discard(number)
         if sys.platform == "linux":
             given = struct.pack("hhqqi0q", fcntl.F_UNLCK, os.SEEK_SET, number, 1, 0)
             fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, given)

@@ -307,6 +307,7 @@ class Committer:
             finally:
                 self._log.close()
                 self._log = current
+            self._reconcile()
         except (apsw.Error, OSError) as error:
             self.board.state = boards.STOPPED
             raise errors.Unavailable(f"the index can't be repaired: {error}") from error

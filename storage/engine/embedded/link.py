@@ -337,9 +337,14 @@ class ProcessLink:
                 request = pending.popleft()
                 requests.append(request)
                 size += 256 + len(getattr(request[1], "payload", b""))
-            self._send(datagrams(requests))
+            self._send(datagrams(requests), requests)
 
-    def _send(self, pieces: Sequence[bytearray | bytes]) -> None:
+    def _send(
+        self,
+        pieces: Sequence[bytearray | bytes],
+        requests: Sequence[tuple[int, interface.Change | Internal]] = (),
+    ) -> None:
+        """Send a message, now or when there is room. ``requests`` are those in it."""
         assert self._line is not None
         for index, piece in enumerate(pieces):
             try:
@@ -349,6 +354,8 @@ class ProcessLink:
                 self._loop.add_writer(self._line.fileno(), self._resume)
                 return
             except OSError:
+                # The message did not go out whole, so nobody has acted on it: it can go again.
+                self._queue.extendleft(reversed(requests))
                 self._lost()
                 return
 

@@ -96,7 +96,7 @@ class Log:
         When exhausted the log stands behind the last valid batch. Raises ``Mismatch`` if
         ``applied`` names a batch that the log does not hold.
         """
-        headers = self._headers_found = self._headers()
+        headers = self._headers_found = self.headers()
         if applied is not None:
             if applied.segment not in headers:
                 raise Mismatch(f"segment {applied.segment:x} is missing")
@@ -107,8 +107,12 @@ class Log:
             yield from self._recover_segment(headers[number], successor, applied)
             applied = None
 
-    def _headers(self) -> dict[int, Header]:
-        """Headers by id; a damaged one is stood in for by what its successor knows."""
+    def headers(self) -> dict[int, Header]:
+        """Headers of all segments by id, ascending.
+
+        A damaged one is stood in for by what its successor knows; ``epoch`` and ``next_seq`` go
+        beyond all that they name. Raises ``DriveRefused`` for a segment of another store.
+        """
         found: dict[int, Header] = {}
         damaged: list[int] = []
         for number in segment.listing(self.folder):
@@ -128,7 +132,7 @@ class Log:
                 os.close(fd)
         for number in reversed(damaged):
             successor = found.get(number + 1)
-            self._tell(Damage(number, 0, segment.PAGE, "the header page does not verify"))
+            self.tell(Damage(number, 0, segment.PAGE, "the header page does not verify"))
             if successor is not None:
                 size = os.path.getsize(self.path(number))
                 found[number] = segment.rescue_header(successor, size)
@@ -150,19 +154,19 @@ class Log:
                 start, previous = self._check_applied(fd, header, applied)
             closed = successor is not None or trailer is not None
             position = start
-            for batch in segment.batches(fd, header, start, stop, self._tell):
+            for batch in segment.batches(fd, header, start, stop, self.tell):
                 found = self._verified(fd, header, batch, closed)
                 if found is None:
                     break
                 if previous not in (0, batch.previous):
-                    self._tell(Damage(header.segment, position, batch.start, "a batch is missing"))
+                    self.tell(Damage(header.segment, position, batch.start, "a batch is missing"))
                 previous, position = batch.check, batch.end
                 self.epoch = max(self.epoch, batch.epoch)
                 self.next_seq = max(self.next_seq, batch.first_seq + batch.records)
                 seq = batch.first_seq + batch.records - 1
                 yield Applied(seq, header.segment, batch.start, batch.check), found
             if closed and stop is not None and position < stop:
-                self._tell(Damage(header.segment, position, stop, "batches are missing"))
+                self.tell(Damage(header.segment, position, stop, "batches are missing"))
             self._header, self._position, self._previous = header, position, previous
         finally:
             os.close(fd)
@@ -185,10 +189,11 @@ class Log:
             last = segment.search_batch(fd, batch.end, os.fstat(fd).st_size, header.salt) is None
             if last:
                 return None
-            self._tell(Damage(header.segment, batch.start, batch.end, "a batch does not verify"))
-        return list(segment.decode_heads(heads, batch, header.segment, header.salt, self._tell))
+            self.tell(Damage(header.segment, batch.start, batch.end, "a batch does not verify"))
+        return list(segment.decode_heads(heads, batch, header.segment, header.salt, self.tell))
 
-    def _tell(self, damage: Damage) -> None:
+    def tell(self, damage: Damage) -> None:
+        """Report damage."""
         if self._report is not None:
             self._report(damage)
 
@@ -215,13 +220,11 @@ class Log:
         )
 
     def _seal_closed(self) -> None:
-        """Note the lengths of closed segments, and write footers that a crash left out."""
+        """Write footers that a crash left out."""
         for number, header in self._headers_found.items():
             successor = self._headers_found.get(number + 1)
             if successor is None or number == self.segment:
                 continue
-            length = successor.predecessor_length
-            self.rolled.append((number, length))
             if header.check == 0:
                 continue  # its header page is damaged: a footer could not be read
             fd = os.open(self.path(number), os.O_RDONLY | os.O_CLOEXEC)
@@ -230,7 +233,7 @@ class Log:
             finally:
                 os.close(fd)
             if not sealed:
-                self._helper.submit(self._seal, number, length)
+                self._helper.submit(self._seal, number, successor.predecessor_length)
 
     # -- appending
 
