@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -334,3 +335,74 @@ def test_the_port_answers_while_the_engine_starts(tmp_path: Path) -> None:
         assert b"<Code>ServiceUnavailable</Code>" in body
         os.kill(committer, signal.SIGCONT)
         until(lambda: is_ready(store.endpoint))
+
+
+def test_metrics_and_health_on_both_ports(start: Start) -> None:
+    store = start("--workers", "2", MINIO_PROMETHEUS_AUTH_TYPE="public")
+    s3 = client(store)
+    for number in range(20):
+        s3.put_object(Bucket="langfuse", Key=f"events/{number}", Body=b"x" * 100)
+    with pytest.raises(s3.exceptions.ClientError):
+        s3.get_object(Bucket="langfuse", Key="missing")
+    until(lambda: get(f"{store.console}/minio/health/ready")[0] == 200)
+    for url in (store.endpoint, store.console):
+        for probe in ("live", "ready", "cluster", "cluster/read"):
+            assert get(f"{url}/minio/health/{probe}")[0] == 200
+            assert get(f"{url}/minio/health/{probe}", "HEAD")[0] == 200
+        assert get(f"{url}/minio/health/cluster?maintenance=true")[0] == 412
+        text = get(f"{url}/minio/v2/metrics/cluster")[1].decode()
+        assert re.search(r'minio_s3_requests_total{api="putobject",.*} 20\n', text)
+        assert re.search(r'minio_s3_requests_4xx_errors_total{api="getobject",.*} 1\n', text)
+        assert re.search(r"minio_cluster_usage_object_total{.*} 23\n", text)
+
+
+def test_the_access_log_names_what_was_done_and_no_secret(start: Start, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    store = start("--workers", "2", OVERSIGHT_ACCESS_LOG=str(log))
+    s3 = client(store)
+    s3.put_object(Bucket="langfuse", Key="events/a", Body=b"x" * 100)
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": "langfuse", "Key": "events/a"})
+    assert get(url)[0] == 200
+    assert store.stop() == 0
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["operation"], line["status"]) for line in lines] == [
+        ("PutObject", 200),
+        ("GetObject", 200),
+    ]
+    assert "ignature" not in log.read_text()
+
+
+def test_no_outgoing_connection(tmp_path: Path) -> None:
+    """Start, use and stop a store under strace: nothing but loopback and local sockets."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    trace = tmp_path / "trace"
+    drive = tmp_path / "drive"
+    s3_port, console_port = free_port(), free_port()
+    serve = (
+        sys.executable, "-m", "stack.cli", "serve", "--drives", str(drive), "--workers", "2",
+        "--address", f"127.0.0.1:{s3_port}", "--console-address", f"127.0.0.1:{console_port}",
+    )  # fmt: skip
+    calls = "--trace=connect,sendto,sendmsg,sendmmsg"
+    command = ("strace", "-f", "-qq", calls, "--seccomp-bpf", "-o", str(trace), *serve)
+    keep = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**keep, "OVERSIGHT_ROOT_PASSWORD": SECRET_KEY},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        store = ServedStore(drive, tmp_path / "log", port=s3_port, console_port=console_port)
+        until(lambda: is_ready(store.endpoint), 40)
+        client(store).put_object(Bucket="langfuse", Key="a", Body=b"x" * 300_000)
+        until(lambda: get(f"{store.console}/minio/health/ready")[0] == 200, 40)
+        (supervisor,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(supervisor), signal.SIGTERM)
+        process.wait(20)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    text = trace.read_text()
+    assert "AF_UNIX" in text  # the trace did see something
+    others = re.findall(r'inet_addr\("([^"]+)"\)|inet_pton\(AF_INET6, "([^"]+)"', text)
+    assert {address for pair in others for address in pair if address} <= {"127.0.0.1", "::1"}
