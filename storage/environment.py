@@ -119,7 +119,7 @@ WARNED = (
     Rule(("MINIO_BROWSER",), "the console port always carries the control API", _ON),
 )
 
-#: Tuning of MinIO's own engine, of its console and of images around it.
+#: Tuning of MinIO's own engine, of its console and of images around it, and what others read.
 IGNORED = (
     "MINIO_API_*", "MINIO_BATCH_*", "MINIO_BROWSER_*", "MINIO_CACHE_*", "MINIO_CALLHOME*",
     "MINIO_CI_CD", "MINIO_COMPRESSION_*", "MINIO_CONSOLE_*", "MINIO_DEBUG*", "MINIO_DISK_*",
@@ -131,6 +131,8 @@ IGNORED = (
     "MINIO_SCANNER_*", "MINIO_SCHEME", "MINIO_SITE_NAME", "MINIO_SITE_COMMENT", "MINIO_SKIP_*",
     "MINIO_STARTUP_*", "MINIO_STORAGE_CLASS_*", "MINIO_SUBNET_*", "MINIO_UID", "MINIO_UPDATE*",
     "MINIO_URL*", "MINIO_USAGE_*", "MINIO_USERNAME", "MINIO_VERSION",
+    # of this project's own tests and measurements
+    "OVERSIGHT_BENCH_*", "OVERSIGHT_FAULT_*", "OVERSIGHT_PROPERTY_*",
 )  # fmt: skip
 
 

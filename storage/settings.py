@@ -395,6 +395,14 @@ class Settings(BaseSettings):
         makes = tuple(name for name in self.buckets if "/" in name)
         address = _resolve(self.address) or tuple((host, S3_PORT) for host in hosts)
         console = _resolve(self.console_address) or tuple((host, CONSOLE_PORT) for host in hosts)
+        both = {address for address in console if address[1]}.intersection(address)
+        if both:
+            raise SettingsError(
+                [
+                    f"S3 and the console port cannot share port {min(both)[1]}: give one of them "
+                    "another with --address or --console-address."
+                ]
+            )
         named = (*LANGFUSE_BUCKETS, *(name.partition("/")[0] for name in self.buckets))
         return Config(
             drives=self.drives,

@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from storage import errors
 
@@ -54,6 +55,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.StoreError, _store_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -106,6 +108,11 @@ def _http(_: Request, error: Exception) -> JSONResponse:
     }.get(error.status_code, str(error.detail))
     code = HTTPStatus(error.status_code).phrase.title().replace(" ", "")
     return answer(Problem(error.status_code, code, sentence, error.headers))
+
+
+def _gone(_: Request, __: Exception) -> JSONResponse:
+    """Nobody hears it; it keeps a client that went away from looking like a mistake of ours."""
+    return answer(Problem(400, "IncompleteBody", "The body ended before it was complete."))
 
 
 def _unexpected(_: Request, __: Exception) -> JSONResponse:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from storage import errors
@@ -224,6 +225,41 @@ def test_a_commit_of_unknown_outcome_never_frees_its_file(
     problem(root.put(url(bucket, "k"), content=body(5000)), 503, "ServiceUnavailable")
     assert files.aborted == 0
     assert root.get(url(bucket, "k")).content == body(5000)
+
+
+@pytest.mark.parametrize("kind", ["raw", "form"])
+def test_a_client_that_goes_away_leaves_nothing(
+    root: TestClient, bucket: str, engine: MemoryEngine, app: FastAPI,
+    monkeypatch: pytest.MonkeyPatch, kind: str,
+) -> None:  # fmt: skip
+    files = Files(engine, monkeypatch)
+    path = f"/api/v1/buckets/{bucket}/objects" + ("/k" if kind == "raw" else "")
+    headers = [(b"authorization", root.headers["authorization"].encode())]
+    if kind == "form":
+        headers.append((b"content-type", b"multipart/form-data; boundary=b"))
+    messages = [
+        {"type": "http.request", "body": PART, "more_body": True},
+        {"type": "http.request", "body": b"x" * 5000, "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "PUT" if kind == "raw" else "POST", "path": path,
+        "raw_path": path.encode(), "query_string": b"", "headers": headers, "app": app,
+        "http_version": "1.1", "scheme": "http", "server": ("x", 1), "client": ("x", 1),
+    }  # fmt: skip
+    assert root.portal is not None
+    root.portal.call(app, scope, receive, send)
+    assert sent[0]["status"] == 400
+    assert files.aborted == 1
+    assert root.get(f"/api/v1/buckets/{bucket}/objects").json()["objects"] == []
 
 
 def test_corrupt_bytes_never_begin_with_a_200(

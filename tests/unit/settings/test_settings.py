@@ -119,6 +119,13 @@ def test_a_host_without_address_is_one_sentence(
     assert '"nowhere"' in sentence
 
 
+def test_both_planes_on_one_port_are_one_sentence(config: Any, problems: Any) -> None:
+    (sentence,) = problems({"address": ":9091", "console_address": ":9091"})
+    assert "9091" in sentence
+    made = config({"address": "127.0.0.1:0", "console_address": "127.0.0.1:0"})
+    assert made.address == made.console_address
+
+
 # -- drives ---------------------------------------------------------------------------------------
 
 
