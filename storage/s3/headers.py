@@ -89,7 +89,7 @@ REFUSED: dict[bytes, str] = {
     b"x-amz-write-offset-bytes": "Appending to objects is not implemented.",
 }
 #: Values of refused headers that ask for what is the case anyway.
-_HARMLESS: dict[bytes, frozenset[bytes]] = {
+HARMLESS: dict[bytes, frozenset[bytes]] = {
     b"x-amz-acl": frozenset((b"", b"private", b"bucket-owner-full-control", b"bucket-owner-read")),
     b"x-amz-bucket-object-lock-enabled": frozenset((b"false", b"False")),
     b"x-amz-object-ownership": frozenset((b"BucketOwnerEnforced",)),
@@ -103,7 +103,7 @@ def refuse_unimplemented(headers: Mapping[bytes, bytes]) -> None:
     if _REFUSED_NAMES.isdisjoint(headers):
         return
     for name in _REFUSED_NAMES.intersection(headers):
-        if headers[name] not in _HARMLESS.get(name, ()):
+        if headers[name] not in HARMLESS.get(name, ()):
             raise S3Error("NotImplemented", REFUSED[name], Header=name.decode())
 
 
@@ -182,13 +182,14 @@ def content_length(headers: Mapping[bytes, bytes]) -> int:
 
 # -- ranges ---------------------------------------------------------------------------------------
 
-_RANGE = re.compile(rb"bytes=(?:(\d+)-(\d*)|-(\d+))\s*\Z")
+_RANGE = re.compile(rb"bytes=(?:(\d{1,30})-(\d{0,30})|-(\d{1,30}))\s*\Z")
 
 
 def parse_range(value: bytes, size: int) -> tuple[int, int] | None:
     """[start, stop) of a Range header, or None where it is to be ignored.
 
-    Ignored as in S3: other units, several ranges, bad syntax, first after last. Raises
+    Ignored as in S3: other units, several ranges, bad syntax, first after last. (Numbers of more
+    than 30 digits are bad syntax: converting long ones is made to fail by the interpreter.) Raises
     InvalidRange where nothing of the object is in it.
     """
     match = _RANGE.match(value)
@@ -217,7 +218,7 @@ def _unsatisfiable(value: bytes, size: int) -> S3Error:
     )
 
 
-_COPY_RANGE = re.compile(r"bytes=(\d+)-(\d+)\Z")
+_COPY_RANGE = re.compile(r"bytes=([0-9]{1,30})-([0-9]{1,30})\Z")
 
 
 def parse_copy_range(value: str, size: int) -> tuple[int, int]:

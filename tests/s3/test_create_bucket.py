@@ -107,5 +107,5 @@ def test_a_wrong_checksum_makes_no_bucket(raw: RawClient, boto_client: Any) -> N
     body = b"<CreateBucketConfiguration/>"
     answer = raw.request(
         "PUT", f"/{name}", body=body, headers={"content-md5": "AAAAAAAAAAAAAAAAAAAAAA=="}
-    )  # noqa: E501
+    )
     assert (answer.status, answer.code) == (400, "BadDigest")

@@ -1,0 +1,79 @@
+"""The hardened XML reader and the writer's escapes."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from storage.s3 import xml
+from storage.s3.errors import S3Error
+
+LAUGHS = (
+    '<!DOCTYPE a [<!ENTITY x0 "ha">'
+    + "".join(f'<!ENTITY x{n} "&x{n - 1};&x{n - 1};">' for n in range(1, 30))
+    + "]><a>&x29;</a>"
+).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<a>",
+        b"<a></b>",
+        b"<a/><a/>",
+        b"<b/>",
+        b"text",
+        LAUGHS,
+        b'<!DOCTYPE a SYSTEM "http://127.0.0.1:1/x.dtd"><a/>',
+        b'<!DOCTYPE a [<!ENTITY % p SYSTEM "file:///etc/passwd">%p;]><a/>',
+        b"<!DOCTYPE a><a/>",
+        b"<?php echo 1 ?><a/>",
+        b"<a>&unknown;</a>",
+        b"<a>\xff</a>",
+        b"<a>&#xD800;</a>",
+        b"<a>&#x110000;</a>",
+        b"<a>" * 17 + b"</a>" * 17,
+        b"<a>" + b"<b/>" * 200_001 + b"</a>",
+        b"<a>\x01\xf4\x8f\xbc\x81</a>",
+        b'<?xml version="1.0" encoding="klingon"?><a/>',
+    ],
+)
+def test_refused(body: bytes) -> None:
+    with pytest.raises(S3Error) as error:
+        xml.parse(body, "a")
+    assert error.value.code == "MalformedXML"
+
+
+def test_namespaces_do_not_matter() -> None:
+    for attribute in ("", f' xmlns="{xml.NAMESPACE}"', ' xmlns="urn:other"'):
+        root = xml.parse(f"<a{attribute}><b>t</b></a>".encode(), "a")
+        assert xml.fields(root, frozenset("b")) == {"b": "t"}
+    assert xml.parse(b'<p:a xmlns:p="urn:x"><p:b/></p:a>', "a").children[0].name == "b"
+
+
+@given(st.text())
+def test_every_text_written_as_it_is_is_read_as_it_was(text: str) -> None:
+    if (
+        any("\U0010ff00" <= character <= "\U0010ff7f" for character in text)
+        or not text.isprintable()
+    ):
+        text = "".join(c for c in text if not "\U0010ff00" <= c <= "\U0010ff7f")
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace("]]>", "]]&gt;")
+    escaped = escaped.replace("\r", "&#13;")
+    root = xml.parse(f"<a><b>{escaped}</b></a>".encode(), "a")
+    assert root.children[0].text == text
+
+
+@given(st.text())
+def test_what_is_written_is_sound(text: str) -> None:
+    root = ElementTree.fromstring(xml.document("a", xml.element("b", text)))
+    read = root[0].text or ""
+    if xml.representable(text):
+        assert read == text
+    else:
+        assert "\N{REPLACEMENT CHARACTER}" in read
+        assert len(read) == len(text)
