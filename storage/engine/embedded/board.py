@@ -15,6 +15,8 @@ import struct
 import sys
 import time
 
+from storage.engine.embedded import io
+
 MAGIC = 0x4452424F_00000001
 SLOTS = 64
 STATE_WORDS = 512
@@ -27,7 +29,7 @@ FILE = "board"
 STARTING, REPLAYING, READY, READ_ONLY, FULL, STOPPED = range(6)
 STATES = ("starting", "replaying", "ready", "readonly", "full", "stopped")
 
-_GENERATION, _APPLIED, _STATE, _EPOCH, _PID, _INDEX, _RETIRED, _SUSPECT = range(1, 9)
+_GENERATION, _APPLIED, _STATE, _EPOCH, _PID, _INDEX, _RETIRED, _SUSPECT, _DAMAGES = range(1, 10)
 _SLOT_PID, _SLOT_BEAT, _SLOT_READ, _SLOT_FILES = range(4)
 
 
@@ -38,7 +40,8 @@ class Board:
         """Map ``<root>/board``, making it if it is not there. ``root`` is ``Drive.root``."""
         self._fd = os.open(os.path.join(root, FILE), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if os.fstat(self._fd).st_size != _WORDS * 8:
-            os.ftruncate(self._fd, _WORDS * 8)
+            # Allocated, not just sized: a store into a hole of a full drive is SIGBUS.
+            io.fallocate(self._fd, 0, _WORDS * 8)
         self._map = mmap.mmap(self._fd, _WORDS * 8)
         self.words = memoryview(self._map).cast("Q")
         self.words[0] = MAGIC
@@ -120,6 +123,15 @@ class Board:
     @suspect.setter
     def suspect(self, value: bool) -> None:
         self.words[_SUSPECT] = int(value)
+
+    @property
+    def damages(self) -> int:
+        """Damaged ranges of the log that the committer has met since it started."""
+        return self.words[_DAMAGES]
+
+    @damages.setter
+    def damages(self, value: int) -> None:
+        self.words[_DAMAGES] = value
 
     # -- slots
 

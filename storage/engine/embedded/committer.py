@@ -42,9 +42,8 @@ _BATCH_BYTES = 8 << 20
 _BACKGROUND_ROWS = 64
 _REPLAY_RECORDS = 4096
 _TICK = 1.0
-_WAL_PASSIVE = 32 << 20
-_WAL_RESTART = 128 << 20
-_CLOCK_JUMP = 86_400_000
+_WAL_PASSIVE = (32 << 20) // index.PAGE_BYTES
+_WAL_RESTART = (128 << 20) // index.PAGE_BYTES
 _BROKEN = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)
 """What SQLite says of a damaged file: only making it anew helps."""
 _logger = logging.getLogger("oversight.committer")
@@ -70,7 +69,7 @@ class Committer:
         self.board.committer_pid = os.getpid()
         self.board.state = boards.STARTING
         self.damages: list[Damage] = []
-        self.clock_jumped = False
+        self.board.damages = 0
         self._log = Log(drive, config, self._damaged)
         self._index: Writer | None = None
         self._batch: Builder | None = None
@@ -172,6 +171,7 @@ class Committer:
 
     def _damaged(self, damage: Damage) -> None:
         self.damages.append(damage)
+        self.board.damages = len(self.damages)
         _logger.error(
             "damage in segment %x, bytes %d to %d: %s",
             damage.segment,
@@ -213,6 +213,11 @@ class Committer:
             except errors.StoreError as error:
                 self._rollback()
                 done = self._fail(results, start, error)
+            except Exception as error:
+                # A change that nobody foresaw must not take the committer down for all.
+                _logger.exception("a batch failed")
+                self._rollback()
+                done = self._fail(results, start, errors.Unavailable(repr(error)))
         return results
 
     def _fail(self, results: list[Any], start: int, error: errors.StoreError) -> int:
@@ -257,7 +262,7 @@ class Committer:
         writer.wrote(batch.segment, batch.first_seq, batch.count, weight)
         try:
             writer.commit(applied)
-        except apsw.Error as error:
+        except Exception as error:  # noqa: BLE001
             # The log has it, so it happened. Nothing more is committed until the index says so.
             if isinstance(error, apsw.FullError):
                 self._log.release_reserve()
@@ -596,11 +601,7 @@ class Committer:
             raise errors.Conflict(f"{found[0].live} records are still needed")
         path = self._log.path(change.segment)
         self._finish()
-        frames, moved = writer.checkpoint()
-        writer.begin()
-        self._batch = self._log.begin()
-        if frames != moved:
-            raise errors.Conflict("a reader keeps the index from being checkpointed")
+        self._checkpoint_now(writer, apsw.SQLITE_CHECKPOINT_PASSIVE)
         writer.drop_segment(change.segment)
         try:
             with contextlib.suppress(FileNotFoundError):
@@ -616,9 +617,18 @@ class Committer:
     def _checkpoint(self, _change: link.Checkpoint) -> None:
         writer = self._writer()
         self._finish()
-        writer.checkpoint(apsw.SQLITE_CHECKPOINT_RESTART)
+        self._checkpoint_now(writer, apsw.SQLITE_CHECKPOINT_RESTART)
+
+    def _checkpoint_now(self, writer: Writer, mode: int) -> None:
+        """Checkpoint between two batches. Raises Conflict unless all of the WAL was moved."""
+        try:
+            frames, moved = writer.checkpoint(mode)
+        except apsw.BusyError:
+            frames, moved = 1, 0
         writer.begin()
         self._batch = self._log.begin()
+        if frames != moved:
+            raise errors.Conflict("a reader keeps the index from being checkpointed")
 
     # -- upkeep -----------------------------------------------------------------------------------
 
@@ -650,14 +660,12 @@ class Committer:
             self.board.state = boards.FULL if self._full else boards.READY
 
     def _tend_wal(self) -> None:
-        try:
-            size = os.stat(os.path.join(self.drive.index, index.FILE + "-wal")).st_size
-        except FileNotFoundError:
+        if self._index is None:
             return
-        if size > _WAL_RESTART and self._index is not None:
+        if self._index.wal_pages > _WAL_RESTART:
             with contextlib.suppress(apsw.Error):
                 self._index.checkpoint(apsw.SQLITE_CHECKPOINT_RESTART)
-        elif size > _WAL_PASSIVE and (
+        elif self._index.wal_pages > _WAL_PASSIVE and (
             self._checkpointer is None or not self._checkpointer.is_alive()
         ):
             self._checkpointer = threading.Thread(
@@ -843,7 +851,13 @@ class Server:
         message = client.assembler.feed(memoryview(self._buffer)[:count])
         if message is None:
             return
-        for number, change in link.decode_requests(message):
+        try:
+            requests = link.decode_requests(message)
+        except msgspec.MsgspecError:
+            _logger.exception("a worker sent what can't be understood")
+            self._drop(client)
+            return
+        for number, change in requests:
             if isinstance(change, link.BACKGROUND):
                 self._background.append((client, number, change))
             else:
@@ -961,6 +975,17 @@ class CommitterThread:
         self._thread.start()
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception:
+            _logger.exception("the committer has failed")
+            self.committer.board.state = boards.STOPPED
+            failed = errors.Unavailable("the committer has failed: restart the store")
+            while (item := self.inbox.get()) is not None:
+                item[0].settle([(item[1], failed)])
+        self.committer.close()
+
+    def _serve(self) -> None:
         stopping = False
         while not stopping:
             requests, stopping = self._gather()
@@ -969,7 +994,6 @@ class CommitterThread:
             if requests:
                 self._settle(requests)
             self.committer.tend()
-        self.committer.close()
 
     def _gather(self) -> tuple[list[tuple[Any, Any, Any]], bool]:
         """Whatever waits, at least one unless a second passes; whether the end was asked for."""

@@ -26,6 +26,7 @@ SCHEMA_VERSION = 1
 SQLITE_MIN = 3_051_003
 """Older releases can corrupt a WAL that several connections reset."""
 FILE = "index.db"
+PAGE_BYTES = 4096
 HISTOGRAM_BOUNDS = (1 << 10, 1 << 20, 10 << 20, 64 << 20, 128 << 20, 512 << 20)
 ALGORITHMS = ("", "crc32", "crc32c", "crc64nvme", "sha1", "sha256")
 CHECKSUM_TYPES = ("", "FULL_OBJECT", "COMPOSITE")
@@ -245,7 +246,7 @@ def connect(path: str, *, write: bool = False, create: bool = False) -> apsw.Con
     if create:
         flags |= apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection(path, flags=flags, statementcachesize=200)
-    connection.set_busy_timeout(10_000)
+    connection.set_busy_timeout(_BUSY_WAIT)
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA wal_autocheckpoint=0")
     connection.execute("PRAGMA temp_store=MEMORY")
@@ -262,6 +263,9 @@ def remove(folder: str) -> None:
             io.unlink(path)
 
 
+_BUSY_WAIT = 10_000
+_CHECKPOINT_WAIT = 20
+"""Milliseconds that a lock of SQLite's is waited for."""
 _OLD = """SELECT seq, size, etag, segment, offset, weight, floor, files
 FROM current WHERE bucket=? AND key=?"""
 _PUT = "REPLACE INTO current VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
@@ -283,6 +287,9 @@ class Writer:
             remove(folder)  # a WAL without its database is another one's
         self.connection = connect(self.path, write=True, create=True)
         self._execute = self.connection.cursor().execute
+        self.wal_pages = 0
+        """Pages in the WAL since it was last begun anew (the file itself never shrinks)."""
+        self.connection.set_wal_hook(self._note_wal)
         self._owners: dict[int, str | None] = {}
         self._usage: dict[int, list[int]] = {}
         self._live: dict[int, list[int]] = {}
@@ -292,7 +299,7 @@ class Writer:
     def _prepare(self, store_id: str) -> None:
         version = self.one("PRAGMA user_version")[0]
         if version == 0:
-            self._execute("PRAGMA page_size=4096")
+            self._execute(f"PRAGMA page_size={PAGE_BYTES}")
             self._execute("PRAGMA journal_mode=WAL")
             self._execute("BEGIN IMMEDIATE")
             self._execute(SCHEMA)
@@ -377,9 +384,20 @@ class Writer:
                 (live, live_bytes, segment),
             )
 
+    def _note_wal(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self.wal_pages = pages
+        return apsw.SQLITE_OK
+
     def checkpoint(self, mode: int = apsw.SQLITE_CHECKPOINT_PASSIVE) -> tuple[int, int]:
-        """Move the WAL into the database; (frames in the WAL, frames moved)."""
-        return self.connection.wal_checkpoint(mode=mode)
+        """Move the WAL into the database; (frames in the WAL, frames moved).
+
+        Waits for readers a moment at most, for commits wait meanwhile. Raises ``apsw.BusyError``.
+        """
+        self.connection.set_busy_timeout(_CHECKPOINT_WAIT)
+        try:
+            return self.connection.wal_checkpoint(mode=mode)
+        finally:
+            self.connection.set_busy_timeout(_BUSY_WAIT)
 
     def close(self) -> None:
         self.rollback()

@@ -639,3 +639,47 @@ def test_a_replaced_object_is_not_moved(config: Config) -> None:
         )
         assert isinstance(written, i.Committed)
         assert opened.payload("a") == b"new"
+
+
+def test_a_change_that_breaks_the_committer_breaks_only_its_batch(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store(config) as opened:
+        opened.make_bucket()
+        too_large = opened.put("b")
+        too_large.size = 1 << 70
+        results = opened.settle(opened.put("a"), too_large)
+        assert [type(result) for result in results] == [errors.Unavailable, errors.Unavailable]
+        opened.do(opened.put("c"))
+        assert opened.keys() == ["c"]
+
+
+def test_the_wal_begins_anew_beyond_its_bound(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.engine.embedded.committer._WAL_RESTART", 20)
+    with store(config) as opened:
+        opened.make_bucket()
+        for n in range(10):
+            opened.do(opened.put(f"k{n}"))
+        assert opened.committer._index is not None
+        assert opened.committer._index.wal_pages > 20
+        opened.committer._next_tick = 0
+        opened.committer.tend()
+        opened.do(opened.put("k"))
+        assert opened.committer._index.wal_pages < 20
+
+
+def test_a_reader_in_the_way_never_costs_the_index(config: Config) -> None:
+    with store(config) as opened:
+        opened.make_bucket()
+        reader = index.connect(os.path.join(opened.drive.index, index.FILE))
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM meta").fetchall()
+        opened.do(opened.put("a"))
+        with pytest.raises(errors.Conflict):
+            opened.do(link.Checkpoint())
+        opened.do(opened.put("b"))
+        reader.close()
+        opened.do(link.Checkpoint())
+        assert opened.keys() == ["a", "b"]

@@ -207,3 +207,18 @@ def test_slots_are_claimed_once_and_given_back(tmp_path: Path) -> None:
         one.claim()
     for slot in [*more, theirs]:
         slot.release()
+
+
+async def test_a_committer_that_fails_answers_and_never_hangs(
+    engine: EmbeddedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = await make_bucket(engine)
+    assert engine._thread is not None
+
+    def fail() -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(engine._thread.committer, "tend", fail)
+    await put(engine, bucket, "a", b"payload")
+    with pytest.raises(errors.Unavailable):
+        await put(engine, bucket, "b", b"payload")
