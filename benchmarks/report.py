@@ -42,8 +42,8 @@ def _row(
 ) -> Iterator[str]:
     rounds = results.of(item, server, connections)
 
-    def median(value: Any, name: str = server) -> float:
-        return results.median(item, name, connections, value) or 0.0
+    def median(value: Any) -> float:
+        return results.median(item, server, connections, value) or 0.0
 
     cpu = median(_cpu)
     yield str(connections)
@@ -56,8 +56,8 @@ def _row(
     yield f"{max(s.peak.pss for s in rounds) / _MIB:,.0f}"
     yield str(sum(s.load.errors for s in rounds))
     for name in rivals:
-        other = median(_cpu, name)
-        yield f"{cpu / other:.2f}" if other else "-"
+        ratio = results.ratio(item, server, name, connections)
+        yield "-" if ratio is None else f"{ratio:.2f}"
     yield f"{median(lambda s: s.load.generator_cpu / max(1, s.load.requests)) * 1e6:,.0f}"
 
 
@@ -113,19 +113,17 @@ def _ratio(over: float | None, under: float | None) -> float | None:
 
 def _floor_targets(results: Results) -> Iterator[Target]:
     for item, bound in (("GET 4 KiB", 2.0), ("PUT 4 KiB", 5.0)):
-        own = results.median(item, STORE, _MEASURED_AT, _cpu)
-        floor = results.median(item, "floor", _MEASURED_AT, _cpu)
-        yield _judge(f"{item}: CPU per operation / floor", bound, _ratio(own, floor), "x")
+        ratio = results.ratio(item, STORE, "floor", _MEASURED_AT)
+        yield _judge(f"{item}: CPU per operation / floor", bound, ratio, "x")
 
 
 def _peer_targets(results: Results) -> Iterator[Target]:
     items = ("GET 4 KiB", "PUT 4 KiB", "Langfuse mix 2 KB", "LIST 1,000 of 10^4")
     for peer, bounds in (("minio", (3.5, 6, 6, 6)), ("seaweedfs", (4, 4, 3, 3))):
         for item, bound in zip(items, bounds, strict=True):
-            own = results.median(item, STORE, _MEASURED_AT, _cpu)
-            other = results.median(item, peer, _MEASURED_AT, _cpu)
+            ratio = results.ratio(item, peer, STORE, _MEASURED_AT)
             name = f"{item}: operations per CPU second against {peer}"
-            yield _judge(name, bound, _ratio(other, own), "x", least=True)
+            yield _judge(name, bound, ratio, "x", least=True)
 
 
 def _lone_targets(results: Results) -> Iterator[Target]:
@@ -152,17 +150,14 @@ def _list_targets(results: Results) -> Iterator[Target]:
 
 
 def _large_targets(results: Results) -> Iterator[Target]:
-    def cpu(item: str, server: str) -> float | None:
-        return results.median(item, server, work.LARGE_CONNECTIONS, _cpu)
-
-    get, put = work.GET_LARGE, work.PUT_LARGE
-    name = f"{get}: bytes per CPU second against minio"
-    yield _judge(name, 1.5, _ratio(cpu(get, "minio"), cpu(get, STORE)), "x", least=True)
+    get, put, connections = work.GET_LARGE, work.PUT_LARGE, work.LARGE_CONNECTIONS
+    ratio = results.ratio(get, "minio", STORE, connections)
+    yield _judge(f"{get}: bytes per CPU second against minio", 1.5, ratio, "x", least=True)
+    own = results.median(put, STORE, connections, _cpu)
     ruler = results.facts.get("hash_64mib_seconds")
-    name = f"{put}: CPU / MD5 and SHA-256 alone"
-    yield _judge(name, 1.5, _ratio(cpu(put, STORE), ruler), "x")
-    name = f"{put}: bytes per CPU second against minio"
-    yield _judge(name, 1.0, _ratio(cpu(put, "minio"), cpu(put, STORE)), "x", least=True)
+    yield _judge(f"{put}: CPU / MD5 and SHA-256 alone", 1.5, _ratio(own, ruler), "x")
+    ratio = results.ratio(put, "minio", STORE, connections)
+    yield _judge(f"{put}: bytes per CPU second against minio", 1.0, ratio, "x", least=True)
 
 
 def _memory_targets(results: Results) -> Iterator[Target]:

@@ -98,6 +98,18 @@ class Results:
         wanted = (item, server, connections)
         return [s for s in self.samples if (s.item, s.server, s.connections) == wanted]
 
+    def ratio(self, item: str, over: str, under: str, connections: int) -> float | None:
+        """The median of ``over``'s CPU per operation / ``under``'s, round by round.
+
+        Servers of one round ran within seconds of each other, so that what the machine did
+        besides weighs least.
+        """
+        pairs = zip(
+            self.of(item, over, connections), self.of(item, under, connections), strict=False
+        )
+        ratios = [a.cpu_each / b.cpu_each for a, b in pairs if b.cpu]
+        return statistics.median(ratios) if ratios else None
+
     def median(
         self, item: str, server: str, connections: int, value: Callable[[Sample], float]
     ) -> float | None:
