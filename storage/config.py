@@ -14,7 +14,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     drives: tuple[str, ...] = ("./data",)
     root_user: str = "minio"
-    root_password: str = "miniosecret"
+    root_password: str = "miniosecret"  # noqa: S105 - the published default
     root_password_old: str = ""
     region: str = ""
     """Empty: any region is accepted in signatures."""
@@ -33,7 +33,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Only tests and measurements switch it off; no setting does."""
     feed_retention: int = 7 * 86400
     free_min: int = 0
-    """Watermark for PUTs; 0: the larger of two segments + 64 MiB, or 1 % of the drive, at most 2 GiB."""
+    """Watermark for PUTs; 0: the larger of two segments + 64 MiB and 1 % of the drive, <= 2 GiB."""
     access_log: str = ""
     """Empty: none; "-": standard output; else a file."""
     log_format: str = "text"
@@ -41,6 +41,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     drain: int = 8
     warnings: tuple[str, ...] = ()
     """What the operator should know (panel, log and status), a sentence each; no secrets."""
+
+    def __repr__(self) -> str:
+        """Without secrets: a configuration may end up in a log or a traceback."""
+        shown = (
+            f"{name}={getattr(self, name)!r}"
+            for name in self.__struct_fields__
+            if not name.startswith("root_password")
+        )
+        return f"Config({', '.join(shown)})"
 
 
 def encode(config: Config) -> bytes:

@@ -226,7 +226,7 @@ def test_no_secret_is_ever_shown(problems: Any, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("OVERSIGHT_ROOT_PASSWORD", "rumpelstilzchen")
     monkeypatch.setenv("MINIO_ROOT_PASSWORD", "rapunzel-rapunzel")
     settings = Settings()
-    shown = repr(settings) + str(settings.config().warnings)
+    shown = repr(settings) + repr(settings.config())
     shown += str(problems(OVERSIGHT_ROOT_PASSWORD="dornr\x07schen"))
     for secret in ("rumpelstilzchen", "rapunzel", "dornr"):
         assert secret not in shown
