@@ -1,8 +1,8 @@
 """Request bodies: read within bounds, unframed, verified, and hashed once per algorithm.
 
-Small bodies are taken whole. Large ones go to a file in blocks of 1 MiB: while one block is
-hashed in a thread and written, the next one is received. Nothing is visible before the caller
-commits, and whatever goes wrong leaves nothing behind.
+Small bodies are taken whole. Large ones go to a file: while the engine writes and a thread hashes
+one block of 1 MiB, the next one is received. Nothing is visible before the caller commits, and
+whatever goes wrong leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -31,8 +31,6 @@ DOCUMENT_BYTES_MAX = 4 * 1024 * 1024
 
 #: Hashing releases the interpreter's lock; more threads than cores only cost memory.
 _hashing = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="hash")
-
-_SLOW = frozenset(("md5", "sha1", "sha256"))
 
 Pieces = Iterable[bytes | memoryview]
 
@@ -121,16 +119,12 @@ class Integrity:
         for hasher in self._hashers.values():
             hasher.update(data)
 
-    def jobs(self) -> list[Callable[[memoryview], None]]:
-        """``update`` split for threads: the slow hashes one by one, CRCs beside MD5."""
-        slow = [h.update for name, h in self._hashers.items() if name in _SLOW and name != "md5"]
-        fast = [h for name, h in self._hashers.items() if name not in _SLOW or name == "md5"]
-
-        def update_fast(block: memoryview) -> None:
-            for hasher in fast:
-                hasher.update(block)
-
-        return [update_fast, *slow]
+    def update_all(self, pieces: list[bytes | memoryview]) -> None:
+        """``update`` with each piece; for threads."""
+        for hasher in self._hashers.values():
+            update = hasher.update
+            for piece in pieces:
+                update(piece)
 
     def verify(self, trailers: dict[str, str]) -> dict[str, str]:
         """Check every promise; the checksums to store. Sets ``etag``.
@@ -277,82 +271,51 @@ async def write_file(
     The caller aborts ``writer`` when this raises.
     """
     integrity.start()
-    pump = Pump(writer, integrity, min(body.length, BLOCK))
-    try:
-        async for pieces in body.pieces():
-            for piece in pieces:
-                await pump.add(piece)
-        await pump.flush()
-    finally:
-        await pump.close()
+    pump = Pump(writer, integrity)
+    async for pieces in body.pieces():
+        for piece in pieces:
+            await pump.add(piece)
+    await pump.settle()
     stored = integrity.verify(body.trailers)
     return await writer.finish(), stored
 
 
 class Pump:
-    """Gathers pieces into blocks; hashes and writes one block while the next one fills."""
+    """Passes pieces on to a writer, and hashes them in a thread while the next ones arrive.
 
-    __slots__ = ("_block", "_buffers", "_busy", "_filled", "_integrity", "_loop", "_writer")
+    At most two blocks of pieces are held: one being hashed, one being gathered.
+    """
 
-    def __init__(self, writer: FileWriter, integrity: Integrity, block: int) -> None:
+    __slots__ = ("_gathered", "_hashed", "_integrity", "_loop", "_pieces", "_writer")
+
+    def __init__(self, writer: FileWriter, integrity: Integrity) -> None:
         self._writer = writer
         self._integrity = integrity
-        self._block = max(block, 1)
-        self._buffers = (memoryview(bytearray(self._block)), memoryview(bytearray(self._block)))
-        self._filled = 0
-        self._busy: asyncio.Task[None] | None = None
+        self._pieces: list[bytes | memoryview] = []
+        self._gathered = 0
+        self._hashed: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
 
     async def add(self, piece: bytes | memoryview) -> None:
-        """Take a piece of any size; waits when both blocks are full."""
-        size = len(piece)
-        filled = self._filled
-        if filled + size < self._block:
-            self._buffers[0][filled : filled + size] = piece
-            self._filled = filled + size
-            return
-        view = memoryview(piece)
-        while view:
-            room = self._block - self._filled
-            head = view[:room]
-            self._buffers[0][self._filled : self._filled + len(head)] = head
-            self._filled += len(head)
-            view = view[room:]
-            if self._filled == self._block:
-                await self._turn()
-
-    async def flush(self) -> None:
-        """Hash and write what is left."""
-        if self._filled:
+        """Take a piece of any size, which must not change before ``settle``."""
+        await self._writer.write(piece)
+        self._pieces.append(piece)
+        self._gathered += len(piece)
+        if self._gathered >= BLOCK:
             await self._turn()
-        if self._busy is not None:
-            await self._busy
 
-    async def close(self) -> None:
-        """Wait for the block in work: its buffer and the hashers are in use until then."""
-        if self._busy is not None:
-            await asyncio.wait((self._busy,))
-            if not self._busy.cancelled():
-                self._busy.exception()
+    async def settle(self) -> None:
+        """Wait until everything is hashed."""
+        await self._turn()
+        if self._hashed is not None:
+            await self._hashed
 
     async def _turn(self) -> None:
-        if self._busy is not None:
-            await self._busy
-        full, free = self._buffers
-        self._busy = self._loop.create_task(self._process(full[: self._filled]))
-        self._buffers = (free, full)
-        self._filled = 0
-
-    async def _process(self, block: memoryview) -> None:
-        hashed = [
-            self._loop.run_in_executor(_hashing, job, block) for job in self._integrity.jobs()
-        ]
-        try:
-            await self._writer.write(block)
-        finally:
-            await asyncio.wait(hashed)
-        for done in hashed:
-            done.result()
+        """Begin to hash what was gathered, behind what is being hashed."""
+        if self._hashed is not None:
+            await self._hashed
+        pieces, self._pieces, self._gathered = self._pieces, [], 0
+        self._hashed = self._loop.run_in_executor(_hashing, self._integrity.update_all, pieces)
 
 
 async def commit_file(engine: Engine, writer: FileWriter, change: Change) -> Any:

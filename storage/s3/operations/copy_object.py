@@ -10,7 +10,6 @@ from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
 from storage.s3.operations.access import allowed, authorize
 from storage.s3.operations.body import (
-    BLOCK,
     OBJECT_BYTES_MAX,
     Integrity,
     Pump,
@@ -229,14 +228,13 @@ async def pump_version(
         await writer.write(data)
         integrity.update(data)
         return
-    pump = Pump(writer, integrity, min(stop - start, BLOCK))
+    pump = Pump(writer, integrity)
     blocks = engine.read(version, start, stop)
     try:
         async for block in blocks:
             await pump.add(block)
-        await pump.flush()
+            await pump.settle()  # the block is ours only until the next one is asked for
     finally:
-        await pump.close()
         await blocks.aclose()  # type: ignore[attr-defined]
 
 
