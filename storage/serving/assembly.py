@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from storage.config import Config
+from storage.engine.embedded import board as boards
+from storage.engine.embedded.engine import EmbeddedEngine
 from storage.engine.interface import Engine
 from storage.iam import users
 from storage.s3.app import Hooks, S3App
@@ -19,7 +21,12 @@ class DataPlane:
     """The S3 application of one worker with its counters and its log."""
 
     def __init__(
-        self, engine: Engine, config: Config, directory: users.Directory, board: Board, index: int
+        self,
+        engine: EmbeddedEngine,
+        config: Config,
+        directory: users.Directory,
+        board: Board,
+        index: int,
     ) -> None:
         self._slot = board.slot(index)
         self._log = AccessLog(config.access_log) if config.access_log else None
@@ -57,7 +64,7 @@ class DataPlane:
 
 
 async def data_plane(
-    engine: Engine, config: Config, store_key: bytes, *, shared: int = -1, index: int = 0
+    engine: EmbeddedEngine, config: Config, store_key: bytes, *, shared: int = -1, index: int = 0
 ) -> DataPlane:
     """The S3 plane over ``engine``. ``shared``: descriptor of the counters' memory."""
     directory = identities(engine, config, store_key)
@@ -65,14 +72,24 @@ async def data_plane(
     return DataPlane(engine, config, directory, Board(shared), index)
 
 
-def telemetry(engine: Engine, config: Config, directory: users.Directory, shared: int) -> Endpoint:
+def telemetry(
+    engine: EmbeddedEngine, config: Config, directory: users.Directory, shared: int
+) -> Endpoint:
     """Health and metrics for a process that serves no S3 itself."""
     return _endpoint(engine, config, directory, Board(shared))
 
 
-def _endpoint(engine: Engine, config: Config, directory: users.Directory, board: Board) -> Endpoint:
-    public = config.prometheus_auth == "public"
-    return Endpoint(engine, board, directory, public=public, supervisor=os.getppid())
+def _endpoint(
+    engine: EmbeddedEngine, config: Config, directory: users.Directory, board: Board
+) -> Endpoint:
+    return Endpoint(
+        engine,
+        board,
+        directory,
+        state=lambda: boards.STATES[engine.board.state],
+        public=config.prometheus_auth == "public",
+        supervisor=os.getppid(),
+    )
 
 
 def identities(engine: Engine, config: Config, store_key: bytes) -> users.Directory:

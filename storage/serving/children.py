@@ -132,10 +132,6 @@ class Child:
         self.restart_at = now + min(BACKOFF_FIRST * 2**self.crashes, BACKOFF_MAX)
         self.crashes += 1
 
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-
 
 def is_alone(config: Config) -> bool:
     """Whether one child does everything: asked for, or without SOCK_SEQPACKET (macOS)."""

@@ -7,7 +7,7 @@ import socket
 from typing import Any, cast
 
 from storage.config import Config
-from storage.engine.interface import Engine
+from storage.engine.embedded.engine import EmbeddedEngine
 from storage.serving import assembly, bootstrap, webserver
 from storage.serving.starting import Application, Switch
 
@@ -25,7 +25,7 @@ class Console:
         self._server = webserver.Server(webserver.configure(self._switch, "httptools"))
         await self._server.open(self._sockets)
 
-    async def begin(self, engine: Engine, store_key: bytes, shared: int) -> None:
+    async def begin(self, engine: EmbeddedEngine, store_key: bytes, shared: int) -> None:
         """Serve the control plane. ``shared``: descriptor of the counters' memory."""
         # FastAPI takes half a second to load: beside the loop, since S3 may be served from it.
         create_control = await asyncio.to_thread(_load)

@@ -26,10 +26,12 @@ from storage.serving.children import (
     describe_exit,
 )
 
-#: Seconds of SIGTERM's budget that belong to what follows the workers' drain.
-DRAIN_MAX = 8.0
-STOP_SERVICES = 1.0
-STOP_COMMITTER = 0.7
+#: Seconds: the longest drain of workers, and what the others get; with ``GRACE`` for each step
+#: to end after its work is done, all of it fits into ten.
+DRAIN_MAX = 7.5
+STOP_SERVICES = 0.7
+STOP_COMMITTER = 0.3
+GRACE = 0.5
 #: Crashes in a row of a child that never was ready, after which the store gives up.
 START_ATTEMPTS = 5
 
@@ -183,25 +185,30 @@ class Supervisor:
         """Workers drain first, then services and control, the committer last."""
         asked = len(self._signals)
         self._on_draining()
-        drain = DRAIN_MAX if self._serving and not self._refusal else STOP_SERVICES
-        drain = min(drain, float(self._config.drain))
-        for roles, seconds in (
+        for roles, seconds in self._steps():
+            group = [child for child in self._children if child.role in roles]
+            for child in group:
+                child.send(Stop(seconds))
+            if not self._await_end(group, seconds + GRACE, asked):
+                self._kill(self._children, tell=False)
+                return EXIT_ABORTED
+            self._kill(group, tell=self._serving)
+        return EXIT_REFUSED if self._refusal else EXIT_OK
+
+    def _steps(self) -> tuple[tuple[tuple[str, ...], float], ...]:
+        """Which roles end together, and the seconds that each step has."""
+        if not self._serving:
+            # Nothing is in flight; whoever is still loading will not hear it in time.
+            return (((WORKER, SERVICES, CONTROL, COMMITTER), STOP_SERVICES),)
+        drain = min(DRAIN_MAX, float(self._config.drain))
+        return (
             ((WORKER,), drain),
             ((SERVICES, CONTROL), STOP_SERVICES),
             ((COMMITTER,), STOP_COMMITTER),
-        ):
-            group = [child for child in self._children if child.role in roles and child.running]
-            for child in group:
-                child.send(Stop(seconds))
-            if not self._await_end(group, seconds + 0.2, asked):
-                for child in self._children:
-                    child.kill()
-                    self._reap_finally(child)
-                return EXIT_ABORTED
-        return EXIT_REFUSED if self._refusal else EXIT_OK
+        )
 
     def _await_end(self, group: list[Child], seconds: float, asked: int) -> bool:
-        """Wait for the group, then kill what is left. False after another signal."""
+        """Wait until the group has ended, or for so long. False after another signal."""
         deadline = time.monotonic() + seconds
         while any(child.running for child in group):
             left = deadline - time.monotonic()
@@ -212,15 +219,16 @@ class Supervisor:
                 self._reap(child)
             if len(self._signals) > asked:
                 return False
-        for child in group:
-            if child.running:
-                self._say(f"The {child.name} process did not end in time; it is being killed.")
-            child.kill()
-            self._reap_finally(child)
         return True
 
-    def _reap_finally(self, child: Child) -> None:
-        if child.process is not None:
+    def _kill(self, group: list[Child], *, tell: bool) -> None:
+        """End those that are left, and ``tell`` who they are."""
+        for child in group:
+            if child.process is None:
+                continue
+            if tell:
+                self._say(f"The {child.name} process did not end in time; it is being killed.")
+            child.process.kill()
             child.process.wait()
             self._reap(child)
 

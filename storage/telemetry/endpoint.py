@@ -27,6 +27,10 @@ HEALTH = "/minio/health/"
 METRICS = "/minio/v2/metrics/"
 _ACTION = "admin:Prometheus"
 
+#: States of an engine that matter here; in any other one it reads and writes.
+READY, READ_ONLY = "ready", "readonly"
+_AWAY = ("starting", "replaying", "stopped")
+
 
 class Endpoint:
     """The callable. It knows one engine and one board, and whom an access key stands for."""
@@ -37,13 +41,18 @@ class Endpoint:
         board: Board,
         directory: Directory,
         *,
+        state: Callable[[], str] = lambda: READY,
         public: bool = False,
         supervisor: int = 0,
     ) -> None:
-        """``public``: metrics without a token. ``supervisor``: the root of the process tree."""
+        """``state`` is the engine's ("ready", "replaying" ...), where it has one.
+
+        ``public``: metrics without a token. ``supervisor``: the root of the process tree.
+        """
         self._engine = engine
         self._board = board
         self._directory = directory
+        self._state = state
         self._public = public
         self._supervisor = supervisor or os.getpid()
         self._server = socket.gethostname()
@@ -78,7 +87,8 @@ class Endpoint:
             return (200, []) if await self._answers() else (503, [(b"retry-after", b"1")])
         if probe not in ("cluster", "cluster/read"):
             return 404, []
-        if not await self._answers():
+        writable = probe == "cluster/read" or self._state() != READ_ONLY
+        if not writable or not await self._answers():
             return 503, [(b"x-minio-server-status", b"offline"), (b"retry-after", b"1")]
         if b"maintenance=true" in query.split(b"&"):
             # One machine: without it nothing is left to read or write on.
@@ -87,6 +97,8 @@ class Endpoint:
 
     async def _answers(self) -> bool:
         """Whether the engine can serve requests now."""
+        if self._state() in _AWAY:
+            return False
         try:
             space = await self._engine.space()
         except errors.StoreError:

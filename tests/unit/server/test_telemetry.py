@@ -149,6 +149,28 @@ def test_health(method: str, path: str, query: bytes, whole: int, broken: int) -
     assert ask(endpoint(Broken()), where, query=query, method=method) == (broken, "")
 
 
+@pytest.mark.parametrize(
+    ("state", "ready", "writes", "reads"),
+    [
+        ("ready", 200, 200, 200),
+        ("full", 200, 200, 200),
+        ("readonly", 200, 503, 200),
+        ("starting", 503, 503, 503),
+        ("replaying", 503, 503, 503),
+        ("stopped", 503, 503, 503),
+    ],
+)
+def test_health_by_the_engines_state(state: str, ready: int, writes: int, reads: int) -> None:
+    engine = MemoryEngine()
+    directory = assembly.identities(engine, Config(), b"k" * 32)
+    app = Endpoint(engine, board.Board(), directory, state=lambda: state)
+    found = [
+        ask(app, f"/minio/health/{probe}")[0] for probe in ("ready", "cluster", "cluster/read")
+    ]
+    assert found == [ready, writes, reads]
+    assert ask(app, "/minio/health/live")[0] == 200
+
+
 class TestMetrics:
     def test_they_want_a_token(self) -> None:
         where = "/minio/v2/metrics/cluster"
