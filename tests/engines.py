@@ -23,6 +23,13 @@ def small_config(path: Path | str, **changes: object) -> Config:
     return Config(drives=(str(path),), **settings)  # type: ignore[arg-type]
 
 
+def lose_index(config: Config) -> None:
+    """Delete the index of a store that is closed."""
+    folder = Path(config.drives[0], ".oversight", "index")
+    for path in folder.iterdir():
+        path.unlink()
+
+
 class CommitterProcess:
     """A committer in a process of its own, started in about 20 ms.
 

@@ -1,0 +1,1 @@
+"""Consumers of the change feed and timers: what works through a store in the background."""

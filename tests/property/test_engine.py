@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 )
 
 from storage import errors
+from storage.engine.embedded.compaction import Compactor
 from storage.engine.embedded.engine import EmbeddedEngine
 from storage.engine.interface import (
     Bucket,
@@ -35,8 +36,10 @@ from storage.engine.interface import (
     Engine,
     PutSystem,
     SetBucketConfig,
+    SetCursor,
 )
 from storage.engine.memory import MemoryEngine
+from storage.services.collection import Collector
 from tests.contract.store import (
     abort,
     completion,
@@ -320,6 +323,19 @@ class Embedded(Histories):
         self.run(self.engine.close())
         self.engine = self.open()
 
+    @rule()
+    def compact(self) -> None:
+        """The follower at 0 makes the feed keep its footers: it is compared from its beginning."""
+        assert isinstance(self.engine, EmbeddedEngine)
+        self.run(self.engine.commit(SetCursor("follower", 0)))
+        self.run(Compactor(self.engine).run())
+        self.run(Collector(self.engine, grace=0.0).collect_garbage())
+
+    @rule()
+    def collect_leftovers(self) -> None:
+        assert isinstance(self.engine, EmbeddedEngine)
+        self.run(Collector(self.engine).collect_leftovers())
+
     @precondition(lambda self: self.models)
     @rule()
     def restart(self) -> None:
@@ -333,6 +349,11 @@ class Embedded(Histories):
         (self.folder / ".oversight" / "index").mkdir()
         self.engine = self.open()
         self.check_everything()
+
+    @rule()
+    def compact_and_lose_the_index(self) -> None:
+        self.compact()
+        self.lose_the_index()
 
     def teardown(self) -> None:
         try:

@@ -1,0 +1,114 @@
+"""The timers of a store: checkpoints, garbage, compaction, leftovers, footers.
+
+One process of a server runs them (``Upkeep.start``), or the only one there is. They are clients
+of the engine like any other: the committer may restart under them, and whatever they do may be
+interrupted anywhere and done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+
+import apsw
+
+from storage import errors
+from storage.engine.embedded import index
+from storage.engine.embedded.compaction import Compactor
+from storage.engine.embedded.engine import EmbeddedEngine
+from storage.services.collection import Collector
+from storage.services.feed import drop_footers
+
+#: Bytes of write-ahead log from which on it is moved into the index. Less often costs less: a
+#: page that changes again is moved once.
+WAL_MAX = 8 << 20
+_CHECKPOINT_SECONDS = 1.0
+_GARBAGE_SECONDS = 5.0
+_COMPACTION_SECONDS = 5.0
+_LEFTOVER_SECONDS = 60.0
+_FOOTER_SECONDS = 60.0
+_logger = logging.getLogger("oversight.services")
+
+
+class Upkeep:
+    """Everything that is done to a store in the background."""
+
+    def __init__(self, engine: EmbeddedEngine) -> None:
+        self._engine = engine
+        self._compactor = Compactor(engine)
+        self._collector = Collector(engine)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin; returns at once. The engine must stay open until ``close`` has returned."""
+        for work, seconds in (
+            (self._checkpoint, _CHECKPOINT_SECONDS),
+            (self._collect_garbage, _GARBAGE_SECONDS),
+            (self._compact, _COMPACTION_SECONDS),
+            (self._collect_leftovers, _LEFTOVER_SECONDS),
+            (self._drop_footers, _FOOTER_SECONDS),
+        ):
+            self._tasks.append(asyncio.create_task(_every(seconds, work), name=work.__name__))
+
+    async def close(self) -> None:
+        """Stop, wherever the work is; what was begun is done again at the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def _checkpoint(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, checkpoint, self._engine.drive.index)
+
+    async def _collect_garbage(self) -> None:
+        await self._collector.collect_garbage()
+
+    async def _compact(self) -> None:
+        for done in await self._compactor.run():
+            _logger.info(
+                "segment %x is gone: %d records moved, %d bytes came back",
+                done.segment,
+                done.moved,
+                done.freed,
+            )
+
+    async def _collect_leftovers(self) -> None:
+        removed = await self._collector.collect_leftovers()
+        if removed:
+            _logger.info("%d files that were never committed are gone", removed)
+
+    async def _drop_footers(self) -> None:
+        await drop_footers(self._engine)
+
+
+def checkpoint(folder: str) -> bool:
+    """Move the index's write-ahead log into it if that is long, without making anyone wait."""
+    path = os.path.join(folder, index.FILE)
+    try:
+        if os.path.getsize(path + "-wal") < WAL_MAX:
+            return False
+        connection = index.connect(path, write=True)
+    except (FileNotFoundError, apsw.Error):
+        return False
+    with contextlib.closing(connection), contextlib.suppress(apsw.Error):
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+    return True
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Run ``work`` again and again. The committer's restarts are waited out; a failure is told,
+    and the next turn tries again: upkeep must not end with its first trouble."""
+    while True:
+        began = time.monotonic()
+        try:
+            await work()
+        except errors.Unavailable as error:
+            _logger.debug("%s is put off: %s", work.__name__, error)
+        except (errors.StoreError, OSError) as error:
+            _logger.warning("%s failed: %s", work.__name__, error)
+        # Never busy for more than half of the time.
+        await asyncio.sleep(max(seconds, time.monotonic() - began))
