@@ -5,7 +5,7 @@ underscore), everything else is S3, because S3's signatures cover the path as it
 application must be served at the root of its host and port, not below a prefix. Routes that the
 embedding program adds to it come first.
 
-Engine, committer and both planes live in this process; nothing runs beside it.
+Engine, committer, background work and both planes live in this process.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _opened(config: Config, planes: _Planes) -> AsyncIterator[None]:
     from storage.engine.embedded.engine import EmbeddedEngine
+    from storage.services.upkeep import Upkeep
 
     engine = await EmbeddedEngine.local(config)
     try:
@@ -89,12 +90,15 @@ async def _opened(config: Config, planes: _Planes) -> AsyncIterator[None]:
             store_key=store_key,
             rekey=partial(bootstrap.rekey, engine, store_key),
         )
+        upkeep = Upkeep(engine)
+        upkeep.start()
         before = planes.control.app, planes.s3.app
         planes.control.app, planes.s3.app = control, data.app
         try:
             yield
         finally:
             planes.control.app, planes.s3.app = before
+            await upkeep.close()
             data.close()
     finally:
         await engine.close()
