@@ -63,7 +63,7 @@ class Call:
 
     app: S3App
     auth: Any
-    route: Route
+    route: Route | None
     target: Bucket
 
     def __init__(self, app: S3App, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,6 +76,7 @@ class Call:
         self.raw_path: bytes = scope["raw_path"]
         self.raw_query: bytes = scope["query_string"]
         self.request_id = f"{_request_prefix}{next(_request_numbers):08X}"
+        self.auth = self.route = None  # an answer may come before either is known
         self.bucket = self.key = ""
         self.query = _EMPTY_QUERY
         self.bytes_in = 0

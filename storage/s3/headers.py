@@ -96,6 +96,10 @@ HARMLESS: dict[bytes, frozenset[bytes]] = {
     b"x-amz-server-side-encryption-bucket-key-enabled": frozenset((b"false", b"False")),
 }
 _REFUSED_NAMES = frozenset(REFUSED)
+_CANNED_ACLS = frozenset(
+    (b"public-read", b"public-read-write", b"authenticated-read", b"aws-exec-read",
+     b"log-delivery-write")
+)  # fmt: skip
 
 
 def refuse_unimplemented(headers: Mapping[bytes, bytes]) -> None:
@@ -104,6 +108,8 @@ def refuse_unimplemented(headers: Mapping[bytes, bytes]) -> None:
         return
     for name in _REFUSED_NAMES.intersection(headers):
         if headers[name] not in HARMLESS.get(name, ()):
+            if name == b"x-amz-acl" and headers[name] not in _CANNED_ACLS:
+                raise S3Error("InvalidArgument", ArgumentName="x-amz-acl")
             raise S3Error("NotImplemented", REFUSED[name], Header=name.decode())
 
 

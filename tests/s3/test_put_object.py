@@ -411,6 +411,11 @@ def test_what_would_be_missing_is_refused(
     assert_absent(raw, bucket)
 
 
+def test_an_acl_that_does_not_exist(raw: RawClient, bucket: str) -> None:
+    answer = raw.request("PUT", f"/{bucket}/k", body=b"x", headers={"x-amz-acl": "public"})
+    assert (answer.status, answer.code) == (400, "InvalidArgument")
+
+
 def test_what_is_harmless_is_ignored(raw: RawClient, bucket: str) -> None:
     headers = {"x-ms-blob-type": "BlockBlob", "x-amz-acl": "private", "x-amz-request-payer": "r"}
     assert raw.request("PUT", f"/{bucket}/k", body=b"x", headers=headers).status == 200

@@ -124,7 +124,7 @@ def test_the_hook_sees_every_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def on_response(call: Any, status: int, got: int, sent: int, seconds: float) -> None:
         assert 0 <= seconds < 60
-        seen.append((call.route.operation, status, got, sent))
+        seen.append((call.route.operation if call.route else "", status, got, sent))
 
     async def main() -> None:
         call = Caller(monkeypatch, hooks=Hooks(on_response))
@@ -134,11 +134,12 @@ def test_the_hook_sees_every_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         await call("GET", "/bucket/big")
         await call("PUT", "/bucket/big", body=LARGE)
         await call("GET", "/bucket/big")
+        await call("GET", "/%FF")
 
     run(main())
     assert [row[:2] for row in seen] == [
         ("CreateBucket", 200), ("PutObject", 200), ("GetObject", 200), ("GetObject", 404),
-        ("PutObject", 200), ("GetObject", 200),
+        ("PutObject", 200), ("GetObject", 200), ("", 400),
     ]  # fmt: skip
     assert seen[1][2:] == (5, 0)
     assert seen[2][2:] == (0, 5)
