@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from storage.services.upkeep import Upkeep
 from storage.serving.channel import Start
 from storage.serving.member import Member
 
@@ -21,9 +22,13 @@ class Services(Member):
 
     async def open(self) -> None:
         """Nothing to answer."""
+        self._upkeep: Upkeep | None = None
 
     async def begin(self) -> None:
-        await self.engine()
+        self._upkeep = Upkeep(await self.engine())
+        self._upkeep.start()
 
     async def close(self, seconds: float) -> None:
-        """Nothing runs yet."""
+        """Stop wherever the work is: whatever was begun is done again."""
+        if self._upkeep is not None:
+            await self._upkeep.close()

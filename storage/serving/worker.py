@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from storage.engine.interface import Engine
 from storage.s3.http import S3Protocol
+from storage.services.upkeep import Upkeep
 from storage.serving import assembly, bootstrap, webserver
 from storage.serving.channel import Prepared, Start
 from storage.serving.children import is_alone
@@ -20,6 +21,10 @@ from storage.serving.starting import Application, Switch
 
 if TYPE_CHECKING:
     from storage.serving.lifeline import Lifeline
+
+
+#: Seconds that the console port of a worker that is alone gets after its S3 port has drained.
+CONSOLE_DRAIN = 0.2
 
 
 def run(start: Start, lifeline: Lifeline) -> int:
@@ -40,6 +45,7 @@ class Worker(Member):
         if is_alone(self.config):
             self._console = Console(self.config, self.sockets(self.start.console))
             await self._console.open()
+        self._upkeep: Upkeep | None = None
 
     async def begin(self) -> None:
         engine = await self.engine()
@@ -52,12 +58,16 @@ class Worker(Member):
         )
         self._switch.app = cast(Application, self._plane.app)
         if self._console is not None:
+            self._upkeep = Upkeep(engine)
+            self._upkeep.start()
             self.watch(self._console.begin(engine, store_key, self.start.shared))
 
     async def close(self, seconds: float) -> None:
         await self._server.drain(seconds)
         if self._console is not None:
-            await self._console.close(seconds)
+            await self._console.close(min(seconds, CONSOLE_DRAIN))
+        if self._upkeep is not None:
+            await self._upkeep.close()
         if self._plane is not None:
             self._plane.close()
 

@@ -94,6 +94,12 @@ class TestToken:
         assert header != forged
         assert token.check(f"{forged}.{rest}", self.SECRETS) == ""
 
+    def test_tokens_for_something_else_do_not_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(token, "ISSUER", "console")
+        other = token.make("minio", SECRET)
+        monkeypatch.undo()
+        assert token.check(other, self.SECRETS) == ""
+
     def test_claims_can_not_be_changed(self) -> None:
         header, _, signature = token.make("minio", SECRET).split(".")
         claims = json.dumps({"sub": "minio", "iss": "prometheus", "exp": 9e12}).encode()
