@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 import apsw
 
 from storage import errors
-from storage.engine.embedded import index
+from storage.engine.embedded import index, pin
 from storage.engine.embedded.compaction import Compactor
 from storage.engine.embedded.engine import EmbeddedEngine
 from storage.services.collection import Collector
@@ -65,24 +65,32 @@ class Upkeep:
         await asyncio.get_running_loop().run_in_executor(None, checkpoint, self._engine.drive.index)
 
     async def _collect_garbage(self) -> None:
-        await self._collector.collect_garbage()
+        with pin.removing(self._engine.drive) as allowed:
+            if allowed:
+                await self._collector.collect_garbage()
 
     async def _compact(self) -> None:
-        for done in await self._compactor.run():
-            _logger.info(
-                "segment %x is gone: %d records moved, %d bytes came back",
-                done.segment,
-                done.moved,
-                done.freed,
-            )
+        for number in await self._compactor.candidates():
+            with pin.removing(self._engine.drive) as allowed:
+                done = await self._compactor.attempt(number) if allowed else None
+            if done is not None:
+                _logger.info(
+                    "segment %x is gone: %d records moved, %d bytes came back",
+                    done.segment,
+                    done.moved,
+                    done.freed,
+                )
 
     async def _collect_leftovers(self) -> None:
-        removed = await self._collector.collect_leftovers()
+        with pin.removing(self._engine.drive) as allowed:
+            removed = await self._collector.collect_leftovers() if allowed else 0
         if removed:
             _logger.info("%d files that were never committed are gone", removed)
 
     async def _drop_footers(self) -> None:
-        await drop_footers(self._engine)
+        with pin.removing(self._engine.drive) as allowed:
+            if allowed:
+                await drop_footers(self._engine)
 
 
 def checkpoint(folder: str) -> bool:

@@ -141,21 +141,27 @@ class Compactor:
 
     async def run(self) -> list[Outcome]:
         """Compact whatever is worth it now, one segment after the other."""
-        done: list[Outcome] = []
-        full = self._engine.board.state == board.FULL
-        for number in await self._in_thread(self._candidates, full):
-            try:
-                outcome = await self.compact(number, SHARE_MAX_FULL if full else SHARE_MAX)
-            except errors.DataCorrupt as error:
-                _logger.error("segment %x stays as it is: %s", number, error)
-                self._resting[number] = (0, 0)
-                continue
-            except errors.Conflict as error:
-                _logger.info("segment %x must wait: %s", number, error)
-                continue
-            if outcome is not None:
-                done.append(outcome)
-        return done
+        outcomes = [await self.attempt(number) for number in await self.candidates()]
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    async def candidates(self) -> list[int]:
+        """Segments worth looking at, the emptiest first."""
+        return await self._in_thread(self._candidates, self._is_full())
+
+    async def attempt(self, number: int) -> Outcome | None:
+        """Compact a segment if it is worth it and can be done now."""
+        share_max = SHARE_MAX_FULL if self._is_full() else SHARE_MAX
+        try:
+            return await self.compact(number, share_max)
+        except errors.DataCorrupt as error:
+            _logger.error("segment %x stays as it is: %s", number, error)
+            self._resting[number] = (0, 0)
+        except errors.Conflict as error:
+            _logger.info("segment %x must wait: %s", number, error)
+        return None
+
+    def _is_full(self) -> bool:
+        return self._engine.board.state == board.FULL
 
     async def compact(self, number: int, share_max: float = SHARE_MAX) -> Outcome | None:
         """Move what is needed out of a closed segment and unlink it; None if it isn't worth it.

@@ -342,19 +342,7 @@ def _create(path: str, root: str, config: Config) -> Drive:
         raise errors.DriveRefused(
             f"{root} holds a log but no superblock: restore the superblock from a backup."
         )
-    for name in _FOLDERS:
-        _ensure_folder(os.path.join(root, name))
-    for number in range(256):
-        _ensure_folder(os.path.join(root, "files", f"{number:02x}"))
-    io.fsync_dir(os.path.join(root, "files"))
-    drive = Drive(
-        path=path,
-        root=root,
-        store_id=secrets.token_hex(16),
-        drive_id=secrets.token_hex(16),
-        format=FORMAT,
-        created=time.time_ns() // 1_000_000,
-    )
+    drive = _laid_out(path, root, secrets.token_hex(16))
     reserve = drive.reserve(config)
     if not reserve.fill():
         while reserve.release():
@@ -366,6 +354,41 @@ def _create(path: str, root: str, config: Config) -> Drive:
     io.fsync_dir(os.path.join(root, "reserve"))
     write_superblock(drive)
     return drive
+
+
+def blank_drive(path: str, store_id: str) -> Drive:
+    """A locked drive with folders and nothing in them, for a store that is put back.
+
+    It has no superblock: write one when all is there. Raises DriveRefused if a store exists.
+    """
+    path = os.path.abspath(path)
+    root = os.path.join(path, FOLDER)
+    check_drive(path)
+    if os.path.lexists(root):
+        raise errors.DriveRefused(f"{path} already holds a store: name an empty directory.")
+    try:
+        _make_folder(root)
+        drive = _laid_out(path, root, store_id)
+    except OSError as error:
+        raise _refusal(path, error) from error
+    drive._lock = _lock(path, os.path.join(root, "lock"))
+    return drive
+
+
+def _laid_out(path: str, root: str, store_id: str) -> Drive:
+    for name in _FOLDERS:
+        _ensure_folder(os.path.join(root, name))
+    for number in range(256):
+        _ensure_folder(os.path.join(root, "files", f"{number:02x}"))
+    io.fsync_dir(os.path.join(root, "files"))
+    return Drive(
+        path=path,
+        root=root,
+        store_id=store_id,
+        drive_id=secrets.token_hex(16),
+        format=FORMAT,
+        created=time.time_ns() // 1_000_000,
+    )
 
 
 def _ensure_folder(path: str) -> None:
