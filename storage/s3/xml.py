@@ -8,6 +8,7 @@ small, except listings, where one f-string per row is what makes a page cheap.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from urllib.parse import quote
 from xml.parsers import expat
 
@@ -47,16 +48,26 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(lambda match: _REPLACEMENTS.get(match[0], _LOST), text)
 
 
-def representable(text: str) -> bool:
-    """Whether XML 1.0 can carry ``text`` without loss."""
-    return _FORBIDDEN.search(text) is None
-
-
 def url_encode(text: str) -> str:
     """Text under ``encoding-type=url``. Spaces become %20, which every client decodes alike."""
     if _UNSAFE_IN_URL.search(text) is None:
         return text
     return quote(text, safe="/")
+
+
+def encoding(names: list[str], *, url: bool) -> tuple[bool, Callable[[str], str]]:
+    """(whether names are URL-encoded, what encodes each of them) for a page of a listing.
+
+    One search over all names finds out that most pages need nothing done. Names that XML can't
+    carry are URL-encoded even if nobody asked for it.
+    """
+    joined = "/".join(names)
+    if not url:
+        if _SPECIAL.search(joined) is None:
+            return False, str
+        if _FORBIDDEN.search(joined) is None:
+            return False, escape
+    return True, str if _UNSAFE_IN_URL.search(joined) is None else url_encode
 
 
 def document(root: str, content: str) -> bytes:

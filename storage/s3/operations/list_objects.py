@@ -32,21 +32,18 @@ class Listing:
         self.delimiter = query.get("delimiter", "")
         self.limit = page_limit(query.get("max-keys", ""), "max-keys")
         self.url = wants_url(call)
+        self.encode: Callable[[str], str] = xml.escape
+        """What the names of the page need; known once it is read."""
 
     async def page(self, after: str) -> Page:
         bucket = self.call.target
         page = await self.call.app.engine.list_objects(
             bucket.id, prefix=self.prefix, delimiter=self.delimiter, after=after, limit=self.limit
         )
-        if not self.url:
-            self.url = not all(
-                map(xml.representable, (*page.prefixes, *[entry.key for entry in page.entries]))
-            )
+        names = [self.prefix, self.delimiter, after, page.next_after or "", *page.prefixes]
+        names += [entry.key for entry in page.entries]
+        self.url, self.encode = xml.encoding(names, url=self.url)
         return page
-
-    @property
-    def encode(self) -> Callable[[str], str]:
-        return xml.url_encode if self.url else xml.escape
 
     def head(self, page: Page) -> str:
         """The elements both versions begin with."""

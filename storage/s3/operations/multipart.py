@@ -404,8 +404,7 @@ async def list_multipart_uploads(call: Call) -> Response:
         after_upload=upload_marker,
         limit=limit,
     )
-    if not url:
-        url = not all(map(xml.representable, (*page.prefixes, *[u.key for u in page.uploads])))
+    url, _ = xml.encoding([*page.prefixes, *[u.key for u in page.uploads]], url=url)
     encode = xml.url_encode if url else xml.escape
     text = (
         f"<Bucket>{xml.escape(call.bucket)}</Bucket><KeyMarker>{encode(key_marker)}</KeyMarker>"
