@@ -250,3 +250,22 @@ def test_lifespan(monkeypatch: pytest.MonkeyPatch) -> None:
         assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
     run(main())
+
+
+@pytest.mark.parametrize("body", [b"12345", LARGE])
+@pytest.mark.parametrize("difference", [-1, 1])
+def test_a_body_of_another_length_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, body: bytes, difference: int
+) -> None:
+    """Whatever the HTTP server lets through."""
+
+    async def main() -> None:
+        call = Caller(monkeypatch)
+        await call("PUT", "/bucket")
+        length = {"content-length": str(len(body) + difference)}
+        reply = await call("PUT", "/bucket/k", body=body, headers=length)
+        assert (reply.status, b"<Code>IncompleteBody</Code>" in reply.body) == (400, True)
+        assert (await call("GET", "/bucket/k")).status == 404
+        assert not call.engine._staged
+
+    run(main())
