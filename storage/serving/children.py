@@ -39,7 +39,8 @@ _ENVIRONMENT_KEPT_PREFIXES = ("LC_", "OVERSIGHT_FAULT_")
 # freed blocks of large requests go back to the system instead of staying resident.
 _ENVIRONMENT_SET = {
     "MALLOC_ARENA_MAX": "2",
-    "MALLOC_TRIM_THRESHOLD_": "1048576",
+    "MALLOC_MMAP_THRESHOLD_": "4194304",
+    "MALLOC_TRIM_THRESHOLD_": "16777216",
     "PYTHONUNBUFFERED": "1",
 }
 
