@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int)
     parser.add_argument("--rate", type=int, default=250, help="samples per second")
     parser.add_argument("--native", action="store_true", help="sample C frames, too")
+    parser.add_argument(
+        "--gil", action="store_true", help="sample only who holds the interpreter's lock"
+    )
     parser.add_argument("--top", type=int, default=25, help="lines of each table")
     parser.add_argument("--out", type=Path, help="keep the collapsed stacks in this folder")
     return parser
@@ -137,8 +140,7 @@ def _spy(pid: int, path: Path, options: argparse.Namespace) -> subprocess.Popen[
         "--duration",
         str(options.seconds),
     ]
-    if options.native:
-        words.append("--native")
+    words += [f"--{name}" for name in ("native", "gil") if getattr(options, name)]
     spy = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(0.05)
     return spy
