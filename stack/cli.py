@@ -102,6 +102,34 @@ def rekey(
 
 
 @app.command()
+def backup(
+    destination: Annotated[str, typer.Argument(help="A new or empty folder.")],
+    drives: Annotated[str | None, typer.Option(help=_DRIVES_HELP, metavar="PATHS")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the whole store to a folder, verified. The store may be running.
+
+    Run it on the machine (or in the container) that holds the data. The copy needs the root
+    password of today when it is restored.
+    """
+    from stack import backups
+
+    backups.back_up(destination, config_of(drives=drives), as_json)
+
+
+@app.command()
+def restore(
+    source: Annotated[str, typer.Argument(help="A folder that `oversight backup` made.")],
+    drives: Annotated[str | None, typer.Option(help=_DRIVES_HELP, metavar="PATHS")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a store of a backup, on an empty drive. Everything is verified."""
+    from stack import backups
+
+    backups.restore(source, config_of(drives=drives), as_json)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     import storage

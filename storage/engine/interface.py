@@ -212,9 +212,9 @@ def check_write(conditions: Conditions, etag: str | None) -> None:
             raise errors.NoSuchKey
         if "*" not in conditions.if_match and etag not in conditions.if_match:
             raise errors.PreconditionFailed("If-Match")
-    if conditions.if_none_match and etag is not None:
-        if "*" in conditions.if_none_match or etag in conditions.if_none_match:
-            raise errors.PreconditionFailed("If-None-Match")
+    refused = conditions.if_none_match
+    if refused and etag is not None and ("*" in refused or etag in refused):
+        raise errors.PreconditionFailed("If-None-Match")
 
 
 # -- changes --------------------------------------------------------------------------------------
@@ -319,8 +319,8 @@ class CompleteUpload(msgspec.Struct, array_like=True, tag="xu"):
 
     Raises NoSuchUpload, InvalidPart, PartTooSmall, PreconditionFailed, NoSuchKey. Repeating a
     completion of the upload that made the visible object returns the first answer. ``etag``,
-    ``size`` and ``checksums`` are computed by the caller from the parts that it read;
-    ``expect`` holds (number, etag) of those parts: if one changed meanwhile, Conflict.
+    ``size`` and ``checksums`` are computed by the caller from the parts that it read, whose ETags
+    ``parts`` therefore repeats: one that was replaced meanwhile is InvalidPart.
     """
 
     bucket_id: int
@@ -444,7 +444,12 @@ class Engine(Protocol):
         """The visible version of ``key``."""
 
     async def list_objects(
-        self, bucket_id: int, *, prefix: str = "", delimiter: str = "", after: str = "",
+        self,
+        bucket_id: int,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        after: str = "",
         limit: int = 1000,
     ) -> Page:
         """Visible objects in S3's order, strictly after ``after`` (a key or a common prefix).
@@ -460,8 +465,14 @@ class Engine(Protocol):
         """Parts of an upload by number, after ``after``. Raises NoSuchUpload."""
 
     async def list_uploads(
-        self, bucket_id: int, *, prefix: str = "", delimiter: str = "", after_key: str = "",
-        after_upload: str = "", limit: int = 1000,
+        self,
+        bucket_id: int,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        after_key: str = "",
+        after_upload: str = "",
+        limit: int = 1000,
     ) -> UploadPage: ...
     async def system(self, kind: str) -> list[SystemRecord]: ...
     async def system_record(self, kind: str, name: str) -> SystemRecord | None: ...
