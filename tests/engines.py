@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -21,6 +23,15 @@ def small_config(path: Path | str, **changes: object) -> Config:
     """A store of small segments, so that a few MiB make it roll, and with a low watermark."""
     settings: dict[str, object] = {"segment_size": 2 << 20, "free_min": 1 << 20, **changes}
     return Config(drives=(str(path),), **settings)  # type: ignore[arg-type]
+
+
+@contextmanager
+def folder_in_memory() -> Iterator[Path]:
+    """A folder where syncs cost nothing, for tests that stand in for the kernel themselves."""
+    with tempfile.TemporaryDirectory(
+        prefix="oversight-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None
+    ) as path:
+        yield Path(path)
 
 
 def lose_index(config: Config) -> None:

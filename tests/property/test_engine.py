@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import tempfile
 from collections.abc import Coroutine
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
@@ -55,7 +54,7 @@ from tests.contract.store import (
     put_part,
     start_upload,
 )
-from tests.engines import small_config
+from tests.engines import folder_in_memory, small_config
 
 EXAMPLES = int(os.environ.get("OVERSIGHT_PROPERTY_EXAMPLES", "15"))
 SETTINGS = settings(
@@ -313,7 +312,8 @@ class Embedded(Histories):
 
     def open(self) -> Engine:
         if not hasattr(self, "folder"):
-            self.folder = Path(tempfile.mkdtemp(prefix="oversight-property-"))
+            self.scratch = ExitStack()
+            self.folder = self.scratch.enter_context(folder_in_memory())
         self.config = small_config(
             self.folder, segment_size=48 * 1024, inline_max=4096, fsync=False
         )
@@ -359,7 +359,7 @@ class Embedded(Histories):
         try:
             super().teardown()
         finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.scratch.close()
 
 
 TestInMemory = InMemory.TestCase

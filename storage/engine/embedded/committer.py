@@ -28,7 +28,7 @@ from storage import errors
 from storage.config import Config
 from storage.engine import interface as i
 from storage.engine.embedded import board as boards
-from storage.engine.embedded import drives, index, io, link, log, records, segment
+from storage.engine.embedded import drives, files, index, io, link, log, records, segment
 from storage.engine.embedded.board import Board
 from storage.engine.embedded.drives import Drive
 from storage.engine.embedded.index import Old, Writer, unpack_etag
@@ -37,6 +37,8 @@ from storage.engine.embedded.rebuild import rebuild
 from storage.engine.embedded.segment import Builder, Damage
 
 RUN = "run"
+_GENERATION_BITS = 32
+"""Low bits of a generation: more workers than an epoch can greet."""
 _BATCH_CHANGES = 1024
 _BATCH_BYTES = 8 << 20
 _BACKGROUND_ROWS = 64
@@ -77,7 +79,9 @@ class Committer:
         self._full = False
         self._rebuild_next = False
         self._fenced: set[int] = set()
-        self._generations = 0
+        self._generations = link.Generations(self.run_folder)
+        self._last_generation = 0
+        self._named: set[int] | None = None
         self._next_tick = 0.0
         self._checkpointer: threading.Thread | None = None
 
@@ -87,18 +91,30 @@ class Committer:
         """Take the store over: verify, sync and replay the log, begin a new epoch."""
         self.board.state = boards.REPLAYING
         self._index = self._open_index()
-        self._log.begin_epoch()
+        self._log.begin_epoch(self._writer().epoch)
         self.board.epoch = self._log.epoch
         self._reconcile()
-        body = records.Epoch(self._log.epoch, os.uname().nodename, os.getpid())
-        index_ = self._writer()
-        index_.begin()
-        self._batch = self._log.begin()
-        self._emit(records.EPOCH, body)
-        self._finish()
+        self._record_epoch()
         self.board.bump_index()
         self.board.bump_generation()
         self.tend()
+
+    def _record_epoch(self) -> None:
+        """The first record of every committer; the segment at hand may have no room for it."""
+        body = records.Epoch(self._log.epoch, os.uname().nodename, os.getpid())
+        writer = self._writer()
+        while True:
+            writer.begin()
+            self._note_rolled()
+            self._batch = self._log.begin()
+            try:
+                self._emit(records.EPOCH, body)
+            except _Full as full:
+                writer.rollback()
+                self._roll(full.needed)
+            else:
+                self._finish()
+                return
 
     def _open_index(self) -> Writer:
         """The index, brought up to the log; made anew if it can't be."""
@@ -168,6 +184,7 @@ class Committer:
                 writer.sealed(header.predecessor, header.predecessor_length)
         self._note_rolled()
         writer.commit_bookkeeping()
+        self._log.rolled.clear()
 
     def _damaged(self, damage: Damage) -> None:
         self.damages.append(damage)
@@ -255,6 +272,7 @@ class Committer:
         if not batch.count:
             if writer.connection.in_transaction:
                 writer.commit_bookkeeping()
+                self._log.rolled.clear()
             self._answerable()
             return
         applied = self._log.append(batch)
@@ -262,6 +280,7 @@ class Committer:
         writer.wrote(batch.segment, batch.first_seq, batch.count, weight)
         try:
             writer.commit(applied)
+            self._log.rolled.clear()
         except Exception as error:  # noqa: BLE001
             # The log has it, so it happened. Nothing more is committed until the index says so.
             if isinstance(error, apsw.FullError):
@@ -327,10 +346,8 @@ class Committer:
 
     def _note_rolled(self) -> None:
         """Tell the index of segments that were closed, inside its transaction."""
-        if self._log.rolled:
-            for number, length in self._log.rolled:
-                self._writer().sealed(number, length)
-            self._log.rolled.clear()
+        for number, length in self._log.rolled:
+            self._writer().sealed(number, length)
 
     def _emit(
         self, kind: int, body: records.Body, payload: bytes = b"", commit_seq: int = 0
@@ -557,8 +574,26 @@ class Committer:
         """The generation under which a worker names its files; it keeps the one it has."""
         if change.generation:
             return change.generation
-        self._generations += 1
-        return self._log.epoch << 16 | self._generations
+        generation = self._log.epoch << _GENERATION_BITS | self._last_generation
+        while self._is_taken(generation := generation + 1):
+            pass
+        self._last_generation = generation & ((1 << _GENERATION_BITS) - 1)
+        return generation
+
+    def _is_taken(self, generation: int) -> bool:
+        """Whether files of a generation may exist. An epoch is new, so none should.
+
+        Yet a name given twice costs an acknowledged object, and epochs may have been lost with
+        damaged segments.
+        """
+        if self._named is None:
+            self._named = files.named_generations(self.drive.files)
+        return (
+            generation in self._named
+            or generation in self._fenced
+            or self._generations.is_held(generation)
+            or self._writer().has_garbage_of(generation)
+        )
 
     def is_fenced(self, generation: int) -> bool:
         return generation in self._fenced
@@ -683,6 +718,7 @@ class Committer:
             self._discard(self._index)
             self._index = None
         self._log.close()
+        self._generations.close()
         self.board.close()
 
 

@@ -174,11 +174,11 @@ class Compactor:
         if found is None:
             return None
         needed, size, salt = found
+        await self._in_thread(self._keep_footer, path, number)
         moved = 0
         for batch in _batches(needed):
             rows = await self._in_thread(_with_payloads, path, salt, batch)
             moved += await self._engine.internal(link.Relocate(number, rows))
-        await self._in_thread(self._keep_footer, path, number)
         await self._engine.internal(link.DropSegment(number))
         self._resting.pop(number, None)
         return Outcome(number, moved, size)
@@ -201,7 +201,7 @@ class Compactor:
         present = set(segment.listing(self._folder))
         size = os.path.getsize(path)
         with open(path, "rb") as file:
-            salt = segment.decode_header(file.read(segment.PAGE)).salt
+            salt = segment.open_header(file.fileno(), path).salt
         with index_reader(self._engine) as reader:
             rows = reader.segments()
             needed = list(needed_records(path, number, reader, present))
@@ -217,7 +217,7 @@ class Compactor:
             cursors = reader.cursors()
         with open(path, "rb") as file:
             fd = file.fileno()
-            summary = segment.read_trailer(fd, segment.read_header(fd))
+            summary = segment.read_trailer(fd, segment.open_header(fd, path))
         if cursors and summary is None:
             raise errors.Conflict("the footer that consumers need is not written yet")
         if summary is None or summary.max_seq <= min(cursors.values(), default=summary.max_seq):
@@ -269,7 +269,7 @@ def _with_payloads(path: str, salt: int, batch: Sequence[Needed]) -> list[link.M
         for record in batch:
             row = record.row
             if record.length:
-                payload = os.pread(fd, record.length, record.offset)
+                payload = segment.read(fd, record.length, record.offset)
                 if segment.payload_check(payload, salt, row.seq) != record.check:
                     raise errors.DataCorrupt(f"payload at {record.offset} does not verify")
                 row = link.Moved(row.type, row.seq, row.origin, row.body, payload)

@@ -1,0 +1,39 @@
+"""Where fault tests keep their drives: in memory where that is possible.
+
+A killed process leaves in the page cache what it wrote, on any file system; only a power cut is
+another matter, and that one is played (``tests/fault/disk.py``). So nothing is lost by not
+waiting for a real drive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+#: Take every n-th of all points. 0: a sample that suits a test run.
+EVERY = int(os.environ.get("OVERSIGHT_FAULT_EVERY", "0"))
+_MEMORY = "/dev/shm"
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    """A new folder that goes away."""
+    parent = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    path = Path(tempfile.mkdtemp(prefix="oversight-fault-", dir=parent))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def sample(total: int, count: int) -> list[int]:
+    """``count`` of the numbers 1 to ``total``, evenly, first and last among them."""
+    if EVERY:
+        return list(range(1, total + 1, EVERY))
+    if count >= total:
+        return list(range(1, total + 1))
+    return sorted({1 + round(n * (total - 1) / (count - 1)) for n in range(count)})

@@ -1,0 +1,106 @@
+"""Kernels that go wrong: one that dies at a call, one that fails it, one that only counts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from storage.engine.embedded import io
+
+KINDS = (
+    "create",
+    "mkdir",
+    "pwrite",
+    "pwritev",
+    "fdatasync",
+    "fsync",
+    "fsync_dir",
+    "rename",
+    "unlink",
+    "truncate",
+    "fallocate",
+)
+
+
+class Counting(io.Calls):
+    """The kernel, counting calls by kind. Subclasses do something about one of them."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._lock: Any = None
+
+    def prepare(self) -> None:
+        """Called in the process that will make the calls: locks don't travel."""
+        self._lock = threading.Lock()
+
+    def meet(self, kind: str, number: int, call: Callable[..., Any], arguments: Any) -> Any:
+        return call(*arguments)
+
+    def _count(self, kind: str) -> int:
+        if self._lock is None:
+            self.prepare()
+        with self._lock:
+            self.counts[kind] += 1
+            self.counts["any"] += 1
+            return self.counts[kind]
+
+
+def _counted(kind: str) -> Callable[..., Any]:
+    plain = getattr(io.Calls, kind)
+
+    def made(self: Counting, *arguments: Any) -> Any:
+        def call(*given: Any) -> Any:
+            return plain(io.Calls(), *given)
+
+        return self.meet(kind, self._count(kind), call, arguments)
+
+    return made
+
+
+for _kind in KINDS:
+    setattr(Counting, _kind, _counted(_kind))
+
+
+class Dying(Counting):
+    """SIGKILL to this process at the ``at``-th call of ``kind`` ("any": of all calls).
+
+    ``when``: "before" the call, "after" it, or "torn" in the middle of what is written.
+    """
+
+    def __init__(self, kind: str, at: int, when: str) -> None:
+        super().__init__()
+        self.kind, self.at, self.when = kind, at, when
+
+    def meet(self, kind: str, number: int, call: Callable[..., Any], arguments: Any) -> Any:
+        if self.kind == "any":
+            kind, number = "any", self.counts["any"]
+        if (kind, number) != (self.kind, self.at):
+            return call(*arguments)
+        if self.when == "after":
+            call(*arguments)
+        if self.when == "torn":
+            fd, data, offset = arguments
+            data = b"".join(data) if kind == "pwritev" else bytes(data)
+            io.Calls().pwrite(fd, data[: len(data) // 2], offset)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return signal.pause()
+
+
+class Failing(Counting):
+    """``times`` calls of ``kind`` from the ``at``-th on fail with ``code``."""
+
+    def __init__(self, kind: str, at: int, code: int = errno.EIO, times: int = 1) -> None:
+        super().__init__()
+        self.kind, self.at, self.code, self.times = kind, at, code, times
+        self.failed = 0
+
+    def meet(self, kind: str, number: int, call: Callable[..., Any], arguments: Any) -> Any:
+        if kind == self.kind and self.at <= number < self.at + self.times:
+            self.failed += 1
+            raise OSError(self.code, os.strerror(self.code))
+        return call(*arguments)
