@@ -91,5 +91,5 @@ def _modified(path: str) -> float:
 def _last_seq(path: str) -> int:
     with open(path, "rb") as file:
         fd = file.fileno()
-        summary = segment.read_trailer(fd, segment.read_header(fd))
+        summary = segment.read_trailer(fd, segment.open_header(fd, path))
     return summary.max_seq if summary else 0

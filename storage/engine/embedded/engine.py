@@ -8,6 +8,7 @@ for a process that is alone and runs the committer as a thread.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
@@ -28,6 +29,8 @@ from storage.engine.embedded.segment import payload_check
 _OPEN_SEGMENTS = 256
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 _CACHED_BUCKETS = 4096
+_CANT_TELL = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+"""How a file system refuses RWF_NOWAIT."""
 
 
 class EmbeddedEngine:
@@ -332,9 +335,10 @@ class _OpenSegment:
     __slots__ = ("_fd", "_nowait", "salt")
 
     def __init__(self, path: str) -> None:
+        """Raises FileNotFoundError; Damaged if its salt is lost."""
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._nowait = _NOWAIT
-        self.salt = segment.read_header(self._fd).salt
+        self.salt = segment.open_header(self._fd, path).salt
 
     def read_now(self, offset: int, size: int) -> bytes | None:
         """The bytes if the page cache has them, None if the drive must be asked."""
@@ -346,9 +350,10 @@ class _OpenSegment:
                 return bytes(buffer)
         except BlockingIOError:
             return None
-        except OSError:
-            self._nowait = 0  # this file system can't tell (tmpfs ...): then it is quick, too
-            return self.read(offset, size)
+        except OSError as error:
+            if error.errno in _CANT_TELL:
+                self._nowait = 0  # tmpfs ...: then it is quick, too
+                return self.read(offset, size)
         return None
 
     def read(self, offset: int, size: int) -> bytes:

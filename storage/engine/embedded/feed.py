@@ -32,7 +32,7 @@ class Feed:
         self._folder = folder
         self._reader = reader
         self._resume: tuple[int, int, int] = (0, 0, segment.PAGE)
-        """(seq after which the next page begins, segment, offset of a batch in it)"""
+        """(first seq of a batch, its segment, its offset): where the last page ended"""
         self._feet: dict[int, int] = {}
         """Highest seq of each ``.foot`` file."""
 
@@ -50,8 +50,8 @@ class Feed:
         return events
 
     def _records(self, after: int, applied: int) -> Iterator[Record]:
-        known, from_segment, from_offset = self._resume
-        if known != after:
+        first, from_segment, from_offset = self._resume
+        if after < first - 1:
             from_segment, from_offset = 0, segment.PAGE
         for number, is_foot in self._sources(after):
             if number < from_segment:
@@ -60,7 +60,7 @@ class Feed:
             path = os.path.join(
                 self._folder, segment.foot_name(number) if is_foot else segment.name(number)
             )
-            found = self._foot(path) if is_foot else self._segment(path, number, start)
+            found = self._foot(path) if is_foot else self._segment(path, start, applied)
             for record in found:
                 if record.seq > applied:
                     return
@@ -80,11 +80,10 @@ class Feed:
 
     def _foot_max(self, number: int) -> int:
         if number not in self._feet:
-            fd = os.open(
-                os.path.join(self._folder, segment.foot_name(number)), os.O_RDONLY | os.O_CLOEXEC
-            )
+            path = os.path.join(self._folder, segment.foot_name(number))
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                summary = segment.read_trailer(fd, segment.read_header(fd))
+                summary = segment.read_trailer(fd, segment.open_header(fd, path))
             finally:
                 os.close(fd)
             self._feet[number] = summary.max_seq if summary else 0
@@ -96,20 +95,20 @@ class Feed:
         except FileNotFoundError:
             return
 
-    def _segment(self, path: str, number: int, start: int) -> Iterator[Record]:
+    def _segment(self, path: str, start: int, applied: int) -> Iterator[Record]:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return
         try:
-            header = segment.read_header(fd)
-            trailer = segment.read_trailer(fd, header)
-            stop = trailer.length if trailer else None
-            for batch in segment.batches(fd, header, start, stop):
+            header = segment.open_header(fd, path)
+            stop = segment.closed_length(fd, header, path)
+            for batch in segment.batches(fd, header, start, stop, search=stop is not None):
+                self._resume = (batch.first_seq, header.segment, batch.start)
                 heads = segment.read_heads(fd, batch)
-                for record in segment.decode_heads(heads, batch, number, header.salt):
-                    yield record
-                    self._resume = (record.seq, number, batch.start)
+                yield from segment.decode_heads(heads, batch, header.segment, header.salt)
+                if batch.first_seq + batch.records > applied:
+                    return  # what follows is no batch yet, or one in the making
         finally:
             os.close(fd)
 

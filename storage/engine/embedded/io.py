@@ -1,4 +1,4 @@
-"""Every call that changes what a drive holds, in one place.
+"""Every call that changes what a drive holds, and those that read the log, in one place.
 
 Durability depends on the order of a handful of system calls. All of the engine makes them through
 these functions, so that a test can stand in for the kernel: die before or after the N-th call,
@@ -26,6 +26,9 @@ class Calls:
 
     def mkdir(self, path: str, mode: int = 0o700) -> None:
         os.mkdir(path, mode)
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        return os.pread(fd, size, offset)
 
     def pwrite(self, fd: int, data: Buffer, offset: int) -> None:
         view = memoryview(data)
@@ -105,6 +108,10 @@ def create(path: str, mode: int = 0o600) -> int:
 
 def mkdir(path: str, mode: int = 0o700) -> None:
     _calls.mkdir(path, mode)
+
+
+def pread(fd: int, size: int, offset: int) -> bytes:
+    return _calls.pread(fd, size, offset)
 
 
 def pwrite(fd: int, data: Buffer, offset: int) -> None:

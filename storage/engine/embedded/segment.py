@@ -6,6 +6,7 @@ take a path or a file descriptor and never trust a length or an offset that is n
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import time
@@ -35,6 +36,7 @@ RECORD_BYTES = _RECORD.size
 TRAILER_BYTES = _TRAILER.size
 _MASK63 = (1 << 63) - 1
 _SEARCH_CHUNK = 1 << 20
+_UNREADABLE = (errno.EIO, errno.EBADMSG)
 
 
 class Damaged(errors.DataCorrupt):
@@ -151,6 +153,32 @@ def align(offset: int) -> int:
     return (offset + ALIGN - 1) & -ALIGN
 
 
+def read(fd: int, size: int, offset: int) -> bytes:
+    """``size`` bytes at ``offset``, fewer at the end of the file.
+
+    Pages that the drive can't read come as zeros: no checksum fits them, so they are damage like
+    any other and their neighbours stay readable.
+    """
+    try:
+        return io.pread(fd, size, offset)
+    except OSError as error:
+        if error.errno not in _UNREADABLE:
+            raise
+    return b"".join(_pages(fd, offset, min(offset + size, os.fstat(fd).st_size)))
+
+
+def _pages(fd: int, start: int, stop: int) -> Iterator[bytes]:
+    while start < stop:
+        size = min(PAGE - start % PAGE, stop - start)
+        try:
+            yield io.pread(fd, size, start)
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            yield bytes(size)
+        start += size
+
+
 # -- header page --------------------------------------------------------------------------------
 
 
@@ -230,7 +258,12 @@ def decode_header(page: bytes) -> Header:
 
 
 def rescue_header(successor: Header, size: int) -> Header:
-    """Stand in for the damaged header page of ``successor``'s predecessor: enough to scan it."""
+    """Stand in for the damaged header page of ``successor``'s predecessor: enough to scan it.
+
+    Raises ``Damaged`` if ``successor`` tells nothing of it, as one that was itself stood in for.
+    """
+    if not successor.predecessor or not successor.predecessor_salt:
+        raise Damaged("the successor does not tell what the header page held")
     return Header(
         store_id=successor.store_id,
         segment=successor.predecessor,
@@ -244,9 +277,56 @@ def rescue_header(successor: Header, size: int) -> Header:
     )
 
 
+def open_header(fd: int, path: str) -> Header:
+    """The header of the segment or ``.foot`` file ``path``, which is open as ``fd``.
+
+    If its header page is damaged, the successor's tells what reading takes. Raises ``Damaged``
+    if neither can.
+    """
+    try:
+        return read_header(fd)
+    except Damaged:
+        successor = successor_header(path)
+        if successor is None:
+            raise
+        return rescue_header(successor, os.fstat(fd).st_size)
+
+
+def successor_header(path: str) -> Header | None:
+    """The header of the segment behind ``path``, or of its ``.foot``; None if it can't be read."""
+    folder, own = os.path.split(path)
+    try:
+        number = int(own[:16], 16)
+    except ValueError:
+        return None
+    for following in (name(number + 1), foot_name(number + 1)):
+        try:
+            fd = os.open(os.path.join(folder, following), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            header = read_header(fd)
+        except Damaged:
+            continue
+        finally:
+            os.close(fd)
+        if header.predecessor == number:
+            return header
+    return None
+
+
+def closed_length(fd: int, header: Header, path: str) -> int | None:
+    """Where the batches of a segment end that is written no more; None: it may still be."""
+    trailer = read_trailer(fd, header)
+    if trailer is not None:
+        return trailer.length
+    successor = successor_header(path)
+    return successor.predecessor_length if successor is not None else None
+
+
 def read_header(fd: int) -> Header:
     """The header page of an open segment or ``.foot`` file."""
-    return decode_header(os.pread(fd, PAGE, 0))
+    return decode_header(read(fd, PAGE, 0))
 
 
 # -- writing ------------------------------------------------------------------------------------
@@ -387,12 +467,12 @@ def payload_check(payload: bytes | memoryview, salt: int, seq: int) -> int:
 
 def read_batch(fd: int, start: int, salt: int) -> BatchHead:
     """The batch header at ``start``. Raises ``Damaged``."""
-    return decode_batch(os.pread(fd, BATCH_BYTES, start), start, salt)
+    return decode_batch(read(fd, BATCH_BYTES, start), start, salt)
 
 
 def read_heads(fd: int, batch: BatchHead) -> bytes:
     """The heads of a batch, unverified."""
-    return os.pread(fd, batch.heads, batch.start + BATCH_BYTES + batch.payloads)
+    return read(fd, batch.heads, batch.start + BATCH_BYTES + batch.payloads)
 
 
 def verify_batch(fd: int, batch: BatchHead, salt: int, commit_seq: Callable[[Record], int]) -> bool:
@@ -406,7 +486,7 @@ def verify_batch(fd: int, batch: BatchHead, salt: int, commit_seq: Callable[[Rec
     found = 0
     for record in decode_heads(heads, batch, 0, salt):
         found += 1
-        payload = os.pread(fd, record.length, record.offset)
+        payload = read(fd, record.length, record.offset)
         if len(payload) != record.length:
             return False
         if payload_check(payload, salt, commit_seq(record)) != record.check:
@@ -418,7 +498,7 @@ def search_batch(fd: int, start: int, stop: int, salt: int) -> int | None:
     """Offset of the first batch header that verifies in [start, stop), else None."""
     position = align(start)
     while position < stop:
-        chunk = os.pread(fd, min(_SEARCH_CHUNK, stop - position) + BATCH_BYTES, position)
+        chunk = read(fd, min(_SEARCH_CHUNK, stop - position) + BATCH_BYTES, position)
         at = chunk.find(_BATCH_MAGIC_BYTES)
         while 0 <= at < _SEARCH_CHUNK:
             if at % ALIGN == 0:
@@ -439,11 +519,15 @@ def batches(
     start: int = PAGE,
     stop: int | None = None,
     report: Report | None = None,
+    *,
+    search: bool = True,
 ) -> Iterator[BatchHead]:
     """Verified batch headers from ``start`` up to ``stop`` (default: the end of the file).
 
     Ends at the first place behind which no batch verifies; damage before it is reported and
-    skipped. Heads and payloads are not verified here.
+    skipped. Without ``search`` it ends at the first batch that does not verify: to search the
+    blank rest of a segment that is being written is costly. Heads and payloads are not verified
+    here.
     """
     limit = os.fstat(fd).st_size if stop is None else stop
     position = start
@@ -453,7 +537,7 @@ def batches(
             if batch.end > align(limit):
                 raise Damaged("batch reaches beyond the segment")
         except Damaged as damage:
-            found = search_batch(fd, position + ALIGN, limit, header.salt)
+            found = search_batch(fd, position + ALIGN, limit, header.salt) if search else None
             if found is None:
                 return
             _tell(report, Damage(header.segment, position, found, str(damage)))
@@ -475,14 +559,13 @@ def scan(
 
     ``stop`` is the sealed length as the successor's header names it; ``header`` stands in for a
     damaged header page (``rescue_header``). Payloads are not read. Raises ``Damaged`` if the
-    header page does not verify.
+    header is lost.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        header = header or read_header(fd)
+        header = header or open_header(fd, path)
         if stop is None:
-            trailer = read_trailer(fd, header)
-            stop = trailer.length if trailer is not None else None
+            stop = closed_length(fd, header, path)
         for batch in batches(fd, header, start, stop, report):
             yield from decode_heads(
                 read_heads(fd, batch), batch, header.segment, header.salt, report
@@ -499,7 +582,7 @@ def read_trailer(fd: int, header: Header) -> Summary | None:
     size = os.fstat(fd).st_size
     if size < PAGE + TRAILER_BYTES:
         return None
-    data = os.pread(fd, TRAILER_BYTES, size - TRAILER_BYTES)
+    data = read(fd, TRAILER_BYTES, size - TRAILER_BYTES)
     if len(data) < TRAILER_BYTES or data[:8] != _FOOT_MAGIC:
         return None
     (_, version, _, segment, length, offset, size_, records, low, high, _check, own, _) = (
@@ -517,12 +600,12 @@ def read_footer(path: str, report: Report | None = None) -> Iterator[Record] | N
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        header = read_header(fd)
+        header = open_header(fd, path)
         summary = read_trailer(fd, header)
         if summary is None:
             return None
-        footer = os.pread(fd, summary.footer_length, summary.footer_offset)
-        trailer = os.pread(fd, TRAILER_BYTES, os.fstat(fd).st_size - TRAILER_BYTES)
+        footer = read(fd, summary.footer_length, summary.footer_offset)
+        trailer = read(fd, TRAILER_BYTES, os.fstat(fd).st_size - TRAILER_BYTES)
     finally:
         os.close(fd)
     if xxh3(footer, seed=header.salt) != _TRAILER.unpack(trailer)[10]:
@@ -552,7 +635,7 @@ def _collect(fd: int, header: Header, length: int) -> tuple[bytes, int, int, int
     pieces: list[bytes] = []
     count, low, high = 0, 0, 0
     for batch in batches(fd, header, stop=length):
-        pieces.append(os.pread(fd, BATCH_BYTES, batch.start))
+        pieces.append(read(fd, BATCH_BYTES, batch.start))
         pieces.append(read_heads(fd, batch))
         count += batch.records
         low = min(low or batch.first_seq, batch.first_seq)
@@ -604,11 +687,11 @@ def write_foot_file(source: str, target: str) -> None:
     """
     fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        header = read_header(fd)
+        header = open_header(fd, source)
         summary = read_trailer(fd, header)
         if summary is None:
             raise Damaged(f"{source} has no footer")
-        footer = os.pread(fd, summary.footer_length, summary.footer_offset)
+        footer = read(fd, summary.footer_length, summary.footer_offset)
     finally:
         os.close(fd)
     numbers = (summary.records, summary.min_seq, summary.max_seq)

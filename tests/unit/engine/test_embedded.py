@@ -222,3 +222,53 @@ async def test_a_committer_that_fails_answers_and_never_hangs(
     await put(engine, bucket, "a", b"payload")
     with pytest.raises(errors.Unavailable):
         await put(engine, bucket, "b", b"payload")
+
+
+def lose_header(path: str) -> None:
+    with open(path, "r+b") as file:
+        file.write(bytes(segment.PAGE))
+
+
+async def test_objects_of_a_segment_whose_header_is_lost_are_read(engine: EmbeddedEngine) -> None:
+    bucket = await make_bucket(engine)
+    version = await put(engine, bucket, "key", b"the bytes")
+    await fill_segment(engine, bucket)
+    path = os.path.join(engine.drive.segments, segment.name(version.place.segment))
+    lose_header(path)
+    assert await engine.read_inline(version) == b"the bytes"
+
+
+async def test_the_end_of_the_feed_is_found_without_a_search(
+    engine: EmbeddedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = await make_bucket(engine)
+    searched: list[int] = []
+    monkeypatch.setattr(
+        segment, "search_batch", lambda fd, start, stop, salt: searched.append(start)
+    )
+    for number in range(3):
+        await put(engine, bucket, f"key{number}", b"x")
+        events = await engine.changes(0)
+        assert [event.key for event in events[1:]] == [f"key{n}" for n in range(number + 1)]
+    assert await engine.changes(0, 2) == events[:2]
+    assert await engine.changes(events[1].seq, 1) == events[2:3]
+    assert searched == []
+
+
+async def test_the_feed_goes_on_where_the_last_page_ended(
+    engine: EmbeddedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = await make_bucket(engine)
+    for number in range(20):
+        await put(engine, bucket, f"key{number}", b"x")
+    first = await engine.changes(0, 10)
+    read: list[int] = []
+    heads = segment.read_heads
+    monkeypatch.setattr(
+        segment,
+        "read_heads",
+        lambda fd, batch: read.append(batch.first_seq) or heads(fd, batch),  # type: ignore[func-returns-value]
+    )
+    second = await engine.changes(first[-1].seq, 100)
+    assert [event.key for event in second] == [f"key{number}" for number in range(9, 20)]
+    assert min(read) == first[-1].seq  # the batch in which the page ended, none before it

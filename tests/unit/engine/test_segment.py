@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from storage import errors
-from storage.engine.embedded import records, segment
+from storage.engine.embedded import io, records, segment
 from storage.engine.embedded.records import Cursor
 from storage.engine.embedded.segment import Builder, Damage, Damaged, Header
 
@@ -224,3 +226,116 @@ def test_a_lost_header_page_is_stood_in_for_by_the_successor(made: Made) -> None
     header = segment.rescue_header(successor, SIZE)
     assert isinstance(header, Header)
     assert list(segment.scan(made.path, header=header, stop=made.ends[2])) == before
+
+
+class BadPages(io.Calls):
+    """A drive that cannot read the pages in which these offsets lie."""
+
+    def __init__(self) -> None:
+        self.bad: set[int] = set()
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        pages = range(offset // 4096, (offset + size - 1) // 4096 + 1)
+        if any(bad // 4096 in pages for bad in self.bad):
+            raise OSError(errno.EIO, "Input/output error")
+        return super().pread(fd, size, offset)
+
+
+@pytest.fixture
+def drive() -> Iterator[BadPages]:
+    bad = BadPages()
+    before = io.install(bad)
+    yield bad
+    io.install(before)
+
+
+def test_an_unreadable_page_hides_only_what_lies_in_it(made: Made, drive: BadPages) -> None:
+    page = made.starts[1] // 4096 * 4096
+    drive.bad = {page}
+    assert page < made.ends[0], "the page should hold the end of a batch, and the next one's header"
+    seqs, damages = made.scan()
+    assert {100, 101, 102} >= set(seqs[:-3])
+    assert seqs[-3:] == [106, 107, 108]
+    assert (damages[-1].start, damages[-1].stop) == (made.starts[1], made.starts[2])
+
+
+def test_an_unreadable_header_page_is_damage(made: Made, drive: BadPages) -> None:
+    drive.bad = {100}
+    with pytest.raises(Damaged):
+        list(segment.scan(made.path))
+    assert made.scan(header=made.header)[0] == list(range(100, 109))
+
+
+def test_an_unreadable_trailer_is_none(made: Made, drive: BadPages) -> None:
+    segment.write_footer(made.path, made.ends[-1])
+    drive.bad = {os.path.getsize(made.path) - 8}
+    assert segment.read_footer(made.path) is None
+    assert made.scan()[0] == list(range(100, 109))
+
+
+def test_other_failures_of_the_drive_are_no_damage(made: Made) -> None:
+    with open(made.path, "wb") as file, pytest.raises(OSError, match="descriptor"):
+        segment.read_header(file.fileno())  # not open for reading
+
+
+def follow(made: Made, folder: Path) -> None:
+    """Name the segment as in a store, with a successor that closes it behind its second batch."""
+    successor = segment.new_header(
+        store_id=STORE,
+        segment=8,
+        epoch=3,
+        predecessor=7,
+        predecessor_length=made.ends[1],
+        predecessor_salt=made.header.salt,
+        first_seq=109,
+        size=SIZE,
+    )
+    (folder / segment.name(8)).write_bytes(segment.encode_header(successor))
+    path = folder / segment.name(7)
+    os.rename(made.path, path)
+    made.path = str(path)
+
+
+def lose_header(path: str) -> None:
+    with open(path, "r+b") as file:
+        file.write(bytes(segment.PAGE))
+
+
+def test_the_successor_stands_in_for_a_lost_header(made: Made, tmp_path: Path) -> None:
+    follow(made, tmp_path)
+    segment.write_footer(made.path, made.ends[1])
+    lose_header(made.path)
+    assert [record.seq for record in segment.all_records(made.path)] == list(range(100, 106))
+    with open(made.path, "rb") as file:
+        header = segment.open_header(file.fileno(), made.path)
+    assert (header.segment, header.salt) == (7, made.header.salt)
+    os.rename(tmp_path / segment.name(8), tmp_path / segment.foot_name(8))
+    assert [record.seq for record in segment.all_records(made.path)] == list(range(100, 106))
+    os.unlink(tmp_path / segment.foot_name(8))
+    with pytest.raises(Damaged):
+        segment.all_records(made.path)
+
+
+def test_a_closed_segment_ends_where_its_successor_says(made: Made, tmp_path: Path) -> None:
+    assert made.scan()[0] == list(range(100, 109))
+    follow(made, tmp_path)
+    assert made.scan()[0] == list(range(100, 106))
+
+
+def test_a_header_that_was_stood_in_for_stands_in_for_nothing(made: Made) -> None:
+    rescued = segment.rescue_header(
+        segment.new_header(
+            store_id=STORE,
+            segment=8,
+            epoch=3,
+            predecessor=7,
+            predecessor_length=5000,
+            predecessor_salt=made.header.salt,
+            first_seq=109,
+            size=SIZE,
+        ),
+        SIZE,
+    )
+    assert (rescued.segment, rescued.salt) == (7, made.header.salt)
+    with pytest.raises(Damaged):
+        segment.rescue_header(rescued, SIZE)
