@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import itertools
 import mmap
 import os
 import struct
@@ -71,6 +72,17 @@ def generation_of(name: str) -> int:
     return int(generation, 16)
 
 
+def named_generations(root: str) -> set[int]:
+    """The generations that made the files below ``root``."""
+    found: set[int] = set()
+    for folder in range(256):
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(f"{root}/{folder:02x}"):
+                with contextlib.suppress(ValueError):
+                    found.add(generation_of(name))
+    return found
+
+
 def file_path(root: str, name: str) -> str:
     """Where a file lies: 256 folders by the last two digits of the counter."""
     return f"{root}/{name[-2:]}/{name}"
@@ -108,7 +120,7 @@ class FileStore:
         self.root = root
         self.generation = generation
         self.free_min = free_min
-        self._counter = 0
+        self._counter = itertools.count(1)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="files")
         self._buffers = _Buffers()
         self._writers: WeakSet[Writer] = WeakSet()
@@ -124,11 +136,13 @@ class FileStore:
     def create(self, size_hint: int = 0) -> Writer:
         """Start a file. Raises StorageFull if ``size_hint`` bytes don't fit above the reserve."""
         self.check_space(size_hint)
-        self._counter += 1
-        name = file_name(self.generation, self._counter)
-        writer = Writer(self, name, min(size_hint, _ALLOCATE_MAX))
+        writer = Writer(self, self.new_name(), min(size_hint, _ALLOCATE_MAX))
         self._writers.add(writer)
         return writer
+
+    def new_name(self) -> str:
+        """A name that this store has not given to a file so far."""
+        return file_name(self.generation, next(self._counter))
 
     def take_page(self) -> mmap.mmap:
         """A buffer of one block for a writer, aligned as direct writes need it."""
@@ -383,6 +397,7 @@ class Writer:
         self._size_hint = size_hint
         self._path = file_path(store.root, name)
         self._fd = -1
+        self._created = False
         self._size = 0
         self._sums: list[int] = []
         self._buffer: mmap.mmap | None = None
@@ -471,7 +486,16 @@ class Writer:
             self._direct = self._store.set_direct(self._fd, direct)
 
     def _create(self) -> None:
-        self._fd = io.create(self._path)
+        while True:
+            try:
+                self._fd = io.create(self._path)
+            except FileExistsError:
+                # Another one's, whoever made it: a file that is there is never touched.
+                self.name = self._store.new_name()
+                self._path = file_path(self._store.root, self.name)
+            else:
+                self._created = True
+                break
         if self._size_hint > BLOCK:
             io.fallocate(self._fd, 0, self._size_hint + footer_length(self._size_hint))
 
@@ -497,8 +521,9 @@ class Writer:
         if pending is not None and not pending.cancel():
             wait([pending])
         self._close()
-        with contextlib.suppress(FileNotFoundError):
-            io.unlink(self._path)
+        if self._created:
+            with contextlib.suppress(FileNotFoundError):
+                io.unlink(self._path)
 
 
 def _trouble(error: OSError) -> errors.StoreError:

@@ -320,12 +320,27 @@ class Writer:
         """All rows of a query."""
         return list(self._execute(sql, values).fetchall())
 
+    def has_garbage_of(self, generation: int) -> bool:
+        """Whether files of a generation wait to be unlinked (``files.file_name``)."""
+        prefix = f"{generation:08x}-"
+        return bool(
+            self.rows(
+                "SELECT 1 FROM garbage WHERE file > ? AND file < ? LIMIT 1",
+                (prefix, prefix + "g"),
+            )
+        )
+
     def get_meta(self, name: str) -> Any:
         found = self.rows("SELECT value FROM meta WHERE name=?", (name,))
         return found[0][0] if found else None
 
     def set_meta(self, name: str, value: Any) -> None:
         self._execute("REPLACE INTO meta VALUES (?,?)", (name, value))
+
+    @property
+    def epoch(self) -> int:
+        """The highest epoch whose record was applied; 0: none."""
+        return int(self.get_meta("epoch") or 0)
 
     def applied(self) -> Applied | None:
         """How far this index has followed the log; None if it is empty."""
@@ -802,8 +817,9 @@ class Writer:
         )
         self._born(place.segment, place.weight)
 
-    def _epoch(self, _seq: int, _body: records.Epoch, _place: Place, _origin: int) -> None:
-        """Nothing: epochs are the log's own affair."""
+    def _epoch(self, _seq: int, begun: records.Epoch, _place: Place, _origin: int) -> None:
+        """Remember the epoch: compaction may remove the segment whose batches tell it."""
+        self.set_meta("epoch", max(begun.epoch, self.epoch))
 
     # -- liveness, for compaction
 

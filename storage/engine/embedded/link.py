@@ -255,9 +255,13 @@ class Generations:
             fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, generation))
 
     def is_live(self, generation: int) -> bool:
-        """Whether another open file holds it."""
+        """Whether another open file holds it; yes where that can't be told."""
+        return sys.platform != "linux" or self.is_held(generation)
+
+    def is_held(self, generation: int) -> bool:
+        """Whether another open file is known to hold it."""
         if sys.platform != "linux":
-            return True
+            return False
         found = fcntl.fcntl(self._fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, generation))
         return bool(struct.unpack("hhqqi0q", found)[0] != fcntl.F_UNLCK)
 

@@ -135,7 +135,8 @@ class Log:
             self.tell(Damage(number, 0, segment.PAGE, "the header page does not verify"))
             if successor is not None:
                 size = os.path.getsize(self.path(number))
-                found[number] = segment.rescue_header(successor, size)
+                with contextlib.suppress(Damaged):
+                    found[number] = segment.rescue_header(successor, size)
         return dict(sorted(found.items()))
 
     def _recover_segment(
@@ -178,6 +179,7 @@ class Log:
             raise Mismatch(str(damage)) from None
         if batch.check != applied.check:
             raise Mismatch("the last applied batch is another one")
+        self.epoch = max(self.epoch, batch.epoch)
         return batch.end, batch.check
 
     def _verified(
@@ -197,9 +199,12 @@ class Log:
         if self._report is not None:
             self._report(damage)
 
-    def begin_epoch(self) -> None:
-        """Open the log for appending in a new epoch, behind what ``recover`` found."""
-        self.epoch += 1
+    def begin_epoch(self, after: int = 0) -> None:
+        """Open the log for appending in a new epoch, behind what ``recover`` found.
+
+        ``after``: the highest epoch that the owner knows of, if it knows more than the log.
+        """
+        self.epoch = max(self.epoch, after) + 1
         header = self._header
         if header is None:
             self._open_segment(0)
