@@ -100,7 +100,7 @@ class Log:
         if applied is not None:
             if applied.segment not in headers:
                 raise Mismatch(f"segment {applied.segment:x} is missing")
-            self.next_seq = applied.seq + 1
+            self.next_seq = max(self.next_seq, applied.seq + 1)
         following = [number for number in headers if applied is None or number >= applied.segment]
         for index, number in enumerate(following):
             successor = headers[following[index + 1]] if index + 1 < len(following) else None
@@ -111,7 +111,8 @@ class Log:
         """Headers of all segments by id, ascending.
 
         A damaged one is stood in for by what its successor knows; ``epoch`` and ``next_seq`` go
-        beyond all that they name. Raises ``DriveRefused`` for a segment of another store.
+        beyond all that they name. Raises ``DriveRefused`` for a segment of another store, and if
+        the newest one can't be read: nobody else knows what was acknowledged in it.
         """
         found: dict[int, Header] = {}
         damaged: list[int] = []
@@ -130,8 +131,13 @@ class Log:
                 damaged.append(number)
             finally:
                 os.close(fd)
+        if damaged and damaged[-1] > max(found, default=0):
+            raise errors.DriveRefused(
+                f"The header of the newest segment, {self.path(damaged[-1])}, can't be read: put a "
+                "copy of the file back, or move it away to start without what was written to it."
+            )
         for number in reversed(damaged):
-            successor = found.get(number + 1)
+            successor = _successor(found, number)
             self.tell(Damage(number, 0, segment.PAGE, "the header page does not verify"))
             if successor is not None:
                 size = os.path.getsize(self.path(number))
@@ -227,7 +233,7 @@ class Log:
     def _seal_closed(self) -> None:
         """Write footers that a crash left out."""
         for number, header in self._headers_found.items():
-            successor = self._headers_found.get(number + 1)
+            successor = _successor(self._headers_found, number)
             if successor is None or number == self.segment:
                 continue
             if header.check == 0:
@@ -292,7 +298,7 @@ class Log:
         try:
             self._roll(needed)
         except OSError as error:
-            if error.errno in _NO_SPACE:
+            if error.errno in _NO_SPACE and not self.read_only:
                 raise errors.StorageFull("no space for another segment") from error
             self.read_only = True
             raise errors.ReadOnly(f"no new segment could be made: {error}") from error
@@ -311,7 +317,7 @@ class Log:
         before = self._header
         header = segment.new_header(
             store_id=self.drive.store_id,
-            segment=(before.segment if before else 0) + 1,
+            segment=self._next_id(),
             epoch=self.epoch,
             predecessor=before.segment if before else 0,
             predecessor_length=self._position if before else 0,
@@ -324,14 +330,31 @@ class Log:
         try:
             io.pwrite(fd, segment.encode_header(header), 0)
             io.fdatasync(fd)
-            io.rename(staged, self.path(header.segment))
-            io.fsync_dir(self.folder)
+            self._name(staged, self.path(header.segment))
         except OSError:
             os.close(fd)
             raise
         self._fd, self._header = fd, header
         self._position, self._previous = segment.PAGE, header.check
         self._footer_bytes = 0
+
+    def _next_id(self) -> int:
+        """An id above all that were ever seen, also those of files that could not be read."""
+        taken = segment.listing(self.folder) + segment.listing(self.folder, ".foot")
+        return max([self.segment, *taken]) + 1
+
+    def _name(self, staged: str, path: str) -> None:
+        """Make the new segment part of the log."""
+        if os.path.lexists(path):  # we hold the drive's lock: nobody can make it meanwhile
+            raise FileExistsError(errno.EEXIST, "the segment exists", path)
+        try:
+            io.rename(staged, path)
+            io.fsync_dir(self.folder)
+        except OSError:
+            # The name may last or not. If it does, its header fixes the length of the segment
+            # before it: what was appended there from now on would be cut off.
+            self.read_only = True
+            raise
 
     # -- preparing ahead
 
@@ -422,6 +445,15 @@ def commit_seq(record: Record) -> int:
     if record.type == records.RELOCATION:
         return int(records.decode(record.type, record.body).seq)
     return record.seq
+
+
+def _successor(headers: dict[int, Header], number: int) -> Header | None:
+    """The header that names segment ``number`` as its predecessor; mostly that of the next id."""
+    for following in range(number + 1, max(headers, default=0) + 1):
+        header = headers.get(following)
+        if header is not None and header.predecessor:
+            return header if header.predecessor == number else None
+    return None
 
 
 def _starts_blank(path: str) -> bool:

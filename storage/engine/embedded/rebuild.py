@@ -210,8 +210,7 @@ class _Rebuild:
         with contextlib.suppress(Damaged):
             found = segment.read_footer(path, self._source.tell)
         if found is None:
-            successor = headers.get(number + 1)
-            stop = successor.predecessor_length if successor else None
+            stop = self._lengths.get(number)
             found = segment.scan(path, stop=stop, header=headers[number], report=self._source.tell)
         yield from found
 

@@ -34,6 +34,8 @@ _U64 = struct.Struct("<Q")
 BATCH_BYTES = _BATCH.size
 RECORD_BYTES = _RECORD.size
 TRAILER_BYTES = _TRAILER.size
+_COPY = PAGE // 2
+"""Where the header is repeated in its page."""
 _MASK63 = (1 << 63) - 1
 _SEARCH_CHUNK = 1 << 20
 _UNREADABLE = (errno.EIO, errno.EBADMSG)
@@ -199,7 +201,7 @@ def encode_header(header: Header) -> bytes:
         header.size,
         header.predecessor_salt,
     )
-    return (fixed + _U64.pack(xxh3(fixed))).ljust(PAGE, b"\0")
+    return (fixed + _U64.pack(xxh3(fixed))).ljust(_COPY, b"\0") * 2
 
 
 def new_header(
@@ -230,12 +232,18 @@ def new_header(
 
 
 def decode_header(page: bytes) -> Header:
-    """Raises ``Damaged``; ``DriveRefused`` for a newer format."""
+    """The header, or its copy if it is damaged.
+
+    Raises ``Damaged`` if neither verifies; ``DriveRefused`` for a newer format.
+    """
     if len(page) < PAGE:
         raise Damaged("header page is cut off")
-    magic, version, size, store, *numbers = _HEADER.unpack_from(page)
-    check = _U64.unpack_from(page, _HEADER.size)[0]
-    if magic != _MAGIC or check != xxh3(page[: _HEADER.size]):
+    for at in (0, _COPY):
+        magic, version, size, store, *numbers = _HEADER.unpack_from(page, at)
+        check = _U64.unpack_from(page, at + _HEADER.size)[0]
+        if magic == _MAGIC and check == xxh3(page[at : at + _HEADER.size]):
+            break
+    else:
         raise Damaged("header page does not verify")
     if version > VERSION or size != PAGE:
         raise errors.DriveRefused(

@@ -209,7 +209,7 @@ async def test_a_damaged_header_page(config: Config) -> None:
     await live_through_much(config)
     before = dump(config)
     drive = drives.open_drive(config.drives[0], config, lock=False)
-    overwrite(drive, 2, 0, b"\xff" * 8)
+    overwrite(drive, 2, 0, b"\xff" * segment.PAGE)
     damages: list[Damage] = []
     compare(before, rebuilt(config, damages))
     assert {damage.segment for damage in damages} == {2}

@@ -211,6 +211,8 @@ def test_a_foot_file_keeps_the_heads_alone(made: Made, tmp_path: Path) -> None:
 def test_a_lost_header_page_is_stood_in_for_by_the_successor(made: Made) -> None:
     before = list(segment.scan(made.path))
     made.flip(40)
+    assert list(segment.scan(made.path)) == before  # the copy in the same page
+    made.flip(2048 + 40)
     with pytest.raises(Damaged):
         list(segment.scan(made.path))
     successor = segment.new_header(
