@@ -46,7 +46,7 @@ _REPLAY_RECORDS = 4096
 _TICK = 1.0
 _WAL_PASSIVE = (32 << 20) // index.PAGE_BYTES
 _WAL_RESTART = (128 << 20) // index.PAGE_BYTES
-_BROKEN = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)
+_BROKEN = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.SQLError)
 """What SQLite says of a damaged file: only making it anew helps."""
 _logger = logging.getLogger("oversight.committer")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -29,6 +30,8 @@ from storage.engine.embedded.segment import payload_check
 _OPEN_SEGMENTS = 256
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 _CACHED_BUCKETS = 4096
+_SUSPECT_PAUSE = 600.0
+"""Seconds between two requests of a process to make the index anew."""
 _CANT_TELL = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 """How a file system refuses RWF_NOWAIT."""
 
@@ -50,6 +53,7 @@ class EmbeddedEngine:
         self._generations = link.Generations(os.path.join(drive.root, RUN))
         self._generations.claim(line.generation)
         self.slot.file_generation = line.generation
+        self._suspect_again = 0.0
         self._index = Reader(drive.index, self._index_damaged)
         self._incarnation = self.board.index_incarnation
         self._segments = _Segments(drive.segments)
@@ -120,7 +124,11 @@ class EmbeddedEngine:
         return self._index
 
     def _index_damaged(self) -> None:
-        self.board.suspect = True
+        """Ask for another index, not too often: what a rebuild does not cure is no rot."""
+        now = time.monotonic()
+        if now >= self._suspect_again:
+            self._suspect_again = now + _SUSPECT_PAUSE
+            self.board.suspect = True
 
     @property
     def index(self) -> Reader:

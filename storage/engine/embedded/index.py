@@ -8,11 +8,13 @@ Everyone else reads through ``reader.Reader``.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import apsw
+import apsw.sqlite_extra
 import msgspec
 
 from storage import errors
@@ -240,18 +242,37 @@ def check_sqlite() -> None:
         )
 
 
+def _checksum_vfs() -> str | None:
+    """Name of SQLite's VFS that keeps a checksum in each page; None if apsw came without it.
+
+    It verifies pages as they are read (https://sqlite.org/cksumvfs.html): a rotten one is an
+    ``apsw.IOError`` instead of a wrong answer.
+    """
+    if _CHECKSUM_VFS not in apsw.vfs_names():
+        try:
+            apsw.sqlite_extra.load(apsw.Connection(":memory:"), "cksumvfs")
+        except (apsw.Error, apsw.sqlite_extra.NotAvailable, OSError) as error:
+            logging.getLogger("oversight.index").warning("the index has no checksums: %s", error)
+            return None
+    return _CHECKSUM_VFS
+
+
+_CHECKSUM_VFS = "cksmvfs"
+_CHECKSUM_BYTES = 8
+_vfs = _checksum_vfs()
+
+
 def connect(path: str, *, write: bool = False, create: bool = False) -> apsw.Connection:
     """A connection with our settings; for readers nothing can be changed through it."""
     flags = apsw.SQLITE_OPEN_READWRITE if write else apsw.SQLITE_OPEN_READONLY
     if create:
         flags |= apsw.SQLITE_OPEN_CREATE
-    connection = apsw.Connection(path, flags=flags, statementcachesize=200)
+    connection = apsw.Connection(path, flags=flags, vfs=_vfs, statementcachesize=200)
     connection.set_busy_timeout(_BUSY_WAIT)
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA wal_autocheckpoint=0")
     connection.execute("PRAGMA temp_store=MEMORY")
-    connection.execute("PRAGMA mmap_size=67108864")
-    connection.execute(f"PRAGMA cache_size={-32768 if write else -8192}")
+    connection.execute("PRAGMA cache_size=-32768")
     return connection
 
 
@@ -300,6 +321,8 @@ class Writer:
         version = self.one("PRAGMA user_version")[0]
         if version == 0:
             self._execute(f"PRAGMA page_size={PAGE_BYTES}")
+            if _vfs is not None:
+                self.connection.reserve_bytes(reserve=_CHECKSUM_BYTES)
             self._execute("PRAGMA journal_mode=WAL")
             self._execute("BEGIN IMMEDIATE")
             self._execute(SCHEMA)

@@ -6,9 +6,10 @@ snapshot outlives it and checkpoints are never held up.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import apsw
 import msgspec
@@ -62,6 +63,28 @@ _CHECKS = {
     for kind in range(len(CHECKSUM_TYPES))
 }
 _decode_meta = interface.decode_meta
+_DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError)
+_GARBLED = (msgspec.MsgspecError, TypeError, ValueError, LookupError, AttributeError)
+"""What decoding a row raises that was never written so."""
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _decodes(
+    method: Callable[Concatenate[Reader, P], T],
+) -> Callable[Concatenate[Reader, P], T]:
+    """Make a garbled row damage of the index."""
+
+    @functools.wraps(method)
+    def guarded(self: Reader, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(self, *args, **kwargs)
+        except UnicodeEncodeError:
+            raise  # an argument, not a row
+        except _GARBLED as error:
+            raise self._damaged(error) from error
+
+    return guarded
 
 
 class InlinePlace(NamedTuple):
@@ -76,7 +99,7 @@ class Reader:
     """A process's view of the index. Every call sees what is committed when it begins."""
 
     def __init__(self, folder: str, on_damage: Callable[[], None] | None = None) -> None:
-        """``on_damage`` is told when SQLite finds the file damaged."""
+        """``on_damage`` is told when the file is found damaged."""
         self._path = os.path.join(folder, FILE)
         self._on_damage = on_damage
         self._connection: apsw.Connection | None = None
@@ -90,6 +113,8 @@ class Reader:
             self._connection = connect(self._path)
             self._execute = self._connection.cursor().execute
         except apsw.Error as error:
+            if isinstance(error, _DAMAGE):
+                raise self._damaged(error) from error
             raise errors.Unavailable(f"the index can't be opened: {error}") from error
 
     def close(self) -> None:
@@ -107,19 +132,27 @@ class Reader:
         try:
             found: list[Any] = self._execute(sql, values).fetchall()
         except apsw.Error as error:
-            if isinstance(error, apsw.CorruptError | apsw.NotADBError) and self._on_damage:
-                self._on_damage()
+            if isinstance(error, _DAMAGE):
+                raise self._damaged(error) from error
             raise errors.Unavailable(f"the index can't be read: {error}") from error
         return found
 
+    def _damaged(self, error: Exception) -> errors.Unavailable:
+        """Tell of damage; the error for whoever asked."""
+        if self._on_damage is not None:
+            self._on_damage()
+        return errors.Unavailable(f"the index is damaged: {error}")
+
     # -- buckets
 
+    @_decodes
     def bucket(self, name: str) -> interface.Bucket | None:
         found = self.rows(
             "SELECT id, name, owner, created, region, config FROM buckets WHERE name=?", (name,)
         )
         return self._bucket(found[0]) if found else None
 
+    @_decodes
     def buckets(self) -> list[interface.Bucket]:
         return [
             self._bucket(row)
@@ -153,6 +186,7 @@ class Reader:
             owner = self._owners[bucket] = found[0][0] if found else None
             return owner
 
+    @_decodes
     def usage(self, bucket: int) -> interface.Usage:
         found = self.rows("SELECT * FROM usage WHERE bucket=?", (bucket,))
         if not found:
@@ -167,20 +201,24 @@ class Reader:
         if not found:
             return None
         seq, modified, size, etag, kind, owner, segment, offset, crc, files, meta = found[0]
-        return interface.Version(
-            bucket,
-            key,
-            seq,
-            modified,
-            size,
-            etag if isinstance(etag, str) else etag.hex(),
-            owner if owner is not None else self.owner(bucket) or "",
-            STANDARD if kind is None else kind,
-            _decode_meta(meta),
-            () if files is None else decode_files(files),
-            InlinePlace(segment, offset, crc),
-        )
+        try:
+            return interface.Version(
+                bucket,
+                key,
+                seq,
+                modified,
+                size,
+                etag if isinstance(etag, str) else etag.hex(),
+                owner if owner is not None else self.owner(bucket) or "",
+                STANDARD if kind is None else kind,
+                _decode_meta(meta),
+                () if files is None else decode_files(files),
+                InlinePlace(segment, offset, crc),
+            )
+        except _GARBLED as error:
+            raise self._damaged(error) from error
 
+    @_decodes
     def list_objects(
         self, bucket: int, prefix: str, delimiter: str, after: str, limit: int
     ) -> interface.Page:
@@ -263,6 +301,7 @@ class Reader:
 
     # -- uploads
 
+    @_decodes
     def upload(self, bucket: int, key: str, upload_id: str) -> tuple[int, interface.Upload] | None:
         """An upload in progress and its sequence number."""
         found = self.rows(
@@ -271,6 +310,7 @@ class Reader:
         )
         return (found[0][0], _upload(UploadRow(*found[0]))) if found else None
 
+    @_decodes
     def parts(self, upload: int, after: int, limit: int) -> list[interface.UploadedPart]:
         found = self.rows(
             f"SELECT {PART_COLUMNS} FROM parts WHERE upload=? AND number>? "  # noqa: S608
@@ -289,6 +329,7 @@ class Reader:
             for row in map(PartRow._make, found)
         ]
 
+    @_decodes
     def list_uploads(
         self,
         bucket: int,
@@ -353,6 +394,7 @@ class Reader:
 
     # -- system, feed, services
 
+    @_decodes
     def system(self, kind: str) -> list[interface.SystemRecord]:
         return [
             interface.SystemRecord(*row)
@@ -361,16 +403,19 @@ class Reader:
             )
         ]
 
+    @_decodes
     def system_record(self, kind: str, name: str) -> interface.SystemRecord | None:
         found = self.rows(
             "SELECT kind, name, value, seq FROM system WHERE kind=? AND name=?", (kind, name)
         )
         return interface.SystemRecord(*found[0]) if found else None
 
+    @_decodes
     def applied_seq(self) -> int:
         found = self.rows("SELECT value FROM meta WHERE name='applied'")
         return msgspec.msgpack.decode(found[0][0], type=Applied).seq if found else 0
 
+    @_decodes
     def segments(self) -> list[SegmentRow]:
         return [SegmentRow(*row) for row in self.rows("SELECT * FROM segments ORDER BY id")]
 
@@ -378,6 +423,7 @@ class Reader:
         """(file, size, seq that let go of it), oldest first."""
         return self.rows("SELECT file, size, seq FROM garbage ORDER BY seq LIMIT ?", (limit,))
 
+    @_decodes
     def cursors(self) -> dict[str, int]:
         """Position by consumer of the feed."""
         return dict(self.rows("SELECT consumer, position FROM cursors"))
