@@ -32,7 +32,7 @@ from storage.engine.embedded import drives, files, index, io, link, log, records
 from storage.engine.embedded.board import Board
 from storage.engine.embedded.drives import Drive
 from storage.engine.embedded.index import Old, Writer, unpack_etag
-from storage.engine.embedded.log import Applied, Log
+from storage.engine.embedded.log import Log
 from storage.engine.embedded.rebuild import rebuild
 from storage.engine.embedded.segment import Builder, Damage
 
@@ -66,7 +66,8 @@ class Committer:
         self.drive = drive
         self.config = config
         self.run_folder = os.path.join(drive.root, RUN)
-        os.makedirs(self.run_folder, mode=0o700, exist_ok=True)
+        for folder in (self.run_folder, drive.index):  # a lost index is made anew, folder and all
+            os.makedirs(folder, mode=0o700, exist_ok=True)
         self.board = Board(drive.root)
         self.board.committer_pid = os.getpid()
         self.board.state = boards.STARTING
@@ -90,14 +91,27 @@ class Committer:
     def start(self) -> None:
         """Take the store over: verify, sync and replay the log, begin a new epoch."""
         self.board.state = boards.REPLAYING
-        self._index = self._open_index()
-        self._log.begin_epoch(self._writer().epoch)
-        self.board.epoch = self._log.epoch
-        self._reconcile()
-        self._record_epoch()
+        try:
+            self._take_over()
+        except Exception as error:
+            if not _is_damage(error):
+                raise
+            # Replay touches but a part of the index: a bad page may show only now.
+            _logger.warning("the index is rebuilt from the log: %s", error)
+            self._abandon_index(error)
+            self._log.close()
+            self._rebuild_next = True
+            self._take_over()
         self.board.bump_index()
         self.board.bump_generation()
         self.tend()
+
+    def _take_over(self) -> None:
+        self._index = self._open_index()
+        self._log.begin_epoch(self._index.epoch)
+        self.board.epoch = self._log.epoch
+        self._reconcile()
+        self._record_epoch()
 
     def _record_epoch(self) -> None:
         """The first record of every committer; the segment at hand may have no room for it."""
@@ -120,40 +134,40 @@ class Committer:
         """The index, brought up to the log; made anew if it can't be."""
         if self._rebuild_next or self.board.suspect:
             return self._rebuild()
+        writer: Writer | None = None
         try:
             writer = Writer(self.drive.index, self.drive.store_id)
-            applied = writer.applied()
-            if applied is None and segment.listing(self.drive.segments):
-                writer.close()
-                raise log.Mismatch("the index is empty")
-            self._replay(writer, applied)
-        except (*_BROKEN, log.Mismatch, index.Foreign, msgspec.MsgspecError) as error:
+            self._replay(writer)
+        except Exception as error:
+            if writer is not None:
+                self._discard(writer)
+            if not _is_damage(error):
+                raise
             _logger.warning("the index is rebuilt from the log: %s", error)
             return self._rebuild()
         return writer
 
-    def _replay(self, writer: Writer, applied: Applied | None) -> None:
+    def _replay(self, writer: Writer) -> None:
+        applied = writer.applied()
+        if applied is None and segment.listing(self.drive.segments):
+            raise log.Mismatch("the index is empty")
         pending = 0
         latest = applied
-        try:
-            for latest, found in self._log.recover(applied):
-                if not pending:
-                    writer.begin()
-                weight = 0
-                for record in found:
-                    writer.apply_record(record)
-                    weight += record.weight
-                if found:
-                    writer.wrote(found[0].segment, found[0].seq, len(found), weight)
-                pending += len(found) or 1
-                if pending >= _REPLAY_RECORDS:
-                    writer.commit(latest)
-                    pending = 0
-            if pending and latest is not None:
+        for latest, found in self._log.recover(applied):
+            if not pending:
+                writer.begin()
+            weight = 0
+            for record in found:
+                writer.apply_record(record)
+                weight += record.weight
+            if found:
+                writer.wrote(found[0].segment, found[0].seq, len(found), weight)
+            pending += len(found) or 1
+            if pending >= _REPLAY_RECORDS:
                 writer.commit(latest)
-        except BaseException:
-            writer.close()
-            raise
+                pending = 0
+        if pending and latest is not None:
+            writer.commit(latest)
         self.board.applied_seq = latest.seq if latest else 0
 
     def _rebuild(self) -> Writer:
@@ -170,21 +184,47 @@ class Committer:
     def _reconcile(self) -> None:
         """Make the index's list of segments that of the folder."""
         writer = self._writer()
+        gone_for_good = self._unlinks_last()
         present = set(segment.listing(self.drive.segments))
         writer.begin()
         for row in writer.segments():
-            if row.id not in present:
-                if row.live:
-                    self._damaged(Damage(row.id, 0, row.length, "the segment's file is missing"))
-                else:
-                    writer.drop_segment(row.id)
-        if any(not row.length and row.id != self._log.segment for row in writer.segments()):
-            # A crash came between the roll-over and the transaction that should have told.
-            for header in self._log.headers().values():
-                writer.sealed(header.predecessor, header.predecessor_length)
+            if row.id in present:
+                continue
+            if row.live:
+                self._damaged(Damage(row.id, 0, row.length, "the segment's file is missing"))
+            elif gone_for_good:
+                writer.drop_segment(row.id)
+        rows = {row.id: row for row in writer.segments()}
         self._note_rolled()
+        headers: dict[int, segment.Header] = {}
+        for number in sorted(present - {self._log.segment}):
+            if number in rows and rows[number].length:
+                continue
+            # A crash came between the roll-over and the transaction that should have told.
+            headers = headers or self._log.headers()
+            if number not in rows:
+                writer.know_segment(number, *self._count(number, headers))
+            if number in headers:
+                writer.sealed(number, self._log.closed_length(headers[number]))
         writer.commit_bookkeeping()
         self._log.rolled.clear()
+
+    def _unlinks_last(self) -> bool:
+        """Whether no segment that was unlinked can come back with a power cut."""
+        try:
+            io.fsync_dir(self.drive.segments)
+        except OSError as error:
+            _logger.error("the folder of segments can't be synced: %s", error)
+            return False
+        return True
+
+    def _count(self, number: int, headers: dict[int, segment.Header]) -> tuple[int, int, int, int]:
+        """Records of a segment, their weight, lowest and highest sequence number."""
+        if number not in headers:
+            return 0, 0, 0, 0
+        found = list(segment.scan(self._log.path(number), header=headers[number]))
+        seqs = [record.seq for record in found] or [0]
+        return len(found), sum(record.weight for record in found), min(seqs), max(seqs)
 
     def _damaged(self, damage: Damage) -> None:
         self.damages.append(damage)
@@ -306,7 +346,7 @@ class Committer:
 
     def _abandon_index(self, error: Exception) -> None:
         _logger.error("the index failed: %s", error)
-        self._rebuild_next = isinstance(error, _BROKEN)
+        self._rebuild_next = self._rebuild_next or isinstance(error, _BROKEN)
         self._bump = False
         writer, self._index = self._index, None
         if writer is not None:
@@ -322,23 +362,34 @@ class Committer:
         if self._index is not None:
             return self._index
         self.board.state = boards.REPLAYING
-        current = self._log
         try:
-            # Recovery reads the log with a state of its own; the one being written goes on.
-            self._log = Log(self.drive, self.config, self._damaged)
             try:
-                self._index = self._open_index()
-            finally:
-                self._log.close()
-                self._log = current
-            self._reconcile()
-        except (apsw.Error, OSError) as error:
+                self._reopen_index()
+            except Exception as error:
+                if not _is_damage(error):
+                    raise
+                self._abandon_index(error)
+                self._rebuild_next = True
+                self._reopen_index()
+        except Exception as error:
+            self._abandon_index(error)
             self.board.state = boards.STOPPED
             raise errors.Unavailable(f"the index can't be repaired: {error}") from error
         self.board.bump_index()
         self.board.bump_generation()
         self._show_state()
-        return self._index
+        return self._writer()
+
+    def _reopen_index(self) -> None:
+        """Recovery reads the log with a state of its own; the one being written goes on."""
+        current = self._log
+        self._log = Log(self.drive, self.config, self._damaged)
+        try:
+            self._index = self._open_index()
+        finally:
+            self._log.close()
+            self._log = current
+        self._reconcile()
 
     def _roll(self, needed: int) -> None:
         self._log.roll(needed)
@@ -347,6 +398,7 @@ class Committer:
     def _note_rolled(self) -> None:
         """Tell the index of segments that were closed, inside its transaction."""
         for number, length in self._log.rolled:
+            self._writer().know_segment(number)
             self._writer().sealed(number, length)
 
     def _emit(
@@ -620,6 +672,11 @@ class Committer:
 
     def _range_exists(self, floor: int, origin: int, compacted: int) -> bool:
         """Whether a segment that may hold what a tombstone hides is still there."""
+        if any(
+            floor <= number <= origin and number != compacted
+            for number in segment.listing(self.drive.segments)
+        ):
+            return True
         return bool(
             self._writer().rows(
                 "SELECT 1 FROM segments WHERE id BETWEEN ? AND ? AND id<>? LIMIT 1",
@@ -637,13 +694,15 @@ class Committer:
         path = self._log.path(change.segment)
         self._finish()
         self._checkpoint_now(writer, apsw.SQLITE_CHECKPOINT_PASSIVE)
-        writer.drop_segment(change.segment)
         try:
             with contextlib.suppress(FileNotFoundError):
                 io.unlink(path)
             io.fsync_dir(self.drive.segments)
         except OSError as error:
+            # Its row stays: while the file may come back, tombstones that hide what is in it may
+            # not go.
             raise errors.Unavailable(f"{path} can't be removed: {error}") from error
+        writer.drop_segment(change.segment)
         self.board.bump_retired()
 
     def _drop_garbage(self, change: link.DropGarbage) -> None:
@@ -741,6 +800,26 @@ _RESOLVE: dict[type[Any], Callable[[Committer, Any], Any]] = {
     link.Fence: Committer._fence,
     link.Checkpoint: Committer._checkpoint,
 }
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the index may be at fault, so that making it anew helps.
+
+    A bad page can make any value out of any other, hence the exceptions of Python's own.
+    """
+    if isinstance(error, apsw.FullError | apsw.BusyError | apsw.NoMemError):
+        return False
+    return isinstance(
+        error,
+        apsw.Error
+        | msgspec.MsgspecError
+        | log.Mismatch
+        | index.Foreign
+        | LookupError
+        | TypeError
+        | ValueError
+        | ArithmeticError,
+    )
 
 
 def _etag(old: Old | None) -> str | None:

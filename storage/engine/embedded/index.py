@@ -413,7 +413,8 @@ class Writer:
                 "INSERT INTO segments VALUES (?,0,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET "
                 "records=records+excluded.records, bytes=bytes+excluded.bytes, "
                 "live=live+excluded.live, live_bytes=live_bytes+excluded.live_bytes, "
-                "min_seq=min(min_seq, excluded.min_seq), max_seq=max(max_seq, excluded.max_seq)",
+                "min_seq=min(iif(min_seq, min_seq, excluded.min_seq), excluded.min_seq), "
+                "max_seq=max(max_seq, excluded.max_seq)",
                 (segment, count, weight, live, live_bytes, low, high),
             )
         for segment, (live, live_bytes) in self._live.items():
@@ -577,6 +578,15 @@ class Writer:
 
     def segments(self) -> list[SegmentRow]:
         return [SegmentRow(*row) for row in self.rows("SELECT * FROM segments ORDER BY id")]
+
+    def know_segment(
+        self, segment: int, count: int = 0, weight: int = 0, low: int = 0, high: int = 0
+    ) -> None:
+        """Make a row for a segment that has none: it is empty, or was forgotten."""
+        self._execute(
+            "INSERT OR IGNORE INTO segments VALUES (?,0,?,?,0,0,?,?)",
+            (segment, count, weight, low, high),
+        )
 
     def drop_segment(self, segment: int) -> None:
         self._execute("DELETE FROM segments WHERE id=?", (segment,))

@@ -145,6 +145,19 @@ class Log:
                     found[number] = segment.rescue_header(successor, size)
         return dict(sorted(found.items()))
 
+    def closed_length(self, header: Header) -> int:
+        """Where the batches of a segment end that is written no more."""
+        path = self.path(header.segment)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            known = segment.closed_length(fd, header, path)
+            if known is not None:
+                return known
+            ends = [batch.end for batch in segment.batches(fd, header)]
+            return max(ends, default=segment.PAGE)
+        finally:
+            os.close(fd)
+
     def _recover_segment(
         self, header: Header, successor: Header | None, applied: Applied | None
     ) -> Iterator[tuple[Applied, list[Record]]]:

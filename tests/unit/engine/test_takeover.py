@@ -7,14 +7,16 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from storage import errors
 from storage.config import Config
-from storage.engine.embedded import drives, index, io, link, segment
+from storage.engine.embedded import drives, index, io, link, records, segment
 from storage.engine.embedded.committer import Committer
 from storage.engine.embedded.files import FileStore, file_name, file_path, generation_of
+from storage.engine.interface import DeleteObject
 from tests.unit.engine.test_committer import MIB, Store, store
 from tests.unit.engine.test_log import Failing
 
@@ -214,3 +216,162 @@ def test_burnt_numbers_stay_burnt_behind_what_is_applied(config: Config) -> None
         burnt = opened.committer._log.next_seq - 1
     with store(config) as opened:
         assert opened.committer.board.applied_seq > burnt
+
+
+# -- what the last one left behind ----------------------------------------------------------------
+
+
+def zero_page_of(opened: Store, table: str) -> int:
+    """The number of a table's root page."""
+    sql = "SELECT rootpage FROM sqlite_master WHERE name=?"
+    return int(opened.committer._writer().one(sql, (table,))[0])
+
+
+@pytest.mark.parametrize("table", ["segments", "meta", "current", "garbage"])
+def test_a_bad_page_of_the_index_is_made_anew_wherever_it_is_met(
+    config: Config, table: str
+) -> None:
+    with store(config) as opened:
+        opened.make_bucket()
+        opened.settle(*(opened.put(f"key-{n}") for n in range(50)))
+        opened.do(link.Checkpoint())
+        page = zero_page_of(opened, table)
+    with open(os.path.join(opened.drive.index, index.FILE), "r+b") as file:
+        file.seek((page - 1) * index.PAGE_BYTES)
+        file.write(bytes(index.PAGE_BYTES))
+    bucket = opened.bucket
+    with store(config) as opened:
+        opened.bucket = bucket
+        opened.settle(opened.put("key-1"), link.DropGarbage(["none"]))  # may meet the page
+        opened.do(opened.put("after"))
+        assert len(opened.keys()) == 51
+
+
+def test_a_segment_full_to_the_brim_is_left_behind_at_start(config: Config) -> None:
+    with store(config) as opened:
+        opened.make_bucket()
+        log = opened.committer._log
+        batch = log.begin()
+        body = records.encode(records.Cursor("c", 1, 1))
+        room = MIB
+        while not log.fits(batch, len(body), room):
+            room -= 1
+        opened.committer._writer().begin()
+        opened.committer._batch = batch
+        opened.committer._emit(records.CURSOR, records.Cursor("c", 1, 1), bytes(room))
+        opened.committer._finish()
+        assert log.segment == 1
+    with store(config) as opened:
+        assert opened.committer._log.segment == 2
+        lengths = {row.id: row.length for row in opened.committer._writer().segments()}
+        assert lengths[1] > MIB - 4096
+
+
+class Stuck(io.Calls):
+    """Segments can't be removed, or not for good."""
+
+    def __init__(self, call: str) -> None:
+        self.call = call
+
+    def unlink(self, path: str) -> None:
+        if self.call == "unlink" and path.endswith(".seg"):
+            raise OSError(errno.EIO, "EIO")
+        super().unlink(path)
+
+    def fsync_dir(self, path: str) -> None:
+        if self.call == "fsync_dir" and path.endswith("segments"):
+            raise OSError(errno.EIO, "EIO")
+        super().fsync_dir(path)
+
+
+def with_a_deleted_object(opened: Store) -> None:
+    """The object in segment 1, its tombstone in segment 2, segment 3 is written."""
+    opened.make_bucket()
+    opened.do(opened.put("deleted"))
+    opened.committer._log.roll()
+    opened.do(DeleteObject(opened.bucket, "deleted"))
+    opened.committer._log.roll()
+    opened.do(opened.put("kept"))
+
+
+def compact(opened: Store, number: int) -> Any:
+    """What compaction does to a segment of which nothing but small records is needed."""
+    path = opened.committer._log.path(number)
+    rows = []
+    for record in segment.all_records(path):
+        row = link.Moved(record.type, record.seq, record.segment, record.body)
+        if record.type == records.RELOCATION:
+            moved = records.decode(record.type, record.body)
+            row = link.Moved(moved.type, moved.seq, moved.origin, moved.body)
+        if record.type not in (records.EPOCH, records.PUT):
+            rows.append(row)
+    opened.do(link.Relocate(number, rows))
+    return opened.settle(link.DropSegment(number))[0]
+
+
+@pytest.mark.parametrize("call", ["unlink", "fsync_dir"])
+def test_a_tombstone_stays_while_what_it_hides_may_come_back(config: Config, call: str) -> None:
+    with store(config) as opened:
+        with_a_deleted_object(opened)
+        first = opened.committer._log.path(1)
+        kept = Path(first).read_bytes()
+        io.install(Stuck(call))
+        assert isinstance(compact(opened, 1), errors.Unavailable)
+        io.install(io.Calls())
+        assert compact(opened, 2) is None
+        assert not os.path.exists(opened.committer._log.path(2))
+    Path(first).write_bytes(kept)  # a power cut brings it back
+    index.remove(opened.drive.index)
+    bucket = opened.bucket
+    with store(config) as opened:
+        opened.bucket = bucket
+        assert opened.keys() == ["kept"]
+        assert compact(opened, 1) is None  # and it can be tried again
+
+
+def test_a_tombstone_stays_for_a_file_that_the_index_has_forgotten(config: Config) -> None:
+    with store(config) as opened:
+        with_a_deleted_object(opened)
+        writer = opened.committer._writer()
+        writer.begin()
+        writer.drop_segment(1)
+        writer.commit_bookkeeping()
+        assert compact(opened, 2) is None
+    bucket = opened.bucket
+    with store(config) as opened:
+        forgotten = opened.committer._writer().segments()[0]
+        assert (forgotten.id, forgotten.records, forgotten.min_seq) == (1, 3, 1)
+        assert forgotten.length
+    index.remove(opened.drive.index)
+    with store(config) as opened:
+        opened.bucket = bucket
+        assert opened.keys() == ["kept"]
+
+
+def test_a_row_is_kept_while_the_folder_can_not_be_synced(config: Config) -> None:
+    with store(config) as opened:
+        with_a_deleted_object(opened)
+        compact(opened, 1)
+        writer = opened.committer._writer()
+        writer.begin()
+        writer.know_segment(1)
+        writer.commit_bookkeeping()
+        io.install(Stuck("fsync_dir"))
+        opened.committer._reconcile()
+        assert writer.segments()[0].id == 1
+        io.install(io.Calls())
+        opened.committer._reconcile()
+        assert writer.segments()[0].id == 2
+
+
+def test_the_length_of_a_closed_segment_is_told_again_after_a_rollback(config: Config) -> None:
+    with store(config) as opened:
+        opened.make_bucket()
+        length = opened.committer._log.length
+        opened.committer._log.roll()
+        io.install(Failing("fdatasync", errno.EIO))
+        assert isinstance(opened.settle(opened.put("lost"))[0], errors.Unavailable)
+        io.install(io.Calls())
+        opened.do(opened.put("kept"))
+        lengths = {row.id: row.length for row in opened.committer._writer().segments()}
+        assert lengths == {1: length, 2: segment.PAGE, 3: 0}
