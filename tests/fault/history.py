@@ -7,16 +7,13 @@ digest of its content. A change turns some facts into others, all or none of the
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from storage.config import Config
 from storage.engine.embedded.engine import EmbeddedEngine
-from storage.engine.embedded.reader import Reader
 from storage.engine.interface import Bucket
 from storage.services.collection import Collector, _objects, _parts
 from tests.contract.store import expected_usage, get, make_bucket, put
@@ -173,24 +170,13 @@ async def check_files(engine: EmbeddedEngine) -> None:
     collector = Collector(engine, grace=0.0)
     await collector.collect_garbage()
     await collector.collect_leftovers()
-    with reading(engine) as reader:
-        named = {*_objects(reader), *_parts(reader)}
+    named = {*_objects(engine.index), *_parts(engine.index)}
     assert set(engine.files.names()) == named
-
-
-@contextlib.contextmanager
-def reading(engine: EmbeddedEngine) -> Iterator[Reader]:
-    reader = Reader(engine.drive.index)
-    try:
-        yield reader
-    finally:
-        reader.close()
 
 
 def tables(engine: EmbeddedEngine) -> dict[str, list[object]]:
     """The index's content, row by row."""
-    with reading(engine) as reader:
-        return {sql: sorted(reader.rows(sql), key=repr) for sql in TABLES}
+    return {sql: sorted(engine.index.rows(sql), key=repr) for sql in TABLES}
 
 
 async def check_store(config: Config, promises: Promises) -> None:
