@@ -61,7 +61,7 @@ def serve(
     )
     from storage import server
 
-    raise typer.Exit(server.serve(config))
+    server.become(config)
 
 
 @app.command()

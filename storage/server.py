@@ -7,13 +7,17 @@ processes.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Iterable
-from typing import TextIO
+from pathlib import Path
+from typing import NoReturn, TextIO
 
 import msgspec
 
+import storage
+from storage import config as configs
 from storage.config import Config
 from storage.serving import listeners, panel
 from storage.serving.channel import Prepared
@@ -62,6 +66,42 @@ def serve(config: Config, *, warnings: Iterable[str] = (), out: TextIO | None = 
         bound.close()
 
 
+def become(config: Config) -> NoReturn:
+    """Turn this process into the supervisor of ``config``, under the same process id.
+
+    Reading the settings loaded pydantic and typer, which a supervisor would carry along for its
+    whole life (17 MB), and left the root password readable in the process's environment: a fresh
+    image has neither. The configuration travels in anonymous memory.
+    """
+    if sys.platform != "linux":
+        raise SystemExit(serve(config))
+    fd = os.memfd_create("oversight-config")
+    os.set_inheritable(fd, True)
+    with os.fdopen(fd, "wb", closefd=False) as file:
+        file.write(configs.encode(config))
+    os.lseek(fd, 0, os.SEEK_SET)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OVERSIGHT_", "MINIO_")) or name.startswith("OVERSIGHT_FAULT_")
+    }
+    environment["PYTHONPATH"] = str(Path(storage.__file__).resolve().parent.parent)
+    arguments = [sys.executable, "-P", "-m", "storage.server", str(fd)]
+    os.execve(sys.executable, arguments, environment)  # noqa: S606 - no shell, and our own image
+
+
+def main(arguments: list[str]) -> int:
+    """``python -m storage.server FD``: serve the configuration in FD (see ``become``)."""
+    with os.fdopen(int(arguments[0]), "rb") as file:
+        return serve(configs.decode(file.read()))
+
+
 def _addresses(sockets: Iterable[socket.socket]) -> tuple[tuple[str, int], ...]:
     """Where ``sockets`` listen, which is news where port 0 was asked for."""
     return tuple(each.getsockname()[:2] for each in sockets)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
