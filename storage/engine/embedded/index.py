@@ -271,6 +271,8 @@ def connect(path: str, *, write: bool = False, create: bool = False) -> apsw.Con
     connection.set_busy_timeout(_BUSY_WAIT)
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA wal_autocheckpoint=0")
+    # A WAL that a burst has blown up is cut back when it starts anew, not kept for good.
+    connection.execute("PRAGMA journal_size_limit=33554432")
     connection.execute("PRAGMA temp_store=MEMORY")
     connection.execute("PRAGMA cache_size=-32768")
     return connection
