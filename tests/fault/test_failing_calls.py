@@ -43,13 +43,12 @@ def installed(calls: Failing) -> Iterator[Failing]:
         io.install(before)
 
 
-async def live_on(path: Path, calls: Failing, promises: Promises) -> list[errors.StoreError]:
+async def live_on(path: Path, calls: Failing, promises: Promises, seed: int = 0) -> None:
     """A life on a kernel that fails; a start may be refused, or the store end read-only."""
-    life = Life(config_at(path), promises, tolerant=True)
+    life = Life(config_at(path), promises, seed=seed, tolerant=True)
     ends = (errors.DriveRefused, errors.Unavailable, errors.ReadOnly, OSError)
     with installed(calls), contextlib.suppress(*ends):
         await life.run()
-    return life.refused
 
 
 @pytest.mark.timeout(0 if EVERY else 120)

@@ -109,10 +109,13 @@ DAMAGES: dict[str, Damage] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_while_closed(crashed: Crashed, damage: str, seed: int) -> None:
     with folder() as path:
-        config = config_at(path / "drive")
-        shutil.copytree(crashed.drive, path / "drive")
-        DAMAGES[damage](path / "drive" / INDEX, random.Random(seed))
-        asyncio.run(check_restored(config, crashed))
+        damage_and_restore(crashed, path / "drive", damage, seed)
+
+
+def damage_and_restore(crashed: Crashed, drive: Path, damage: str, seed: int) -> None:
+    shutil.copytree(crashed.drive, drive)
+    DAMAGES[damage](drive / INDEX, random.Random(seed))
+    asyncio.run(check_restored(config_at(drive), crashed))
 
 
 @pytest.mark.parametrize("which", ["old", "foreign"])

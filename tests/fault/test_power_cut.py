@@ -116,7 +116,15 @@ LOSSES: dict[str, tuple[Callable[[int], Survivors], Index, int]] = {
 @pytest.mark.parametrize("loss", LOSSES)
 def test_power_cut(workload: Workload, loss: str) -> None:
     with folder() as path:
-        cut_power(workload, path / "drive", *LOSSES[loss])
+        survivors, index, count = LOSSES[loss]
+        cut_power(workload, path / "drive", survivors, index, sampled(workload, count))
+
+
+def sampled(workload: Workload, count: int) -> set[int]:
+    """Few of the many calls that make an empty drive, ``count`` of those behind them."""
+    first = next(n for n, call in enumerate(workload.calls) if is_superblock(call))
+    cuts = {n - 1 for n in sample(first, max(2, count // 10))}
+    return cuts | {first + n - 1 for n in sample(len(workload.calls) - first, count)}
 
 
 def cut_power(
@@ -124,16 +132,12 @@ def cut_power(
     target: Path,
     survivors: Callable[[int], Survivors],
     index: Index,
-    count: int,
+    cuts: set[int],
 ) -> int:
-    """Cut at ``count`` of the calls; the number of cuts."""
+    """Cut behind each of the calls ``cuts``; how many that were."""
     disk = Disk(workload.path)
     promises = Promises()
     ready = False
-    first = next(n for n, call in enumerate(workload.calls) if is_superblock(call))
-    # Few of the many calls that make an empty drive, many of those behind them.
-    cuts = {n - 1 for n in sample(first, max(2, count // 10))}
-    cuts |= {first + n - 1 for n in sample(len(workload.calls) - first, count)}
     done = 0
     for cut, call in enumerate(workload.calls):
         match call.note:

@@ -79,7 +79,6 @@ class Life:
         mark: Callable[[str], None] = _ignore,
     ) -> None:
         self.config = config
-        self.refused: list[errors.StoreError] = []
         self._journal = journal
         self._dice = random.Random(seed)
         self._tolerant = tolerant
@@ -91,10 +90,9 @@ class Life:
         self._journal.begin(number, effects)
         try:
             answer = await work
-        except errors.StoreError as error:
+        except errors.StoreError:
             if not self._tolerant:
                 raise
-            self.refused.append(error)
             return None
         self._journal.acknowledge(number)
         return answer
