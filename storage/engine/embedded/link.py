@@ -31,6 +31,8 @@ SOCKET = "committer.sock"
 DATAGRAM_MAX = 160 * 1024
 """Longer messages are cut. Linux' default send buffer takes 208 KiB."""
 SEND_BUFFER = 4 << 20
+MESSAGE_MAX = 64 << 20
+"""Nobody sends so much at once; what claims to go on for longer is no message."""
 _GATHER_BYTES = 128 * 1024
 _PATIENCE = 5.0
 """Seconds that unsent changes wait for a committer that restarts."""
@@ -188,9 +190,14 @@ class Assembler:
         self._pieces = bytearray()
 
     def feed(self, datagram: memoryview) -> memoryview | bytearray | None:
-        """A complete message, or None while more follows. Valid until the next call."""
+        """A complete message, or None while more follows. Valid until the next call.
+
+        Raises ValueError for one that does not end.
+        """
         if datagram[0]:
             self._pieces += datagram[1:]
+            if len(self._pieces) > MESSAGE_MAX:
+                raise ValueError(f"a message of more than {MESSAGE_MAX} bytes")
             return None
         if not self._pieces:
             return datagram[1:]
@@ -341,7 +348,21 @@ class ProcessLink:
                 request = pending.popleft()
                 requests.append(request)
                 size += 256 + len(getattr(request[1], "payload", b""))
-            self._send(datagrams(requests), requests)
+            try:
+                pieces = datagrams(requests)
+            except Exception:  # noqa: BLE001
+                requests = [request for request in requests if self._is_sound(request)]
+                pieces = datagrams(requests) if requests else ()
+            self._send(pieces, requests)
+
+    def _is_sound(self, request: tuple[int, interface.Change | Internal]) -> bool:
+        """Whether a request can be encoded; if not, only who made it hears of it."""
+        try:
+            _encoder.encode(request)
+        except Exception as error:  # noqa: BLE001
+            self._fail(request[0], f"the change can't be encoded: {error}")
+            return False
+        return True
 
     def _send(
         self,

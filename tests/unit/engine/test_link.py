@@ -128,6 +128,25 @@ async def test_one_turn_of_the_loop_is_one_batch(running: Running, run: Path) ->
     await line.close()
 
 
+@pytest.mark.parametrize(
+    "poison",
+    [i.DeleteObject(5, "a\udc80"), i.DeleteObject(1 << 64, "k"), object()],
+    ids=["surrogate", "integer", "type"],
+)
+async def test_a_change_that_cannot_be_encoded_fails_alone(
+    running: Running, run: Path, poison: Any
+) -> None:
+    line = await connected(run)
+    futures = [line.submit(change) for change in (put("a"), poison, put("b"))]
+    found = await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), 5)
+    assert isinstance(found[1], errors.StoreError)
+    assert [type(result) for result in (found[0], found[2])] == [i.Committed, i.Committed]
+    with pytest.raises(errors.StoreError):
+        await asyncio.wait_for(line.submit(poison), 5)
+    assert isinstance(await asyncio.wait_for(line.submit(put("c")), 5), i.Committed)
+    await line.close()
+
+
 async def test_messages_longer_than_a_datagram_arrive_whole(running: Running, run: Path) -> None:
     line = await connected(run)
     payloads = [os.urandom(size) for size in (1, 5 << 20, 160 * 1024, 128 * 1024, 3)]
