@@ -12,7 +12,7 @@ import pytest
 
 from storage import errors
 from storage.engine.embedded import io
-from tests.contract.store import get, make_bucket, put
+from tests.contract.store import delete, get, make_bucket, put
 from tests.engines import alone
 from tests.fault.folders import EVERY, folder, sample
 from tests.fault.history import Promises, check_store, digest
@@ -110,6 +110,8 @@ async def test_read_only_when_nothing_can_be_synced(anyio_backend: str) -> None:
                     await put(engine, bucket, "key", b"never")
                 with pytest.raises(errors.ReadOnly):
                     await put(engine, bucket, "key", b"never")
+                with pytest.raises(errors.ReadOnly):
+                    await delete(engine, bucket, "what a failed sync may bring back")
                 assert await get(engine, bucket, "key") == b"body"
         # What was refused may have been written all the same: its client was told of trouble.
         await check_store(config_at(path), promises)

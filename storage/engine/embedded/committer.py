@@ -46,8 +46,15 @@ _REPLAY_RECORDS = 4096
 _TICK = 1.0
 _WAL_PASSIVE = (32 << 20) // index.PAGE_BYTES
 _WAL_RESTART = (128 << 20) // index.PAGE_BYTES
+_WAL_MAX = (512 << 20) // index.PAGE_BYTES
 _BROKEN = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.SQLError)
 """What SQLite says of a damaged file: only making it anew helps."""
+_REFUSED = (apsw.ConstraintError, apsw.MismatchError, apsw.RangeError, apsw.TooBigError)
+"""What SQLite says of values that it can't hold: the change is at fault, not the index."""
+_SIZE_MAX = 1 << 46
+"""Bytes of an object: far beyond S3's limit, and small enough for sums of sizes."""
+_UNSENT_MAX = 32 << 20
+"""Bytes of answers that a client may leave unread."""
 _logger = logging.getLogger("oversight.committer")
 
 
@@ -57,6 +64,14 @@ class _Full(Exception):
     def __init__(self, needed: int) -> None:
         super().__init__(needed)
         self.needed = needed
+
+
+class _Odd(Exception):
+    """Change ``number`` of a batch met what nobody foresaw; its cause tells what."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class Committer:
@@ -73,11 +88,12 @@ class Committer:
         self.board.state = boards.STARTING
         self.damages: list[Damage] = []
         self.board.damages = 0
-        self._log = Log(drive, config, self._damaged)
+        self._log = self._new_log()
         self._index: Writer | None = None
         self._batch: Builder | None = None
         self._bump = False
         self._full = False
+        self._crowded = ""
         self._rebuild_next = False
         self._fenced: set[int] = set()
         self._generations = link.Generations(self.run_folder)
@@ -102,6 +118,8 @@ class Committer:
             self._log.close()
             self._rebuild_next = True
             self._take_over()
+        finally:
+            self.board.unproven = self._log.unproven
         self.board.bump_index()
         self.board.bump_generation()
         self.tend()
@@ -129,6 +147,11 @@ class Committer:
             else:
                 self._finish()
                 return
+
+    def _new_log(self) -> Log:
+        found = Log(self.drive, self.config, self._damaged)
+        found.unproven = self.board.unproven
+        return found
 
     def _open_index(self) -> Writer:
         """The index, brought up to the log; made anew if it can't be."""
@@ -175,7 +198,7 @@ class Committer:
         self.board.suspect = False
         index.remove(self.drive.index)
         writer = Writer(self.drive.index, self.drive.store_id)
-        self._log = Log(self.drive, self.config, self._damaged)
+        self._log = self._new_log()
         rebuild(self._log, writer)
         self.board.applied_seq = self._log.next_seq - 1
         self.board.bump_index()
@@ -251,12 +274,24 @@ class Committer:
         """
         results: list[Any] = [None] * len(changes)
         done = 0
+        stop = len(changes)
         retried = False
         while done < len(changes):
             start = done
+            if start >= stop:
+                stop = len(changes)
             try:
-                done = self._process_from(changes, start, results)
+                done = self._process_from(changes, start, stop, results)
                 retried = False
+            except _Odd as odd:
+                # It must take neither the committer down nor its neighbours with it: those
+                # before it are settled without it, then it fails, then those behind it go on.
+                self._rollback()
+                stop = odd.number
+                if odd.number == start:
+                    _logger.error("a change can't be made", exc_info=odd.__cause__)
+                    results[start] = errors.Unavailable(repr(odd.__cause__))
+                    done = start + 1
             except apsw.FullError as error:
                 done = start
                 self._rollback()
@@ -271,7 +306,6 @@ class Committer:
                 self._rollback()
                 done = self._fail(results, start, error)
             except Exception as error:
-                # A change that nobody foresaw must not take the committer down for all.
                 _logger.exception("a batch failed")
                 self._rollback()
                 done = self._fail(results, start, errors.Unavailable(repr(error)))
@@ -282,21 +316,29 @@ class Committer:
             results[number] = error
         return len(results)
 
-    def _process_from(self, changes: Sequence[Any], start: int, results: list[Any]) -> int:
-        """Settle changes from ``start`` in one batch; where the next batch begins."""
+    def _process_from(
+        self, changes: Sequence[Any], start: int, stop: int, results: list[Any]
+    ) -> int:
+        """Settle changes from ``start`` to ``stop`` in one batch; where the next batch begins."""
         writer = self._repaired()
         writer.begin()
         self._note_rolled()
         self._batch = batch = self._log.begin()
         number = start
         try:
-            for number in range(start, len(changes)):
+            for number in range(start, stop):
                 change = changes[number]
                 try:
                     results[number] = _RESOLVE[type(change)](self, change)
+                except (log.BatchFailed, errors.ReadOnly, _Full):
+                    raise
                 except errors.StoreError as error:
                     results[number] = error
-            number = len(changes)
+                except Exception as error:
+                    if isinstance(error, apsw.Error) and not isinstance(error, _REFUSED):
+                        raise
+                    raise _Odd(number) from error
+            number = stop
         except _Full as full:
             if not batch.count:
                 writer.rollback()
@@ -315,7 +357,10 @@ class Committer:
                 self._log.rolled.clear()
             self._answerable()
             return
-        applied = self._log.append(batch)
+        try:
+            applied = self._log.append(batch)
+        finally:
+            self.board.unproven = self._log.unproven
         weight = batch.size - segment.BATCH_BYTES
         writer.wrote(batch.segment, batch.first_seq, batch.count, weight)
         try:
@@ -383,7 +428,7 @@ class Committer:
     def _reopen_index(self) -> None:
         """Recovery reads the log with a state of its own; the one being written goes on."""
         current = self._log
-        self._log = Log(self.drive, self.config, self._damaged)
+        self._log = self._new_log()
         try:
             self._index = self._open_index()
         finally:
@@ -425,10 +470,15 @@ class Committer:
     def _refuse_if_full(self) -> None:
         if self._full:
             raise errors.StorageFull("free space is below the watermark")
+        if self._crowded:
+            raise errors.Unavailable(self._crowded)
 
     def _put_object(self, change: i.PutObject) -> i.Committed:
-        if self._full:
+        if self._full or self._crowded:
             self._refuse_if_full()
+        _check_size(change.size)
+        for ref in change.files:
+            _check_size(ref.size)
         writer, batch = self._index, self._batch
         assert writer is not None
         assert batch is not None
@@ -466,6 +516,9 @@ class Committer:
         if change.conditions is not None:
             i.check_write(change.conditions, _etag(old))
         if old is None or (change.expect_seq and old.seq != change.expect_seq):
+            if self._log.read_only:
+                # A PUT whose sync failed may come back at the next start: don't promise absence.
+                raise errors.ReadOnly("a sync failed and no new segment could be made")
             return i.Committed()
         body = records.Delete(change.bucket_id, change.key, old.seq, old.floor)
         return i.Committed(self._emit(records.DELETE, body), True)
@@ -535,6 +588,8 @@ class Committer:
 
     def _put_part(self, change: i.PutPart) -> None:
         self._refuse_if_full()
+        _check_size(change.size)
+        _check_size(change.file.size)
         upload = self._find_upload(change.bucket_id, change.key, change.upload_id)
         old = self._writer().part(upload.seq, change.number)
         body = records.PutPart(
@@ -657,6 +712,8 @@ class Committer:
         writer = self._writer()
         written = 0
         for row in change.rows:
+            if not (0 < row.seq < self._log.next_seq and 0 < row.origin <= self._segment()):
+                raise ValueError(f"no record {row.seq} was ever written to segment {row.origin}")
             body = records.decode(row.type, row.body)
             moved = row
             if not writer.is_live(row.type, row.seq, body, change.segment):
@@ -766,6 +823,21 @@ class Committer:
                 target=_checkpoint_passive, args=(self.drive.index,), daemon=True
             )
             self._checkpointer.start()
+        self._watch_wal(self._index.wal_pages)
+
+    def _watch_wal(self, pages: int) -> None:
+        """Refuse new objects while somebody keeps the WAL from being begun anew."""
+        if pages <= _WAL_MAX:
+            self._crowded = ""
+            return
+        pids = ", ".join(map(str, index.holders(self.drive.index))) or "unknown"
+        reason = (
+            f"the index's WAL has grown to {pages * index.PAGE_BYTES >> 20} MiB, since a process "
+            f"holds an old state of the index (pid {pids}): let it go on or end it"
+        )
+        if not self._crowded:
+            _logger.error("%s", reason)
+        self._crowded = reason
 
     def close(self) -> None:
         """Checkpoint and close. The drive stays locked: it is the owner's to close."""
@@ -822,6 +894,11 @@ def _is_damage(error: Exception) -> bool:
     )
 
 
+def _check_size(size: int) -> None:
+    if not 0 <= size <= _SIZE_MAX:
+        raise ValueError(f"a size of {size} bytes")
+
+
 def _etag(old: Old | None) -> str | None:
     return None if old is None else unpack_etag(old.etag)
 
@@ -866,13 +943,14 @@ def _checkpoint_passive(folder: str) -> None:
 class _Client:
     """A connection of the committer process."""
 
-    __slots__ = ("assembler", "generation", "line", "unsent")
+    __slots__ = ("assembler", "generation", "line", "unsent", "unsent_bytes")
 
     def __init__(self, line: socket.socket) -> None:
         self.line = line
         self.generation = 0
         self.assembler = link.Assembler()
         self.unsent: deque[bytearray | bytes] = deque()
+        self.unsent_bytes = 0
 
 
 class Server:
@@ -963,12 +1041,12 @@ class Server:
         if not count:
             self._drop(client)
             return
-        message = client.assembler.feed(memoryview(self._buffer)[:count])
-        if message is None:
-            return
         try:
+            message = client.assembler.feed(memoryview(self._buffer)[:count])
+            if message is None:
+                return
             requests = link.decode_requests(message)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             _logger.exception("a worker sent what can't be understood")
             self._drop(client)
             return
@@ -992,22 +1070,27 @@ class Server:
         results = settle(self._committer, requests)
         answers: dict[_Client, list[link.Answer]] = {}
         for (client, number, change), result in zip(requests, results, strict=True):
-            if isinstance(change, link.Hello):
+            if isinstance(change, link.Hello) and isinstance(result, int):
                 client.generation = result
             answers.setdefault(client, []).append(link.answer(number, result))
         for client, found in answers.items():
             self._send(client, link.datagrams(found))
 
-    def _send(self, client: _Client, pieces: Iterable[bytearray | bytes]) -> None:
+    def _send(self, client: _Client, pieces: Sequence[bytearray | bytes]) -> None:
         if client.line.fileno() < 0:
             return
         blocked = bool(client.unsent)
         client.unsent.extend(pieces)
+        client.unsent_bytes += sum(map(len, pieces))
         try:
             while client.unsent:
                 client.line.send(client.unsent[0])
-                client.unsent.popleft()
+                client.unsent_bytes -= len(client.unsent.popleft())
         except (BlockingIOError, InterruptedError):
+            if client.unsent_bytes > _UNSENT_MAX:
+                _logger.error("a worker does not read its answers: it is dropped")
+                self._drop(client)
+                return
             self._poll.modify(client.line.fileno(), select.EPOLLIN | select.EPOLLOUT)
             return
         except OSError:
