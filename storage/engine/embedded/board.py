@@ -29,7 +29,9 @@ FILE = "board"
 STARTING, REPLAYING, READY, READ_ONLY, FULL, STOPPED = range(6)
 STATES = ("starting", "replaying", "ready", "readonly", "full", "stopped")
 
-_GENERATION, _APPLIED, _STATE, _EPOCH, _PID, _INDEX, _RETIRED, _SUSPECT, _DAMAGES = range(1, 10)
+_GENERATION, _APPLIED, _STATE, _EPOCH, _PID, _INDEX, _RETIRED, _SUSPECT, _DAMAGES, _UNPROVEN = (
+    range(1, 11)
+)
 _SLOT_PID, _SLOT_BEAT, _SLOT_READ, _SLOT_FILES = range(4)
 
 
@@ -132,6 +134,18 @@ class Board:
     @damages.setter
     def damages(self, value: int) -> None:
         self.words[_DAMAGES] = value
+
+    @property
+    def unproven(self) -> bool:
+        """A sync of the log failed and nothing has made up for it (``log.Log.unproven``).
+
+        Lost with the page cache, hence exactly when it is no longer needed.
+        """
+        return self.words[_UNPROVEN] != 0
+
+    @unproven.setter
+    def unproven(self, value: bool) -> None:
+        self.words[_UNPROVEN] = int(value)
 
     # -- slots
 

@@ -57,6 +57,9 @@ class Log:
         self.epoch = 0
         self.next_seq = 1
         self.read_only = False
+        self.unproven = False
+        """A sync failed and what was to be synced is still part of the log: the pages may count
+        as clean though the drive does not have them. Recovery writes them again."""
         self.rolled: list[tuple[int, int]] = []
         """(segment, sealed length) of segments closed since the owner last looked."""
         self._config = config
@@ -164,7 +167,6 @@ class Log:
         path = self.path(header.segment)
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            io.fdatasync(fd)
             trailer = segment.read_trailer(fd, header)
             stop = trailer.length if trailer else None
             if successor is not None and successor.predecessor == header.segment:
@@ -172,6 +174,7 @@ class Log:
             start, previous = segment.PAGE, header.check
             if applied is not None:
                 start, previous = self._check_applied(fd, header, applied)
+            self._prove(fd, header, start, os.fstat(fd).st_size if stop is None else stop)
             closed = successor is not None or trailer is not None
             position = start
             for batch in segment.batches(fd, header, start, stop, self.tell):
@@ -190,6 +193,19 @@ class Log:
             self._header, self._position, self._previous = header, position, previous
         finally:
             os.close(fd)
+
+    def _prove(self, fd: int, header: Header, start: int, stop: int) -> None:
+        """Make sure that the drive has what the page cache shows from ``start`` to ``stop``."""
+        try:
+            if self.unproven:
+                _write_again(fd, start, stop)
+            io.fdatasync(fd)
+        except OSError as error:
+            self.unproven = True
+            raise errors.DriveRefused(
+                f"{self.path(header.segment)} can't be synced ({error.strerror}): see to the drive "
+                "and start again."
+            ) from error
 
     def _check_applied(self, fd: int, header: Header, applied: Applied) -> tuple[int, int]:
         try:
@@ -223,6 +239,7 @@ class Log:
 
         ``after``: the highest epoch that the owner knows of, if it knows more than the log.
         """
+        self.unproven = False
         self.epoch = max(self.epoch, after) + 1
         header = self._header
         if header is None:
@@ -302,7 +319,7 @@ class Log:
         try:
             self._roll(0)
         except (OSError, errors.StoreError):
-            self.read_only = True
+            self.read_only = self.unproven = True
 
     def roll(self, needed: int = 0) -> None:
         """Go on in a new segment, of at least ``needed`` bytes. Raises StorageFull, ReadOnly."""
@@ -467,6 +484,16 @@ def _successor(headers: dict[int, Header], number: int) -> Header | None:
         if header is not None and header.predecessor:
             return header if header.predecessor == number else None
     return None
+
+
+def _write_again(fd: int, start: int, stop: int) -> None:
+    """Make pages dirty by writing what they hold, so that a sync tells the truth about them."""
+    for offset in range(start & -segment.PAGE, stop, segment.PAGE):
+        try:
+            page = io.pread(fd, segment.PAGE, offset)
+        except OSError:
+            continue  # the drive has lost it, and whoever reads it will hear so
+        io.pwrite(fd, page, offset)
 
 
 def _starts_blank(path: str) -> bool:

@@ -375,3 +375,54 @@ def test_the_length_of_a_closed_segment_is_told_again_after_a_rollback(config: C
         opened.do(opened.put("kept"))
         lengths = {row.id: row.length for row in opened.committer._writer().segments()}
         assert lengths == {1: length, 2: segment.PAGE, 3: 0}
+
+
+# -- a drive that does not sync -------------------------------------------------------------------
+
+
+class Dying(io.Calls):
+    """Syncs of segments fail from now on, new segments can't be made; written pages are noted."""
+
+    def __init__(self) -> None:
+        self.broken = False
+        self.written: list[int] = []
+
+    def fdatasync(self, fd: int) -> None:
+        if self.broken:
+            raise OSError(errno.EIO, "EIO")
+        super().fdatasync(fd)
+
+    def create(self, path: str, mode: int = 0o600) -> int:
+        if self.broken:
+            raise OSError(errno.EIO, "EIO")
+        return super().create(path, mode)
+
+    def pwrite(self, fd: int, data: io.Buffer, offset: int) -> None:
+        self.written.append(offset)
+        super().pwrite(fd, data, offset)
+
+
+@pytest.mark.parametrize("at_start", [False, True])
+def test_what_a_failed_sync_left_in_memory_is_written_again(config: Config, at_start: bool) -> None:
+    drive = Dying()
+    io.install(drive)
+    with store(config) as opened:
+        opened.make_bucket()
+        opened.do(link.Checkpoint())
+        tail = opened.committer._log.length & -segment.PAGE
+        if not at_start:
+            drive.broken = True
+            assert isinstance(opened.settle(opened.put("unproven"))[0], errors.Unavailable)
+            assert opened.committer.board.unproven
+    if at_start:
+        drive.broken = True
+    with pytest.raises(errors.DriveRefused, match="can't be synced"):
+        fail_to_start(config)
+    drive.broken = False
+    drive.written.clear()
+    with store(config) as opened:
+        assert tail in drive.written
+        assert not opened.committer.board.unproven
+    drive.written.clear()
+    with store(config):
+        assert tail not in drive.written
