@@ -6,6 +6,7 @@ Errors become XML here and nowhere else. ``Date`` and ``Server`` are the HTTP se
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from time import perf_counter
 from typing import Any, Protocol
@@ -25,6 +26,17 @@ _logger = logging.getLogger("storage.s3")
 #: Names this process in error documents, as S3's HostId does.
 HOST_ID = secrets.token_hex(16)
 
+#: What metrics and access log see of a request that was cancelled before it had an answer.
+_BROKEN_OFF = 499
+_COPY_SOURCE = b"x-amz-copy-source"
+#: Parameters of a presigned query that were never headers.
+_AUTHENTICATION = frozenset(
+    f"x-amz-{name}"
+    for name in ("algorithm", "credential", "date", "expires", "signedheaders", "signature",
+                 "security-token", "content-sha256")
+)  # fmt: skip
+_is_token = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+").fullmatch
+
 _DELEGATED = (b"/minio/health/", b"/minio/v2/metrics/")
 
 
@@ -38,8 +50,8 @@ class Directory(Protocol):
 class Hooks:
     """What the server plugs in; each may stay None, and then costs nothing.
 
-    ``on_response(call, status, bytes_in, bytes_out, seconds)`` after every answer: metrics and
-    access log. ``minio`` is an ASGI callable for health and metrics paths.
+    ``on_response(call, status, bytes_in, bytes_out, seconds)`` after every answer, also one that
+    broke off: metrics and access log. ``minio`` is an ASGI callable for health and metrics paths.
     """
 
     __slots__ = ("minio", "on_response")
@@ -76,16 +88,21 @@ class S3App:
         on_response = self.hooks.on_response
         started = perf_counter() if on_response is not None else 0.0
         call = Call(self, scope, receive, send)
+        response: Response | None = None
         self.in_flight += 1
         try:
             response = await self._answer(call)
             if b"origin" in call.headers:
                 cors.decorate(call, response, self.config.cors_allow_origin)
-            sent = await _send(call, response)
+            await _send(call, response)
+        except ConnectionError:
+            pass  # the client has gone
         finally:
             self.in_flight -= 1
-        if on_response is not None:
-            on_response(call, response.status, call.bytes_in, sent, perf_counter() - started)
+            if on_response is not None:
+                status = 0 if response is None else response.status
+                seconds = perf_counter() - started
+                on_response(call, status or _BROKEN_OFF, call.bytes_in, call.bytes_out, seconds)
 
     async def _answer(self, call: Call) -> Response:
         """The response to ``call``, errors included: never raises but for cancellation."""
@@ -100,6 +117,8 @@ class S3App:
             call.auth = auth.authenticate(call, identity.keyring, self._region)
             if call.query:
                 self._adopt_query(call)
+                if _COPY_SOURCE in call.headers:
+                    route = self._route(call)  # the header may have come with the query
             headers.refuse_unimplemented(call.headers)
             if route.handler is None:
                 raise S3Error("NotImplemented", f"{route.operation} is not implemented.")
@@ -145,12 +164,17 @@ class S3App:
     def _adopt_query(call: Call) -> None:
         """Honour what a presigned URL carries in its query instead of in headers.
 
-        Signers may move ``x-amz-*`` headers there. A version that can't exist is refused.
+        Signers may move ``x-amz-*`` headers there, in any case. What no header could have
+        carried, and a version that can't exist, is refused. Raises InvalidArgument, NotImplemented.
         """
         if call.auth.mechanism == "query":
             for name, value in call.query.items():
-                if name.startswith("x-amz-"):
-                    call.headers.setdefault(name.encode(), value.encode())
+                header = name.lower()
+                if header.startswith("x-amz-") and header not in _AUTHENTICATION:
+                    if _is_token(header) is None:
+                        raise S3Error("InvalidArgument", ArgumentName=name, ArgumentValue=value)
+                    headers.header_value(value)
+                    call.headers.setdefault(header.encode(), value.encode())
         version = call.query.get("versionId")
         if version is not None and version != "null" and call.key:
             raise S3Error("NotImplemented", "Object versions are not implemented.")
@@ -193,11 +217,12 @@ class S3App:
         return bucket
 
 
-async def _send(call: Call, response: Response) -> int:
-    """Send ``response``; the number of body bytes sent.
+async def _send(call: Call, response: Response) -> None:
+    """Send ``response``, counting in ``call.bytes_out``.
 
     A stream that fails leaves the answer incomplete: the server then closes the connection, which
-    is all that HTTP has to say "this was not everything".
+    is all that HTTP has to say "this was not everything". Raises what the server's ``send`` raises
+    once the client has gone, so that nothing more is read for it.
     """
     send = call.send
     lines = response.headers
@@ -208,15 +233,16 @@ async def _send(call: Call, response: Response) -> int:
         length = response.length if response.length >= 0 else len(body)
         if response.status != 304 and response.status != 204:
             lines.append((b"content-length", b"%d" % length))
-    await send({"type": "http.response.start", "status": response.status, "headers": lines})
     if stream is None:
+        await send({"type": "http.response.start", "status": response.status, "headers": lines})
         await send({"type": "http.response.body", "body": body})
-        return len(body)
-    sent = 0
+        call.bytes_out = len(body)
+        return
     try:
+        await send({"type": "http.response.start", "status": response.status, "headers": lines})
         async for block in stream:
             await send({"type": "http.response.body", "body": block, "more_body": True})
-            sent += len(block)
+            call.bytes_out += len(block)
     except errors.StoreError:
         _logger.exception("%s %s broke off", call.request_id, call.method)
         raise
@@ -225,7 +251,6 @@ async def _send(call: Call, response: Response) -> int:
         if close is not None:
             await close()
     await send({"type": "http.response.body", "body": b""})
-    return sent
 
 
 def _error_response(call: Call, error: S3Error) -> Response:

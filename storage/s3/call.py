@@ -32,6 +32,11 @@ _request_prefix = secrets.token_hex(4).upper()
 _request_numbers = itertools.count(1)
 
 
+def new_request_id() -> str:
+    """An id that no other request gets, in error documents, answers' headers and logs."""
+    return f"{_request_prefix}{next(_request_numbers):08X}"
+
+
 class Call:
     """One request.
 
@@ -39,7 +44,7 @@ class Call:
     ``raw_query`` are as sent, for signatures. ``headers`` has lower-case names; repeated headers
     are joined with commas. ``query`` must not be changed. ``auth`` is what
     ``storage.s3.auth.authenticate`` returned, ``target`` the bucket, where the operation needs
-    one that exists.
+    one that exists. ``bytes_in`` and ``bytes_out`` count the bodies as far as they came and went.
     """
 
     __slots__ = (
@@ -47,6 +52,7 @@ class Call:
         "auth",
         "bucket",
         "bytes_in",
+        "bytes_out",
         "headers",
         "key",
         "method",
@@ -75,11 +81,11 @@ class Call:
         self.method: str = scope["method"]
         self.raw_path: bytes = scope["raw_path"]
         self.raw_query: bytes = scope["query_string"]
-        self.request_id = f"{_request_prefix}{next(_request_numbers):08X}"
+        self.request_id = new_request_id()
         self.auth = self.route = None  # an answer may come before either is known
         self.bucket = self.key = ""
         self.query = _EMPTY_QUERY
-        self.bytes_in = 0
+        self.bytes_in = self.bytes_out = 0
         pairs = scope["headers"]
         headers: dict[bytes, bytes] = dict(pairs)
         if len(headers) != len(pairs):

@@ -37,6 +37,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
+from storage.s3.call import new_request_id
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Headers = list[tuple[bytes, bytes]]
@@ -52,6 +54,9 @@ JOIN_MAX = 32 * 1024
 DISCARD_MAX = 256 * 1024
 #: Pipelined requests that are answered in one go before other connections get their turn.
 PIPELINE_TURN = 16
+#: Pipelined requests that may wait. Reading pauses while one does; what one read brings is refused
+#: beyond this bound, so that a client that takes no answers can't fill the memory.
+PIPELINE_MAX = 1024
 
 #: Seconds: between requests; for a whole request head; without a byte of a body that is waited
 #: for, or without one taken of a response; for the rest of a refused body.
@@ -64,7 +69,8 @@ _VERSIONS = ("1.1", "1.0")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CONNECTION_CLOSE = b"connection: close\r\n"
 _CHUNKED = b"transfer-encoding: chunked\r\n"
-_ASGI = {"version": "3.0", "spec_version": "2.3"}
+# 2.4: ``send`` raises once the client has gone.
+_ASGI = {"version": "3.0", "spec_version": "2.4"}
 _logger = logging.getLogger("storage.http")
 
 
@@ -80,6 +86,10 @@ _STATUS_LINES = {status: _status_line(status) for status in range(100, 600)}
 
 # How the end of a response's body is told.
 _DECLARED, _CHUNKS, _NOTHING, _CLOSING = range(4)
+
+
+class ClientDisconnected(ConnectionError):
+    """The client has gone, or its request was refused halfway: nobody takes what is sent."""
 
 
 class Exchange:
@@ -184,11 +194,12 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Take the head, or a piece of body; returns once the kernel has taken the bytes.
 
-        Raises RuntimeError for what no client should get to see: body bytes beyond or below the
-        declared length, line breaks in headers, messages out of order.
+        Raises ClientDisconnected once nobody takes them any more, and RuntimeError for what no
+        client should get to see: body bytes beyond or below the declared length, line breaks in
+        headers, messages out of order.
         """
         if self.disconnected:
-            return
+            raise ClientDisconnected
         if not self.started:
             if message["type"] != "http.response.start":
                 raise RuntimeError(f"{message['type']} before the start of the response")
@@ -402,8 +413,11 @@ class S3Protocol(HttpToolsProtocol):
             elif (reading := self._reading) is not None and reading.more_body:
                 # From here on the parser would only copy what it passes on.
                 self._body_left = max(0, reading.length - reading.received)
-        if self._waiting and self._active is None:
-            self._run()
+        if self._waiting:
+            if self._active is None:
+                self._run()
+            if self._waiting:
+                self.pause_reading()
 
     def _feed(self, data: bytes) -> bool:
         """Let the parser call back for everything in ``data``. False if it was refused."""
@@ -476,6 +490,8 @@ class S3Protocol(HttpToolsProtocol):
         if self._big and _size(self._url, self.headers) > HEAD_BYTES_MAX:
             self._refuse("RequestHeaderSectionTooLarge", _HEAD_TOO_LARGE)
             raise _Refused(_HEAD_TOO_LARGE)
+        if len(self._waiting) >= PIPELINE_MAX:
+            raise _Refused(_TOO_MANY)
         parser = self.parser
         version = parser.get_http_version()
         if version not in _VERSIONS:
@@ -564,7 +580,7 @@ class S3Protocol(HttpToolsProtocol):
 
     def _ended_early(self, exchange: Exchange, error: Exception | None) -> None:
         """The application ended without a whole response: say so if nothing was sent yet."""
-        if error is not None:
+        if error is not None and not isinstance(error, ClientDisconnected):
             _logger.error("the application failed", exc_info=error)
         if exchange.complete or exchange.disconnected:
             return
@@ -719,6 +735,7 @@ def _size(url: bytes, headers: Headers) -> int:
 
 _MALFORMED = "The request is not well-formed HTTP/1.1."
 _HEAD_TOO_LARGE = "Your request header section exceeds the maximum allowed size."
+_TOO_MANY = "Too many requests were sent ahead of their answers."
 _STALLED = (
     "Your socket connection to the server was not read from or written to within the timeout "
     "period."
@@ -728,12 +745,14 @@ _INTERNAL_ERROR = "We encountered an internal error. Please try again."
 
 def _document(status: int, code: str, message: str) -> bytes:
     """A whole response that ends the connection, with an S3 error document."""
+    request_id = new_request_id()
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        f"<Error><Code>{code}</Code><Message>{message}</Message>"
+        f"<RequestId>{request_id}</RequestId></Error>"
     ).encode()
     head = (
-        b"content-type: application/xml\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        % len(body)
-    )
+        f"content-type: application/xml\r\nx-amz-request-id: {request_id}\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    ).encode()
     return _STATUS_LINES[status] + head + body

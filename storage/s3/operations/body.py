@@ -24,6 +24,8 @@ from storage.s3.errors import S3Error
 from storage.s3.headers import content_length
 
 BLOCK = 1024 * 1024
+#: Pieces of one receipt that are passed on as they are; more are joined.
+PIECES_MAX = 64
 #: Largest object of one PUT, and largest part (S3: 5 GiB).
 OBJECT_BYTES_MAX = 5 * 1024**3
 #: Largest XML document. CompleteMultipartUpload of 10,000 parts with SHA-256 takes 2 MB.
@@ -207,7 +209,9 @@ class Body:
         while more:
             data, more = await self._receive()
             if decoder is not None:
-                yield decoder.feed(data)
+                pieces = decoder.feed(data)
+                # Small chunks would cost hundreds of bytes for each that they carry.
+                yield pieces if len(pieces) <= PIECES_MAX else (b"".join(pieces),)
             elif self._received > self.length:
                 raise S3Error("IncompleteBody")
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from storage import errors
 from storage.engine import interface as i
 from storage.engine.memory import MemoryEngine
 from storage.s3.app import Hooks
+from storage.s3.auth import ChunkDecoder
 from storage.s3.operations import multipart
+from storage.s3.operations.body import Body
 from tests.unit.s3.asgi import Caller, blocks
 
 LARGE = b"x" * 300_000
@@ -269,3 +272,108 @@ def test_a_body_of_another_length_leaves_nothing(
         assert not call.engine._staged
 
     run(main())
+
+
+def test_the_hook_sees_what_broke_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+    pieces: list[Any] = []
+
+    class Rotten(MemoryEngine):
+        def read(self, version: i.Version, start: int, stop: int) -> Any:
+            return blocks(*pieces)
+
+    def on_response(call: Any, status: int, got: int, sent: int, seconds: float) -> None:
+        seen.append((status, sent))
+
+    async def main() -> None:
+        call = Caller(monkeypatch, Rotten(), Hooks(on_response))
+        await call("PUT", "/bucket")
+        await call("PUT", "/bucket/k", body=LARGE)
+        seen.clear()
+        pieces[:] = [b"x" * 1000, errors.DataCorrupt()]
+        await call("GET", "/bucket/k")
+        assert seen == [(200, 1000)]
+
+    run(main())
+
+
+def test_nothing_more_is_read_for_a_client_that_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    seen: list[tuple[int, int]] = []
+
+    class Watched(MemoryEngine):
+        async def read(self, version: i.Version, start: int, stop: int) -> Any:
+            for number in range(100):
+                read.append(number)
+                yield b"x" * 1000
+
+    def on_response(call: Any, status: int, got: int, sent: int, seconds: float) -> None:
+        seen.append((status, sent))
+
+    async def main() -> None:
+        call = Caller(monkeypatch, Watched(), Hooks(on_response))
+        await call("PUT", "/bucket")
+        await call("PUT", "/bucket/k", body=LARGE)
+        seen.clear()
+        messages = []
+
+        async def send(message: dict[str, Any]) -> None:
+            messages.append(message)
+            if len(messages) > 3:
+                raise ConnectionResetError
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        scope: dict[str, Any] = {
+            "type": "http", "method": "GET", "raw_path": b"/bucket/k", "query_string": b"",
+            "headers": [], "client": None, "scheme": "http",
+        }  # fmt: skip
+        await call.app(scope, receive, send)
+        assert seen == [(200, 2000)]
+        assert len(read) < 5
+        assert call.app.in_flight == 0
+
+    run(main())
+
+
+def test_the_hook_sees_a_request_that_was_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    class Stuck(MemoryEngine):
+        async def lookup(self, bucket_id: int, key: str) -> Any:
+            raise asyncio.CancelledError
+
+    async def main() -> None:
+        call = Caller(monkeypatch, Stuck(), Hooks(lambda _, status, *rest: seen.append(status)))
+        await call("PUT", "/bucket")
+        with pytest.raises(asyncio.CancelledError):
+            await call("GET", "/bucket/k")
+
+    run(main())
+    assert seen == [200, 499]
+
+
+def test_small_chunks_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would cost hundreds of bytes of memory while it waits to be hashed."""
+    counts: list[int] = []
+
+    async def main() -> None:
+        framed = b"1\r\nx\r\n" * 10_000 + b"0\r\n\r\n"
+        decoder = ChunkDecoder(10_000)
+        call: Any = SimpleNamespace(
+            auth=SimpleNamespace(streaming=True, decoder=lambda _: decoder),
+            headers={b"x-amz-decoded-content-length": b"10000"},
+            receive=receive(framed),
+        )
+        async for pieces in Body(call).pieces():
+            counts.append(len(list(pieces)))
+
+    def receive(data: bytes) -> Any:
+        async def once() -> dict[str, Any]:
+            return {"type": "http.request", "body": data, "more_body": False}
+
+        return once
+
+    run(main())
+    assert counts == [1]

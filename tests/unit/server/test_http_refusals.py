@@ -205,3 +205,39 @@ def test_draining_finishes_what_was_begun(server: Running) -> None:
         _, headers, body = busy.answer()
         assert (headers["connection"], body) == ("close", b"done")
         assert busy.rest() == b""
+
+
+def test_refusals_have_a_request_id(server: Running) -> None:
+    with server.wire() as wire:
+        wire.send(MALFORMED["bad header"])
+        _, headers, body = wire.answer()
+    request_id = headers["x-amz-request-id"]
+    assert request_id
+    assert f"<RequestId>{request_id}</RequestId>".encode() in body
+
+
+def test_pipelining_without_taking_answers_is_bounded(server: Running) -> None:
+    gate = asyncio.Event()
+
+    async def stuck(scope: Any, receive: Any, send: Any) -> None:
+        await gate.wait()
+        await respond(send, 200, b"late")
+
+    server.routes["/stuck"] = stuck
+    with server.wire() as wire:
+        wire.send(GET.replace(b"/echo", b"/stuck"))
+        until(lambda: len(server.seen) == 1)
+        wire.socket.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            wire.send(GET * 1_000_000)
+        (connection,) = server.connections()
+        assert len(connection._waiting) <= http.PIPELINE_MAX
+        server.call(gate.set)
+
+
+def test_pipelined_requests_go_on_after_a_pause(server: Running) -> None:
+    with server.wire() as wire:
+        wire.send(GET * 500)
+        for _ in range(500):
+            assert wire.answer()[0] == 200
+        assert wire.is_open()
