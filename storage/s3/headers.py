@@ -292,19 +292,33 @@ def read_conditions(headers: Mapping[bytes, bytes], prefix: bytes = b"") -> Cond
 def write_conditions(headers: Mapping[bytes, bytes]) -> Conditions | None:
     """The conditions of a write: If-Match and If-None-Match.
 
-    Raises NotImplemented for the time conditions, which S3 does not know on writes, and where
-    both are given.
+    Raises NotImplemented for the time conditions, which S3 does not know on writes, and
+    InvalidArgument for one without an ETag.
     """
     if _CONDITIONAL.isdisjoint(headers):
         return None
     for name in (b"if-modified-since", b"if-unmodified-since"):
         if name in headers:
             raise S3Error("NotImplemented", Header=name.decode())
-    match = parse_etags(headers.get(b"if-match", b"").decode("latin-1"))
-    none_match = parse_etags(headers.get(b"if-none-match", b"").decode("latin-1"))
-    if not match and not none_match:
-        return None
-    return Conditions(match, none_match)
+    return Conditions(
+        _required_etags(headers, b"if-match"), _required_etags(headers, b"if-none-match")
+    )
+
+
+def _required_etags(headers: Mapping[bytes, bytes], name: bytes) -> tuple[str, ...]:
+    value = headers.get(name)
+    return () if value is None else required_etags(value.decode("latin-1"), name.decode())
+
+
+def required_etags(value: str, name: str) -> tuple[str, ...]:
+    """ETags of a condition on a write, which must never be dropped because it names none.
+
+    Raises InvalidArgument where it does.
+    """
+    tags = parse_etags(value)
+    if not tags:
+        raise S3Error("InvalidArgument", ArgumentName=name, ArgumentValue=value)
+    return tags
 
 
 def check_read(conditions: Conditions, etag: str, modified: int) -> int:
@@ -366,9 +380,9 @@ def user_metadata(headers: Mapping[bytes, bytes]) -> dict[str, str]:
         return metadata
     total = 0
     for name in names:
-        value = headers[name]
+        value = headers[name].strip(b" \t")  # as bytes: 0xA0 may end a character of UTF-8
         total += len(name) - len(_META) + len(value)
-        metadata[name[len(_META) :].decode("latin-1")] = value.decode("latin-1").strip()
+        metadata[name[len(_META) :].decode("latin-1")] = value.decode("latin-1")
     if total > METADATA_BYTES_MAX:
         raise S3Error("MetadataTooLarge", Size=str(total), MaxSizeAllowed=str(METADATA_BYTES_MAX))
     return metadata

@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import hmac
 import http.client
+import re
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -148,7 +149,7 @@ class RawClient:
                 method,
                 quote(unquote_to_bytes(path), safe="/~"),
                 _canonical_query(query),
-                *(f"{name}:{' '.join(signed[name].split())}" for name in sorted(signed)),
+                *(f"{name}:{_canonical_value(signed[name])}" for name in sorted(signed)),
                 "",
                 names,
                 payload,
@@ -165,6 +166,11 @@ class RawClient:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _canonical_value(value: str) -> str:
+    """Without needless spaces; other white space of Latin-1 is part of UTF-8 characters."""
+    return " ".join(re.split("[ \t]+", value.strip(" \t")))
 
 
 def _canonical_query(query: str) -> str:

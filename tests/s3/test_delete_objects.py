@@ -153,3 +153,21 @@ def test_a_stranger_deletes_nothing(raw: RawClient, boto_client: Any, bucket: st
     )  # fmt: skip
     assert answer.texts("Code") == ["AccessDenied"]
     boto_client.head_object(Bucket=bucket, Key="k")
+
+
+def test_a_condition_without_an_etag_deletes_nothing(raw: RawClient, bucket: str) -> None:
+    raw.request("PUT", f"/{bucket}/k", body=b"x")
+    body = b"<Delete><Object><Key>k</Key><ETag></ETag></Object></Delete>"
+    answer = post(raw, bucket, body)
+    assert (answer.status, answer.code) == (400, "InvalidArgument")
+    answer = raw.request("DELETE", f"/{bucket}/k", headers={"if-match": ""})
+    assert (answer.status, answer.code) == (400, "InvalidArgument")
+    assert raw.request("HEAD", f"/{bucket}/k").status == 200
+
+
+def test_a_stranger_is_denied_before_the_document_is_read(raw: RawClient, bucket: str) -> None:
+    headers = {"content-md5": md5_base64(b"not XML")}
+    answer = raw.request(
+        "POST", f"/{bucket}", "delete", body=b"not XML", headers=headers, sign=False
+    )
+    assert (answer.status, answer.code) == (403, "AccessDenied")

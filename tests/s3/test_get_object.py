@@ -239,3 +239,17 @@ def test_two_requests_on_one_connection_after_an_error(raw: RawClient, bucket: s
         response.read()
         assert response.status == (404 if path.endswith("absent") else 200)
     connection.close()
+
+
+def test_a_part_without_bytes_has_no_range(raw: RawClient, bucket: str) -> None:
+    path = f"/{bucket}/empty"
+    upload = raw.request("POST", path, "uploads").text("UploadId")
+    etag = raw.request("PUT", path, f"partNumber=1&uploadId={upload}", body=b"").headers["etag"]
+    body = (
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
+        f"<ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+    ).encode()
+    assert raw.request("POST", path, f"uploadId={upload}", body=body).status == 200
+    answer = raw.request("GET", path, "partNumber=1")
+    assert (answer.status, answer.body) == (200, b"")
+    assert "content-range" not in answer.headers

@@ -445,3 +445,21 @@ def test_a_stranger_is_denied(raw: RawClient, bucket: str) -> None:
     answer = raw.request("PUT", f"/{bucket}/k", body=b"x", sign=False)
     assert (answer.status, answer.code) == (403, "AccessDenied")
     assert_absent(raw, bucket)
+
+
+def test_metadata_keeps_its_last_byte(raw: RawClient, bucket: str) -> None:
+    """0xA0 is a space in Latin-1, and the end of many a character in UTF-8."""
+    value = "voil\u00e0".encode().decode("latin-1")
+    path = f"/{bucket}/k"
+    assert raw.request("PUT", path, body=b"x", headers={"x-amz-meta-a": value}).status == 200
+    assert raw.request("HEAD", path).headers["x-amz-meta-a"] == value
+
+
+@pytest.mark.parametrize("name", ["if-match", "if-none-match"])
+@pytest.mark.parametrize("value", ["", ",", " , "])
+def test_a_condition_that_names_nothing_is_refused(
+    raw: RawClient, bucket: str, name: str, value: str
+) -> None:
+    answer = raw.request("PUT", f"/{bucket}/k", body=b"x", headers={name: value})
+    assert (answer.status, answer.code) == (400, "InvalidArgument")
+    assert_absent(raw, bucket)

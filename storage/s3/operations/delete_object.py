@@ -44,7 +44,7 @@ def _header_target(call: Call) -> Target:
     target = Target(call.key)
     match = call.headers.get(b"if-match")
     if match is not None:
-        target.etags = headers.parse_etags(match.decode("latin-1"))
+        target.etags = headers.required_etags(match.decode("latin-1"), "if-match")
     modified = call.headers.get(b"x-amz-if-match-last-modified-time")
     if modified is not None:
         target.modified = _seconds(modified.decode("latin-1"))
@@ -89,6 +89,8 @@ async def _delete(engine: i.Engine, bucket: i.Bucket, target: Target) -> None:
 async def delete_objects(call: Call) -> Response:
     """Delete up to 1,000 keys; each succeeds or fails by itself."""
     bucket = call.target
+    if call.auth.principal.anonymous:
+        raise S3Error("AccessDenied")  # before a stranger has a large document parsed
     if b"content-md5" not in call.headers and not _has_checksum(call):
         raise S3Error(
             "InvalidRequest", "Missing required header for this request: Content-MD5 OR "
@@ -152,7 +154,7 @@ def _parse_target(node: xml.Node) -> Target:
         raise S3Error("MalformedXML")
     target = Target(found["Key"], found.get("VersionId", ""))
     if "ETag" in found:
-        target.etags = headers.parse_etags(found["ETag"])
+        target.etags = headers.required_etags(found["ETag"], "ETag")
     if "LastModifiedTime" in found:
         target.modified = _seconds(found["LastModifiedTime"])
     if "Size" in found:

@@ -173,7 +173,8 @@ def _part(call: Call, version: Version) -> tuple[tuple[int, int] | None, Part | 
         return (0, version.size) if version.size else None, None
     start = sum(part.size for part in parts[: number - 1])
     part = parts[number - 1]
-    return (start, start + part.size), part
+    # Content-Range can't tell of a range without bytes.
+    return (start, start + part.size) if part.size or version.size > start else None, part
 
 
 # -- GetObjectAttributes --------------------------------------------------------------------------
