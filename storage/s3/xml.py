@@ -147,6 +147,7 @@ _DISGUISED = re.compile(rb"\xf4\x8f[\xbc\xbd]")
 _UNREADABLE = re.compile(
     rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
     rb"|&#(?:([0-9]{1,7})|x([0-9a-fA-F]{1,6}));"
+    rb"|<!\[CDATA\["
 )
 _REVEAL = {_DISGUISE + code: code for code in range(32)} | {
     _DISGUISE + 0x7E: 0xFFFE,
@@ -156,6 +157,8 @@ _DISGUISES = {code: chr(disguise).encode() for disguise, code in _REVEAL.items()
 
 
 def _disguise(match: re.Match[bytes]) -> bytes:
+    if match[0] == b"<![CDATA[":
+        raise _Refused  # what looks like a reference in there is none: no client of S3 sends it
     decimal, hexadecimal = match.groups()
     if decimal or hexadecimal:
         code = int(decimal) if decimal else int(hexadecimal, 16)
@@ -172,9 +175,14 @@ def parse(body: bytes, root: str) -> Node:
     if _UNREADABLE.search(body) is not None:
         if _DISGUISED.search(body) is not None or body[:2] in (b"\xfe\xff", b"\xff\xfe"):
             raise S3Error("MalformedXML")
-        body = _UNREADABLE.sub(_disguise, body)
+        try:
+            body = _UNREADABLE.sub(_disguise, body)
+        except _Refused:
+            raise S3Error("MalformedXML") from None
         builder.disguised = True
-    parser = expat.ParserCreate(namespace_separator=" ")
+    # The disguise is UTF-8, whatever encoding the document says it has.
+    encoding = "UTF-8" if builder.disguised else None
+    parser = expat.ParserCreate(encoding, namespace_separator=" ")
     parser.buffer_text = True
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end

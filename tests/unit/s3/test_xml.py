@@ -84,3 +84,16 @@ def test_a_page_of_names_loses_nothing(names: list[str], url: bool) -> None:
     root = ElementTree.fromstring(xml.document("a", content))
     read = [element.text or "" for element in root]
     assert [unquote(text) for text in read] == names if encoded else read == names
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<a><![CDATA[&#1;]]></a>",  # no reference in there: it must not become one
+        b'<?xml version="1.0" encoding="ISO-8859-1"?><a>\xe9&#1;</a>',
+    ],
+)
+def test_what_would_be_read_as_another_key_is_refused(body: bytes) -> None:
+    with pytest.raises(S3Error) as error:
+        xml.parse(body, "a")
+    assert error.value.code == "MalformedXML"
