@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -17,6 +18,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: Largest body of a request that is not an upload, in bytes.
 BODY_BYTES_MAX = 1024 * 1024
+_OBJECTS = re.compile(r"/api/v1/buckets/[^/]+/objects(?:/|\Z)").match
 
 # Nothing that the control plane answers may be framed, sniffed, cached or run as a page of its
 # own origin; its own pages and downloads set a policy of their own.
@@ -80,7 +82,10 @@ class _Bounded:
 
 def is_upload(scope: Scope) -> bool:
     """Whether the body is an object's bytes."""
-    return scope["method"] in ("PUT", "POST") and "/objects" in scope["path"]
+    return (
+        scope["method"] in ("PUT", "POST")
+        and _OBJECTS(scope["path"].removeprefix(scope.get("root_path", ""))) is not None
+    )
 
 
 def _declared(scope: Scope) -> int:

@@ -130,9 +130,9 @@ async def upload_form(request: Request, caller: SignedIn, bucket: BucketName) ->
         key = form.fields.pop("key", "") or form.fields.get("prefix", "") + filename
         check_key(key)
         found = await open_bucket(caller, bucket, "s3:PutObject", key)
+        meta = describe({"content-type": content_type})
         upload = Upload(caller.plane.engine, found, key, caller.principal.id)
         await upload.receive(content, length=-1)
-        meta = describe({"content-type": content_type})
         await upload.commit(meta)
         stored.append(_stored(upload, key, meta.headers["content-type"]))
     if not stored:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
@@ -28,6 +29,7 @@ OBJECT_BYTES_MAX = 5 * 1024**3
 #: Most bytes of user metadata, names and values together (S3's limit).
 METADATA_BYTES_MAX = 2048
 METADATA_PREFIX = "x-amz-meta-"
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 
 #: Headers that are kept with an object and returned with it.
 _KEPT = (
@@ -58,6 +60,9 @@ def describe(headers: Mapping[str, str]) -> Meta:
             400, "MetadataTooLarge", f"The metadata is larger than {METADATA_BYTES_MAX} bytes."
         )
     kept = {name: headers[name] for name in _KEPT if headers.get(name)}
+    if any(_CONTROL.search(value) for value in (*kept.values(), *metadata.values())):
+        # A form's parts may hold what no header does; given back, it would forge headers.
+        raise Problem(400, "InvalidArgument", "A header holds control characters.")
     kept.setdefault("content-type", "application/octet-stream")
     return Meta(headers=kept, metadata=metadata)
 

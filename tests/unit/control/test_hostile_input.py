@@ -61,3 +61,14 @@ def test_hostile_paths(root: TestClient, bucket: str, path: str) -> None:
 def test_hostile_headers(root: TestClient, bucket: str, headers: dict[str, str]) -> None:
     answer = root.put(f"/api/v1/buckets/{bucket}/objects/k", content=b"x", headers=headers)
     assert answer.status_code < 500, answer.text
+
+
+def test_only_uploads_may_be_large(root: TestClient) -> None:
+    """A policy called "objects" is no object: its body is read before anyone asks who sent it."""
+    content = b'{"x": "' + b"y" * (2 * 1024 * 1024) + b'"}'
+    answer = root.put(
+        "/api/v1/policies/objects",
+        content=content,
+        headers={"content-type": "application/json", "authorization": ""},
+    )
+    assert answer.status_code == 413

@@ -324,6 +324,18 @@ PART = b'--b\r\ncontent-disposition: form-data; name="file"; filename="f"\r\n\r\
         ),
         (
             "multipart/form-data; boundary=b",
+            PART[:-2] + b"content-type: a\nforged: yes\r\n\r\nx\r\n--b--\r\n",
+            400,
+            "InvalidArgument",
+        ),
+        (
+            "multipart/form-data; boundary=b",
+            PART[:-2] + b"content-type: a\0b\r\n\r\nx\r\n--b--\r\n",
+            400,
+            "InvalidArgument",
+        ),
+        (
+            "multipart/form-data; boundary=b",
             b"--b\r\nx-" + b"y" * 5000 + b": z\r\n\r\n\r\n--b--\r\n",
             400,
             "MalformedPOSTRequest",
