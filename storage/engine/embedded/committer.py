@@ -1163,7 +1163,11 @@ class CommitterThread:
         self.drive = drives.open_drive(config.drives[0], config)
         try:
             self.committer = Committer(self.drive, config)
-            self.committer.start()
+            try:
+                self.committer.start()
+            except BaseException:
+                self.committer.close()  # an index left open would lock out the next try
+                raise
         except BaseException:
             self.drive.close()
             raise

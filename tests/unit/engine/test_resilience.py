@@ -219,3 +219,23 @@ def test_objects_are_refused_while_the_wal_can_not_shrink(
 def tend(opened: Store) -> None:
     opened.committer._next_tick = 0.0
     opened.committer.tend()
+
+
+# -- a start that fails ---------------------------------------------------------------------------
+
+
+def test_a_start_that_failed_locks_nobody_out(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: committer.Committer) -> None:
+        assert self._index is not None
+        self._index.begin()
+        raise OSError(5, "no epoch today")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(committer.Committer, "_record_epoch", broken)
+        with pytest.raises(OSError, match="no epoch today") as kept:
+            committer.CommitterThread(config)
+    # The traceback keeps the failed committer alive, as a caller's own would.
+    assert kept.value.__traceback__ is not None
+    committer.CommitterThread(config).stop()
