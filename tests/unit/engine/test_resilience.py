@@ -230,11 +230,11 @@ def test_a_start_that_failed_locks_nobody_out(
     def broken(self: committer.Committer) -> None:
         assert self._index is not None
         self._index.begin()
-        raise OSError(5, "no epoch today")
+        raise errors.ReadOnly("no epoch today")
 
     with monkeypatch.context() as patched:
         patched.setattr(committer.Committer, "_record_epoch", broken)
-        with pytest.raises(OSError, match="no epoch today") as kept:
+        with pytest.raises(errors.ReadOnly, match="no epoch today") as kept:
             committer.CommitterThread(config)
     # The traceback keeps the failed committer alive, as a caller's own would.
     assert kept.value.__traceback__ is not None
