@@ -232,6 +232,8 @@ def test_a_start_that_failed_locks_nobody_out(
         self._index.begin()
         raise errors.ReadOnly("no epoch today")
 
+    committer.CommitterThread(config).stop()  # so that there is an index to be locked
+    monkeypatch.setattr(index, "_BUSY_WAIT", 100)
     with monkeypatch.context() as patched:
         patched.setattr(committer.Committer, "_record_epoch", broken)
         with pytest.raises(errors.ReadOnly, match="no epoch today") as kept:
