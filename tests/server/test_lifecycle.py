@@ -365,9 +365,10 @@ def test_the_access_log_names_what_was_done_and_no_secret(start: Start, tmp_path
     assert get(url)[0] == 200
     assert store.stop() == 0
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [(line["operation"], line["status"]) for line in lines] == [
-        ("PutObject", 200),
+    # Two workers may have served them, and each writes its own lines when it gets to it.
+    assert sorted((line["operation"], line["status"]) for line in lines) == [
         ("GetObject", 200),
+        ("PutObject", 200),
     ]
     assert "ignature" not in log.read_text()
 

@@ -122,7 +122,7 @@ def test_offers_of_other_protocols_are_passed_over(server: Running) -> None:
 def test_a_dribbled_head_ends_in_time(server: Running) -> None:
     with server.wire() as wire:
         wire.send(b"GET /echo HT")
-        until(lambda: server.connections()[0]._in_head)
+        until(lambda: [each._in_head for each in server.connections()] == [True])
         server.sweep(http.HEAD_TIMEOUT // 2)
         wire.send(b"TP/1.1\r\n")
         server.sweep(http.HEAD_TIMEOUT // 2 + 2)
@@ -160,7 +160,7 @@ def test_a_reader_that_stalls_is_cut_off(server: Running) -> None:
     with server.wire() as wire:
         wire.send(GET.replace(b"/echo", b"/x"))
         wire.head()
-        until(lambda: server.connections()[0].write_paused)
+        until(lambda: [each.write_paused for each in server.connections()] == [True])
         server.sweep(http.STALL_TIMEOUT + 3)
         until(lambda: server.connections() == [])
     until(lambda: ended == [True])
