@@ -147,6 +147,11 @@ class Reserve:
             if os.path.getsize(path) == size:
                 return
             io.unlink(path)
+        # Asked for more than there is, fallocate takes all of it before it fails, and whoever
+        # writes at that moment finds the drive full.
+        space = os.statvfs(os.path.dirname(path))
+        if space.f_bavail * space.f_frsize < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         fd = io.create(path)
         try:
             io.fallocate(fd, 0, size)

@@ -11,7 +11,7 @@ import pytest
 
 from storage import errors
 from storage.config import Config
-from storage.engine.embedded import drives
+from storage.engine.embedded import drives, io
 from storage.engine.embedded.drives import FOLDER, check_drive, open_drive
 
 PLAIN_USER = os.geteuid() or 65534
@@ -198,10 +198,15 @@ def test_a_path_to_be_made_is_judged_by_its_parent(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_drive_too_small_is_refused_and_left_empty(tmp_path: Path) -> None:
+def test_a_drive_too_small_is_refused_and_left_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(io, "fallocate", lambda fd, start, size: asked.append(size))
     vast = Config(segment_size=1 << 42)
     with pytest.raises(errors.DriveRefused, match="too little free space"):
         open_drive(str(tmp_path), vast)
+    assert max(asked, default=0) < 1 << 42, "taking what is left would fail everybody else"
     assert not any((tmp_path / FOLDER / "reserve").iterdir())
 
 

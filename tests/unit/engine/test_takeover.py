@@ -369,6 +369,7 @@ def test_the_length_of_a_closed_segment_is_told_again_after_a_rollback(config: C
         opened.make_bucket()
         length = opened.committer._log.length
         opened.committer._log.roll()
+        opened.committer._log._helper.submit(int).result()  # its own syncs are done
         io.install(Failing("fdatasync", errno.EIO))
         assert isinstance(opened.settle(opened.put("lost"))[0], errors.Unavailable)
         io.install(io.Calls())
