@@ -3,11 +3,11 @@ GetBucketVersioning."""
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 from storage import errors
 from storage.engine import interface as i
+from storage.names import is_bucket_name
 from storage.s3 import xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
@@ -20,29 +20,12 @@ from storage.s3.operations.put_object import now_ms
 HOME_REGION = "us-east-1"
 _BUCKETS_MAX = 10_000
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
-_RESERVED_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
-_RESERVED_SUFFIXES = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 
 
 def check_bucket_name(name: str) -> None:
     """S3's "General purpose bucket naming rules". Raises InvalidBucketName."""
-    valid = (
-        _NAME.match(name) is not None
-        and ".." not in name
-        and ".-" not in name
-        and "-." not in name
-        and not name.startswith(_RESERVED_PREFIXES)
-        and not name.endswith(_RESERVED_SUFFIXES)
-    )
-    if valid and name.replace(".", "").isdigit():
-        try:
-            ipaddress.IPv4Address(name)
-            valid = False
-        except ValueError:
-            pass
-    if not valid:
+    if not is_bucket_name(name):
         raise S3Error("InvalidBucketName", BucketName=name)
 
 
