@@ -23,6 +23,12 @@ KEY_BYTES_MAX = 1024
 #: Smallest part except the last (S3: "Amazon S3 multipart upload limits").
 PART_BYTES_MIN = 5 * 1024 * 1024
 PART_NUMBER_MAX = 10_000
+#: Bucket configuration document that the engine itself reads: ``ENABLED`` or ``SUSPENDED``. While
+#: a bucket has none, its objects have one version each.
+VERSIONING = "versioning"
+ENABLED, SUSPENDED = b"Enabled", b"Suspended"
+#: Id of the version that was written without versioning. A key has at most one.
+NULL_VERSION = "null"
 
 
 class FileRef(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -70,6 +76,7 @@ class Version(msgspec.Struct):
 
     ``etag`` is without quotes (hex MD5, or ``hex-N`` after multipart). ``place`` is the engine's
     own (where inline payload lies) and opaque. ``files`` is empty for inline payload.
+    ``version_id`` is ``NULL_VERSION`` for what was written without versioning.
     """
 
     bucket_id: int
@@ -83,7 +90,7 @@ class Version(msgspec.Struct):
     meta: Meta
     files: tuple[FileRef, ...] = ()
     place: Any = None
-    version_id: str = ""
+    version_id: str = NULL_VERSION
     delete_marker: bool = False
 
 
@@ -98,6 +105,36 @@ class Entry(msgspec.Struct):
     storage_class: str
     checksum_algorithm: str = ""
     checksum_type: str = ""
+
+
+class VersionEntry(msgspec.Struct):
+    """One row of a listing of versions. ``latest``: the newest of its key."""
+
+    key: str
+    seq: int
+    version_id: str
+    latest: bool
+    delete_marker: bool
+    modified: int
+    size: int
+    etag: str
+    owner: str
+    storage_class: str
+    checksum_algorithm: str = ""
+    checksum_type: str = ""
+
+
+class VersionPage(msgspec.Struct):
+    """A page of versions, by key, the newest of each key first.
+
+    The cursor of the next page is (``next_key``, ``next_version``): the last version of this one,
+    or a common prefix and ""; (None, None) when the listing is complete.
+    """
+
+    entries: list[VersionEntry]
+    prefixes: list[str]
+    next_key: str | None
+    next_version: str | None
 
 
 class Page(msgspec.Struct):
@@ -163,14 +200,19 @@ class UploadPage(msgspec.Struct):
 class Usage(msgspec.Struct, frozen=True):
     """Counters of one bucket, kept in the transaction of each change.
 
-    ``histogram`` counts objects by size with MinIO's bounds: <1 KiB, <1 MiB, <10 MiB, <64 MiB,
-    <128 MiB, <512 MiB, larger.
+    ``objects`` and ``bytes`` are of what is visible, ``versions`` and ``version_bytes`` of the
+    versions behind that, without delete markers, which ``markers`` counts. ``histogram`` counts
+    visible objects by size with MinIO's bounds: <1 KiB, <1 MiB, <10 MiB, <64 MiB, <128 MiB,
+    <512 MiB, larger.
     """
 
     objects: int = 0
     bytes: int = 0
     uploads: int = 0
     histogram: tuple[int, ...] = (0, 0, 0, 0, 0, 0, 0)
+    versions: int = 0
+    version_bytes: int = 0
+    markers: int = 0
 
 
 class Space(msgspec.Struct, frozen=True):
@@ -183,6 +225,27 @@ class Space(msgspec.Struct, frozen=True):
     drives: tuple[str, ...] = ()
     inodes_total: int = 0
     inodes_free: int = 0
+
+
+# -- versions -----------------------------------------------------------------------------------
+
+
+def version_id(seq: int) -> str:
+    """The id of the version that was committed under ``seq``."""
+    return f"{seq:016x}"
+
+
+def parse_version_id(text: str) -> int:
+    """The number behind an id; 0 for the null version, -1 for what no version can have."""
+    if text == NULL_VERSION:
+        return 0
+    if len(text) != 16 or not _HEXADECIMAL.issuperset(text):
+        return -1
+    seq = int(text, 16)
+    return seq if 0 < seq < 1 << 63 else -1
+
+
+_HEXADECIMAL = frozenset("0123456789abcdef")
 
 
 # -- conditions ---------------------------------------------------------------------------------
@@ -269,13 +332,36 @@ class PutObject(msgspec.Struct, array_like=True, tag="po"):
 
 
 class DeleteObject(msgspec.Struct, array_like=True, tag="do"):
-    """-> Committed with ``existed``. Deleting what does not exist is no error (S3)."""
+    """-> Committed with ``existed``. Deleting what does not exist is no error (S3).
+
+    Without ``version_id`` and with versioning a delete marker becomes the newest version, of
+    which ``modified`` and ``owner`` tell (``modified`` 0: now). Its id is ``Committed.version_id``;
+    where a version was named, that one's. ``Committed.delete_marker``: a marker was made, or was
+    what went.
+    """
 
     bucket_id: int
     key: str
     conditions: Conditions | None = None
     expect_seq: int = 0
-    """If not 0: delete only this version; otherwise nothing happens (lifecycle, races)."""
+    """If not 0: only while the newest version has this seq; otherwise nothing happens."""
+    version_id: str = ""
+    modified: int = 0
+    owner: str = ""
+
+
+class AmendObject(msgspec.Struct, array_like=True, tag="ao"):
+    """-> Committed. Metadata of an existing version changes; its bytes, time and id don't.
+
+    ``tags`` replaces the tags (None: stay). ``extra`` is merged into ``Meta.extra``, None removing
+    a name. Raises NoSuchBucket, NoSuchVersion (also for delete markers), StorageFull, ReadOnly.
+    """
+
+    bucket_id: int
+    key: str
+    seq: int
+    tags: dict[str, str] | None = None
+    extra: dict[str, Any] = {}
 
 
 class CreateUpload(msgspec.Struct, array_like=True, tag="cu"):
@@ -369,6 +455,7 @@ Change = (
     | SetBucketConfig
     | PutObject
     | DeleteObject
+    | AmendObject
     | CreateUpload
     | PutPart
     | CompleteUpload
@@ -379,19 +466,24 @@ Change = (
 
 
 class Committed(msgspec.Struct, array_like=True):
-    """What became of a change. For CompleteUpload ``etag`` etc. are those of the object."""
+    """What became of a change. For CompleteUpload ``etag`` etc. are those of the object.
+
+    ``version_id`` is "" in a bucket that never had versioning.
+    """
 
     seq: int = 0
     existed: bool = False
     etag: str = ""
     version_id: str = ""
     modified: int = 0
+    delete_marker: bool = False
 
 
 class FeedEvent(msgspec.Struct):
     """One change as consumers of the feed see it, in commit order, at least once.
 
-    ``kind``: "put", "delete", "bucket-create", "bucket-delete", "bucket-config".
+    ``kind``: "put", "amend" (its metadata), "marker" (a delete marker was made), "delete" (a
+    version went, ``version_id`` tells which), "bucket-create", "bucket-delete", "bucket-config".
     """
 
     seq: int
@@ -403,6 +495,7 @@ class FeedEvent(msgspec.Struct):
     etag: str = ""
     modified: int = 0
     owner: str = ""
+    version_id: str = NULL_VERSION
 
 
 class SystemRecord(msgspec.Struct, frozen=True):
@@ -443,6 +536,9 @@ class Engine(Protocol):
     async def lookup(self, bucket_id: int, key: str) -> Version | None:
         """The visible version of ``key``."""
 
+    async def version(self, bucket_id: int, key: str, version_id: str = "") -> Version | None:
+        """The version of this id, or the newest one; also if it is a delete marker."""
+
     async def list_objects(
         self,
         bucket_id: int,
@@ -456,6 +552,22 @@ class Engine(Protocol):
 
         At most ``limit`` entries and prefixes together. A common prefix is skipped as a whole
         when ``after`` starts with it. ``delimiter`` may be any string. ``limit`` 0: empty page.
+        """
+
+    async def list_versions(
+        self,
+        bucket_id: int,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        after_key: str = "",
+        after_version: str = "",
+        limit: int = 1000,
+    ) -> VersionPage:
+        """All versions and delete markers, after those of ``after_key``.
+
+        With ``after_version`` the older versions of ``after_key`` come first. Otherwise as
+        ``list_objects``.
         """
 
     async def upload(self, bucket_id: int, key: str, upload_id: str) -> Upload | None: ...
@@ -516,3 +628,11 @@ def encode_meta(meta: Meta) -> bytes:
 def decode_meta(data: bytes) -> Meta:
     """The inverse of ``encode_meta``; older layouts have fewer fields."""
     return _meta_decoder.decode(data)
+
+
+def amended(meta: Meta, change: AmendObject) -> Meta:
+    """``meta`` as ``change`` leaves it."""
+    extra = {name: value for name, value in meta.extra.items() if name not in change.extra}
+    extra |= {name: value for name, value in change.extra.items() if value is not None}
+    tags = meta.tags if change.tags is None else change.tags
+    return msgspec.structs.replace(meta, tags=tags, extra=extra)

@@ -7,6 +7,7 @@ uses it; a change is applied without suspending, so changes are atomic by constr
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -37,8 +38,38 @@ class _Bucket:
     def __init__(self, bucket: i.Bucket) -> None:
         self.bucket = bucket
         self.keys: list[str] = []
-        self.objects: dict[str, i.Version] = {}
+        self.versions: dict[str, list[i.Version]] = {}
+        """Of each key that has any, the newest first."""
         self.uploads: dict[tuple[str, str], _Upload] = {}
+
+    def visible(self, key: str) -> i.Version | None:
+        newest = next(iter(self.versions.get(key, ())), None)
+        return None if newest is None or newest.delete_marker else newest
+
+    def add(self, version: i.Version) -> None:
+        """Make it the newest of its key; the null version takes the null version's place."""
+        key = version.key
+        if key not in self.versions:
+            insort(self.keys, key)
+            self.versions[key] = []
+        kept = self.versions[key]
+        if version.version_id == i.NULL_VERSION:
+            kept = [old for old in kept if old.version_id != i.NULL_VERSION]
+        self.versions[key] = [version, *kept]
+
+    def remove(self, version: i.Version) -> None:
+        left = [old for old in self.versions[version.key] if old is not version]
+        self.versions[version.key] = left
+        if not left:
+            del self.versions[version.key]
+            del self.keys[bisect_left(self.keys, version.key)]
+
+    def named(self, key: str, version_id: str) -> i.Version | None:
+        """The version of this id, the newest one without; also a delete marker."""
+        for version in self.versions.get(key, ()):
+            if version_id in ("", version.version_id):
+                return version
+        return None
 
 
 class MemoryEngine:
@@ -65,6 +96,8 @@ class MemoryEngine:
                 return self._put_object(change)
             case i.DeleteObject():
                 return self._delete_object(change)
+            case i.AmendObject():
+                return self._amend_object(change)
             case i.CreateBucket():
                 return self._create_bucket(change)
             case i.DeleteBucket():
@@ -140,18 +173,19 @@ class MemoryEngine:
 
     def _put_object(self, change: i.PutObject) -> i.Committed:
         held = self._held(change.bucket_id)
-        current = held.objects.get(change.key)
+        current = held.visible(change.key)
         if change.conditions is not None:
             i.check_write(change.conditions, current.etag if current else None)
         if change.expect_seq and (current is None or current.seq != change.expect_seq):
             raise errors.Conflict
         place: tuple[bytes, ...] = (change.payload,)
         if change.files:
-            place = tuple(self._claim(ref, current) for ref in change.files)
+            place = tuple(self._claim(ref, _replaced(held, current)) for ref in change.files)
+        seq = self._next()
         version = i.Version(
             bucket_id=change.bucket_id,
             key=change.key,
-            seq=self._next(),
+            seq=seq,
             modified=change.modified,
             size=change.size,
             etag=change.etag,
@@ -160,39 +194,78 @@ class MemoryEngine:
             meta=i.decode_meta(change.meta),
             files=tuple(change.files),
             place=place,
+            version_id=_new_id(held, seq),
         )
         return self._show(held, version)
 
     def _show(self, held: _Bucket, version: i.Version) -> i.Committed:
-        """Make ``version`` the visible one of its key."""
-        existed = version.key in held.objects
-        if not existed:
-            insort(held.keys, version.key)
-        held.objects[version.key] = version
+        """Make ``version`` the newest one of its key."""
+        existed = held.visible(version.key) is not None
+        held.add(version)
+        self._emit_version("marker" if version.delete_marker else "put", held.bucket, version)
+        return _answer(held, version, existed)
+
+    def _emit_version(self, kind: str, bucket: i.Bucket, version: i.Version, seq: int = 0) -> None:
         self._emit(
-            version.seq,
-            "put",
-            held.bucket,
+            seq or version.seq,
+            kind,
+            bucket,
             key=version.key,
             size=version.size,
             etag=version.etag,
             modified=version.modified,
             owner=version.owner,
+            version_id=version.version_id,
         )
-        return _answer(version, existed)
 
     def _delete_object(self, change: i.DeleteObject) -> i.Committed:
         held = self._held(change.bucket_id)
-        current = held.objects.get(change.key)
+        newest = held.named(change.key, "")
+        current = held.visible(change.key)
         if change.conditions is not None:
             i.check_write(change.conditions, current.etag if current else None)
-        if current is None or (change.expect_seq and current.seq != change.expect_seq):
+        if change.expect_seq and (newest is None or newest.seq != change.expect_seq):
             return i.Committed()
-        del held.objects[change.key]
-        del held.keys[bisect_left(held.keys, change.key)]
+        if not change.version_id and i.VERSIONING in held.bucket.config:
+            return self._mark(held, change)
+        gone = held.named(change.key, change.version_id) if change.version_id else current
+        if gone is None:
+            return i.Committed(version_id=change.version_id)
+        held.remove(gone)
         seq = self._next()
-        self._emit(seq, "delete", held.bucket, key=change.key, owner=current.owner)
-        return i.Committed(seq=seq, existed=True)
+        self._emit_version("delete", held.bucket, gone, seq)
+        return i.Committed(
+            seq, True, version_id=change.version_id, delete_marker=gone.delete_marker
+        )
+
+    def _mark(self, held: _Bucket, change: i.DeleteObject) -> i.Committed:
+        """Make a delete marker."""
+        seq = self._next()
+        marker = i.Version(
+            bucket_id=change.bucket_id,
+            key=change.key,
+            seq=seq,
+            modified=change.modified or time.time_ns() // 1_000_000,
+            size=0,
+            etag="",
+            owner=change.owner or held.bucket.owner,
+            storage_class="STANDARD",
+            meta=i.Meta(),
+            version_id=_new_id(held, seq),
+            delete_marker=True,
+        )
+        return self._show(held, marker)
+
+    def _amend_object(self, change: i.AmendObject) -> i.Committed:
+        held = self._held(change.bucket_id)
+        for at, version in enumerate(held.versions.get(change.key, ())):
+            if version.seq == change.seq and not version.delete_marker:
+                meta = i.amended(version.meta, change)
+                amended = msgspec.structs.replace(version, meta=meta)
+                held.versions[change.key][at] = amended
+                self._emit_version("amend", held.bucket, amended, self._next())
+                return _answer(held, amended, existed=True)
+        raise errors.NoSuchVersion
 
     def _create_upload(self, change: i.CreateUpload) -> None:
         held = self._held(change.bucket_id)
@@ -232,11 +305,11 @@ class MemoryEngine:
 
     def _complete_upload(self, change: i.CompleteUpload) -> i.Committed:
         held = self._held(change.bucket_id)
-        current = held.objects.get(change.key)
+        current = held.visible(change.key)
         progress = held.uploads.get((change.key, change.upload_id))
         if progress is None:
             if current is not None and _made_by(current, change):
-                return _answer(current, existed=False)
+                return _answer(held, current, existed=False)
             raise errors.NoSuchUpload
         parts = [_chosen(progress, named) for named in change.parts]
         for part in parts[:-1]:
@@ -250,6 +323,7 @@ class MemoryEngine:
             i.check_write(change.conditions, current.etag if current else None)
         upload = progress.upload
         del held.uploads[change.key, change.upload_id]
+        seq = self._next()
         meta = msgspec.structs.replace(
             upload.meta,
             checksums=dict(change.checksums),
@@ -260,7 +334,7 @@ class MemoryEngine:
         version = i.Version(
             bucket_id=change.bucket_id,
             key=change.key,
-            seq=self._next(),
+            seq=seq,
             modified=change.modified,
             size=change.size,
             etag=change.etag,
@@ -269,6 +343,7 @@ class MemoryEngine:
             meta=meta,
             files=tuple(part.file for part in parts),
             place=tuple(progress.blobs[part.number] for part in parts),
+            version_id=_new_id(held, seq),
         )
         return self._show(held, version)
 
@@ -310,9 +385,12 @@ class MemoryEngine:
         etag: str = "",
         modified: int = 0,
         owner: str = "",
+        version_id: str = i.NULL_VERSION,
     ) -> None:
         self._feed.append(
-            i.FeedEvent(seq, kind, bucket.name, bucket.id, key, size, etag, modified, owner)
+            i.FeedEvent(
+                seq, kind, bucket.name, bucket.id, key, size, etag, modified, owner, version_id
+            )
         )
 
     def generation(self) -> int:
@@ -330,15 +408,35 @@ class MemoryEngine:
     async def usage(self, bucket_id: int) -> i.Usage:
         """Counted, not kept: what other engines' counters are compared with."""
         held = self._held(bucket_id)
-        sizes = [version.size for version in held.objects.values()]
+        shown = [version for key in held.keys if (version := held.visible(key)) is not None]
+        hidden = [
+            version
+            for kept in held.versions.values()
+            for version in kept
+            if not any(version is other for other in shown)
+        ]
+        sizes = [version.size for version in shown]
         histogram = [0] * (len(HISTOGRAM_BOUNDS) + 1)
         for size in sizes:
             histogram[bisect_right(HISTOGRAM_BOUNDS, size)] += 1
-        return i.Usage(len(sizes), sum(sizes), len(held.uploads), tuple(histogram))
+        markers = sum(version.delete_marker for version in hidden)
+        return i.Usage(
+            len(sizes),
+            sum(sizes),
+            len(held.uploads),
+            tuple(histogram),
+            len(hidden) - markers,
+            sum(version.size for version in hidden),
+            markers,
+        )
 
     async def lookup(self, bucket_id: int, key: str) -> i.Version | None:
         held = self._by_id.get(bucket_id)
-        return held.objects.get(key) if held else None
+        return held.visible(key) if held else None
+
+    async def version(self, bucket_id: int, key: str, version_id: str = "") -> i.Version | None:
+        held = self._by_id.get(bucket_id)
+        return held.named(key, version_id) if held else None
 
     async def list_objects(
         self,
@@ -358,6 +456,9 @@ class MemoryEngine:
         for key in held.keys[start:]:
             if not key.startswith(prefix):
                 break
+            shown = held.visible(key)
+            if shown is None:
+                continue
             common = common_prefix(key, prefix, delimiter)
             if common and (after.startswith(common) or page.prefixes[-1:] == [common]):
                 continue
@@ -368,7 +469,41 @@ class MemoryEngine:
             if common:
                 page.prefixes.append(common)
             else:
-                page.entries.append(_entry(held.objects[key]))
+                page.entries.append(_entry(shown))
+        return page
+
+    async def list_versions(
+        self,
+        bucket_id: int,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        after_key: str = "",
+        after_version: str = "",
+        limit: int = 1000,
+    ) -> i.VersionPage:
+        held = self._held(bucket_id)
+        page = i.VersionPage([], [], None, None)
+        if limit <= 0:
+            return page
+        last = ("", "")
+        for key in held.keys[bisect_left(held.keys, max(prefix, after_key)) :]:
+            if not key.startswith(prefix):
+                break
+            common = common_prefix(key, prefix, delimiter)
+            if common and (after_key.startswith(common) or page.prefixes[-1:] == [common]):
+                continue
+            kept = held.versions[key]
+            older = _older(kept, after_version) if key == after_key else kept
+            for version in older[:1] if common else older:
+                if len(page.entries) + len(page.prefixes) == limit:
+                    page.next_key, page.next_version = last
+                    return page
+                last = (common, "") if common else (key, version.version_id)
+                if common:
+                    page.prefixes.append(common)
+                else:
+                    page.entries.append(_version_entry(version, latest=version is kept[0]))
         return page
 
     async def upload(self, bucket_id: int, key: str, upload_id: str) -> i.Upload | None:
@@ -492,8 +627,55 @@ def _initiation(upload: i.Upload) -> tuple[int, str]:
     return upload.initiated, upload.upload_id
 
 
-def _answer(version: i.Version, existed: bool) -> i.Committed:
-    return i.Committed(version.seq, existed, version.etag, version.version_id, version.modified)
+def _new_id(held: _Bucket, seq: int) -> str:
+    """The id of a version that is written now."""
+    enabled = held.bucket.config.get(i.VERSIONING) == i.ENABLED
+    return i.version_id(seq) if enabled else i.NULL_VERSION
+
+
+def _replaced(held: _Bucket, current: i.Version | None) -> i.Version | None:
+    """``current`` if a version written now takes its place, so that it may take its files."""
+    if current is None or held.bucket.config.get(i.VERSIONING) == i.ENABLED:
+        return None
+    return current if current.version_id == i.NULL_VERSION else None
+
+
+def _older(kept: list[i.Version], after: str) -> list[i.Version]:
+    """What of a key's versions lies behind the one named, which may be gone; "": nothing."""
+    if not after:
+        return []
+    mark = i.parse_version_id(after)
+    if not mark:
+        mark = next((old.seq for old in kept if old.version_id == i.NULL_VERSION), 1 << 63)
+    return [version for version in kept if version.seq < mark]
+
+
+def _answer(held: _Bucket, version: i.Version, existed: bool) -> i.Committed:
+    return i.Committed(
+        version.seq,
+        existed,
+        version.etag,
+        version.version_id if i.VERSIONING in held.bucket.config else "",
+        version.modified,
+        version.delete_marker,
+    )
+
+
+def _version_entry(version: i.Version, *, latest: bool) -> i.VersionEntry:
+    return i.VersionEntry(
+        key=version.key,
+        seq=version.seq,
+        version_id=version.version_id,
+        latest=latest,
+        delete_marker=version.delete_marker,
+        modified=version.modified,
+        size=version.size,
+        etag=version.etag,
+        owner=version.owner,
+        storage_class=version.storage_class,
+        checksum_algorithm=next(iter(version.meta.checksums), ""),
+        checksum_type=version.meta.checksum_type,
+    )
 
 
 def _entry(version: i.Version) -> i.Entry:
