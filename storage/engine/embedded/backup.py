@@ -253,9 +253,8 @@ def _refuse(damage: Damage) -> None:
 
 def refs_of(record: Record) -> Iterator[FileRef]:
     """The files that a record names."""
-    kind, body = record.type, records.decode(record.type, record.body)
-    if kind == records.RELOCATION:
-        kind, body = body.type, records.decode(body.type, body.body)
+    kind, _, _, encoded = records.unwrap(record.type, record.seq, record.body)
+    body = records.decode(kind, encoded)
     if kind == records.PUT:
         yield from body.files
     elif kind == records.PART:

@@ -15,6 +15,8 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
+
 from storage import errors
 from storage.engine.embedded import board, io, link, records, segment
 from storage.engine.embedded.engine import EmbeddedEngine
@@ -33,8 +35,10 @@ T = TypeVar("T")
 
 _HOLDERS: dict[int, tuple[str, Callable[[int, Any], tuple[Any, ...]]]] = {
     records.PUT: (
-        "SELECT seq, segment FROM current WHERE bucket=? AND key=?",
-        lambda seq, body: (body.bucket, body.key.encode()),
+        "SELECT coalesce(record, seq), segment FROM current WHERE bucket=?1 AND key=?2 AND seq=?3 "
+        "UNION ALL SELECT coalesce(record, seq), segment FROM versions "
+        "WHERE bucket=?1 AND key=?2 AND seq=?3",
+        lambda seq, body: (body.bucket, body.key.encode(), seq),
     ),
     records.BUCKET: ("SELECT id, segment FROM buckets WHERE id=?", lambda seq, body: (seq,)),
     records.BUCKET_CONFIG: (
@@ -95,12 +99,12 @@ def needed_records(
 ) -> Iterator[Needed]:
     """What of a segment must outlive it. ``present``: the ids of all segments of the log."""
     for record in segment.all_records(path):
-        kind, seq, origin, body = _unwrapped(record)
+        kind, seq, origin, body = records.unwrap(record.type, record.seq, record.body)
         if kind == records.EPOCH:
             continue
         decoded = records.decode(kind, body)
-        row = link.Moved(kind, seq, origin, body)
-        if _is_live(reader, kind, seq, decoded, number):
+        row = link.Moved(kind, seq, origin or record.segment, bytes(body), record=record.seq)
+        if _is_live(reader, row, decoded, number):
             yield Needed(row, record.offset, record.length, record.check, record.weight)
             continue
         floor = records.hides(kind, decoded)
@@ -108,19 +112,13 @@ def needed_records(
             yield Needed(row, 0, 0, 0, record.weight - record.length)
 
 
-def _unwrapped(record: Record) -> tuple[int, int, int, bytes]:
-    """Type, commit sequence number, first segment and body of a record or what it relocates."""
-    if record.type != records.RELOCATION:
-        return record.type, record.seq, record.segment, record.body
-    moved = records.decode(record.type, record.body)
-    return moved.type, moved.seq, moved.origin, moved.body
-
-
-def _is_live(reader: Reader, kind: int, seq: int, body: Any, number: int) -> bool:
-    if kind not in _HOLDERS:
+def _is_live(reader: Reader, row: link.Moved, body: Any, number: int) -> bool:
+    if row.type not in _HOLDERS:
         return False
-    sql, values = _HOLDERS[kind]
-    return (seq, number) in reader.rows(sql, values(seq, body))
+    sql, values = _HOLDERS[row.type]
+    # Of a version several records may lie in one segment: the index names one of them.
+    named = (row.record or row.seq) if row.type == records.PUT else row.seq
+    return (named, number) in reader.rows(sql, values(row.seq, body))
 
 
 def _any_between(low: int, high: int, but: int, present: Collection[int]) -> bool:
@@ -272,7 +270,7 @@ def _with_payloads(path: str, salt: int, batch: Sequence[Needed]) -> list[link.M
                 payload = segment.read(fd, record.length, record.offset)
                 if segment.payload_check(payload, salt, row.seq) != record.check:
                     raise errors.DataCorrupt(f"payload at {record.offset} does not verify")
-                row = link.Moved(row.type, row.seq, row.origin, row.body, payload)
+                row = msgspec.structs.replace(row, payload=payload)
             rows.append(row)
     finally:
         os.close(fd)

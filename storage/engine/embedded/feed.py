@@ -21,6 +21,7 @@ _KINDS = (
     records.BUCKET,
     records.BUCKET_DELETE,
     records.BUCKET_CONFIG,
+    records.AMENDMENT,
 )
 
 
@@ -117,21 +118,17 @@ class Feed:
         event = interface.FeedEvent
         match record.type:
             case records.PUT:
-                name = self._reader.bucket_name(body.bucket)
-                return event(
-                    record.seq,
-                    "put",
-                    name,
-                    body.bucket,
-                    body.key,
-                    body.size,
-                    body.etag,
-                    body.modified,
-                    body.owner,
-                )
+                kind = "marker" if body.flags & records.MARKER else "put"
+                return self._version_event(record.seq, kind, record.seq, body)
+            case records.AMENDMENT:
+                put = records.decode(body.type, body.body)
+                return self._version_event(record.seq, "amend", body.seq, put)
             case records.DELETE:
                 name = self._reader.bucket_name(body.bucket)
-                return event(record.seq, "delete", name, body.bucket, body.key)
+                version = _version_id(body.flags, body.victim)
+                return event(
+                    record.seq, "delete", name, body.bucket, body.key, version_id=version
+                )
             case records.BUCKET:
                 return event(record.seq, "bucket-create", body.name, record.seq, owner=body.owner)
             case records.BUCKET_DELETE:
@@ -140,3 +137,23 @@ class Feed:
                 name = self._reader.bucket_name(body.bucket)
                 return event(record.seq, "bucket-config", name, body.bucket)
         return None
+
+    def _version_event(
+        self, seq: int, kind: str, commit_seq: int, put: records.Put
+    ) -> interface.FeedEvent:
+        return interface.FeedEvent(
+            seq,
+            kind,
+            self._reader.bucket_name(put.bucket),
+            put.bucket,
+            put.key,
+            put.size,
+            put.etag,
+            put.modified,
+            put.owner,
+            _version_id(put.flags, commit_seq),
+        )
+
+
+def _version_id(flags: int, seq: int) -> str:
+    return interface.version_id(seq) if flags & records.OWN_ID else interface.NULL_VERSION

@@ -49,13 +49,17 @@ class Hello(msgspec.Struct, array_like=True, tag="he"):
 
 
 class Moved(msgspec.Struct, array_like=True):
-    """A record to be moved: what it was, when it was committed and first written, its payload."""
+    """A record to be moved: what it was, when it was committed and first written, its payload.
+
+    ``record`` is the sequence number of the record that is to be moved itself, 0 if it is ``seq``.
+    """
 
     type: int
     seq: int
     origin: int
     body: bytes
     payload: bytes = b""
+    record: int = 0
 
 
 class Relocate(msgspec.Struct, array_like=True, tag="rl"):

@@ -472,9 +472,7 @@ class Log:
 
 def commit_seq(record: Record) -> int:
     """The number that seeds a record's payload: a relocation keeps that of what it moves."""
-    if record.type == records.RELOCATION:
-        return int(records.decode(record.type, record.body).seq)
-    return record.seq
+    return records.unwrap(record.type, record.seq, record.body)[1]
 
 
 def _successor(headers: dict[int, Header], number: int) -> Header | None:

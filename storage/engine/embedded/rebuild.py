@@ -37,38 +37,51 @@ _encode = msgspec.msgpack.Encoder().encode
 _STAGING_SCHEMA = """
 CREATE TABLE objects (
     bucket, key, seq, modified, size, etag, class, owner, checks, segment, offset, crc, weight,
-    floor, files, meta,
+    floor, flags, record, files, meta,
+    thing,  -- 0: the null version; else the commit seq of a version with an id of its own
     place   -- sequence number of the record itself: a relocation's is higher than what it moves
 );
 CREATE TABLE others (commit_seq, seq, type, segment, offset, length, crc, body);
 """
-_STAGE_OBJECT = "INSERT INTO objects VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_STAGED = 20
+_STAGE_OBJECT = f"INSERT INTO objects VALUES ({','.join('?' * _STAGED)})"
 _COLUMNS = (
     "bucket, key, seq, modified, size, etag, class, owner, checks, segment, offset, crc, weight, "
-    "floor, files, meta"
+    "floor, flags, record, files, meta"
 )
 _RANK = """
-CREATE TABLE staging.winners AS SELECT row, bucket, key FROM (
+CREATE TABLE staging.winners AS SELECT row, bucket, key, 1 AS nth, 0 AS flags FROM (
     SELECT rowid AS row, bucket, key,
         row_number() OVER (PARTITION BY bucket, key ORDER BY seq DESC, place DESC) AS rank
     FROM staging.objects
 ) WHERE rank = 1 ORDER BY bucket, key
 """
+"""Where no key has more than its null version."""
+_RANK_VERSIONS = """
+CREATE TABLE staging.winners AS SELECT row, bucket, key, flags,
+    row_number() OVER (PARTITION BY bucket, key ORDER BY seq DESC) AS nth
+FROM (
+    SELECT rowid AS row, bucket, key, seq, size, flags, row_number() OVER (
+        PARTITION BY bucket, key, thing ORDER BY seq DESC, place DESC
+    ) AS rank FROM staging.objects
+) WHERE rank = 1 AND size IS NOT NULL ORDER BY bucket, key, seq DESC
+"""
 _INSERT = f"""
-INSERT INTO current SELECT o.bucket, o.key, o.seq, o.modified, o.size, o.etag, o.class,
+INSERT INTO {{table}} SELECT o.bucket, o.key, o.seq, o.modified, o.size, o.etag, o.class,
     CASE WHEN o.owner = b.owner THEN NULL ELSE o.owner END,
     {", ".join("o." + name for name in _COLUMNS.split(", ")[8:])}
 FROM staging.winners AS w CROSS JOIN staging.objects AS o ON o.rowid = w.row
 LEFT JOIN buckets AS b ON b.id = o.bucket
-WHERE o.size IS NOT NULL ORDER BY w.rowid
+WHERE o.size IS NOT NULL AND {{which}} ORDER BY w.rowid
 """  # noqa: S608
+_IS_VISIBLE = f"w.nth = 1 AND NOT w.flags & {records.MARKER}"
 _LOSERS = """
 SELECT seq, files FROM staging.objects AS o
 WHERE files IS NOT NULL AND NOT EXISTS (SELECT 1 FROM staging.kept AS k WHERE k.row = o.rowid)
 """
 _LIVE = """
 UPDATE segments SET live = live + c.count, live_bytes = live_bytes + c.weight FROM (
-    SELECT segment, count(*) AS count, sum(weight) AS weight FROM current GROUP BY segment
+    SELECT segment, count(*) AS count, sum(weight) AS weight FROM {table} GROUP BY segment
 ) AS c WHERE c.segment = segments.id
 """
 _USAGE = """
@@ -77,6 +90,12 @@ UPDATE usage SET objects = c.objects, bytes = c.bytes,
 FROM (SELECT bucket, count(*) AS objects, sum(size) AS bytes, {bars}
       FROM current GROUP BY bucket) AS c WHERE c.bucket = usage.bucket
 """
+_HIDDEN_USAGE = f"""
+UPDATE usage SET versions = c.total - c.markers, version_bytes = c.bytes, markers = c.markers
+FROM (SELECT bucket, count(*) AS total, sum(size) AS bytes,
+             sum(flags & {records.MARKER} <> 0) AS markers
+      FROM versions GROUP BY bucket) AS c WHERE c.bucket = usage.bucket
+"""  # noqa: S608
 
 
 class Progress(NamedTuple):
@@ -127,6 +146,7 @@ class _Rebuild:
         self._objects: list[tuple[Any, ...]] = []
         self._others: list[tuple[Any, ...]] = []
         self._records = 0
+        self._versioned = False
         self._done = 0
         self._total = sum(
             os.path.getsize(source.path(number)) for number in segment.listing(source.folder)
@@ -233,20 +253,16 @@ class _Rebuild:
             self._report(_READING * self._done / self._total)
 
     def _stage_record(self, record: Record) -> None:
-        kind, seq = record.type, record.seq
-        body = records.decode(kind, record.body)
-        if kind == records.RELOCATION:
-            kind, seq = body.type, body.seq
-            body = records.decode(kind, body.body)
+        kind, seq, _, encoded = records.unwrap(record.type, record.seq, record.body)
+        body = records.decode(kind, encoded)
         if kind == records.PUT:
+            self._versioned = self._versioned or bool(body.flags)
             self._objects.append(_put_row(record, seq, body))
             if body.upload:
                 abort = records.encode(records.Abort(body.upload, body.upload_floor))
                 self._others.append((seq, record.seq, records.ABORT, 0, 0, 0, 0, abort))
         elif kind == records.DELETE:
-            row: list[Any] = [None] * 17
-            row[0], row[1], row[2], row[16] = body.bucket, body.key.encode(), seq, record.seq
-            self._objects.append(tuple(row))
+            self._objects.append(_tombstone_row(record, seq, body))
         else:
             self._others.append((seq, *_as_read(record)))
         if len(self._objects) + len(self._others) >= _ROWS:
@@ -274,8 +290,10 @@ class _Rebuild:
             self._report(0.8)
             writer.begin()
             self._insert_objects()
-            execute(_LIVE)
+            for table in ("current", "versions"):
+                execute(_LIVE.format(table=table))
             execute(_USAGE.format(bars=_bars()))
+            execute(_HIDDEN_USAGE)
             for number, length in self._lengths.items():
                 writer.sealed(number, length)
             writer.commit(latest)
@@ -299,20 +317,25 @@ class _Rebuild:
             self._report(_READING)
 
     def _insert_objects(self) -> None:
-        """The newest version of each key, in the index's order, and the files that it let go."""
+        """All versions that are left, in the index's order, and the files that were let go."""
         execute = self._writer.connection.execute
-        execute(_RANK)
+        execute(_RANK_VERSIONS if self._versioned else _RANK)
         self._report(0.85)
-        execute(_INSERT)
+        execute(_INSERT.format(table="current", which=_IS_VISIBLE))
+        if self._versioned:
+            execute(_INSERT.format(table="versions", which=f"NOT ({_IS_VISIBLE})"))
         self._report(0.95)
         execute("CREATE TABLE staging.kept (row INTEGER PRIMARY KEY)")
         execute("INSERT INTO staging.kept SELECT row FROM staging.winners")
         for seq, files in execute(_LOSERS):
             for ref in index.decode_files(files):
                 execute("REPLACE INTO garbage VALUES (?,?,?)", (ref.name, ref.size, seq))
-        # Whatever the records of lost or compacted segments made us believe: what a visible
-        # object names is no garbage.
-        for (files,) in execute("SELECT files FROM current WHERE files IS NOT NULL"):
+        # Whatever the records of lost or compacted segments made us believe: what a version
+        # names is no garbage.
+        for (files,) in execute(
+            "SELECT files FROM current WHERE files IS NOT NULL "
+            "UNION ALL SELECT files FROM versions WHERE files IS NOT NULL"
+        ):
             for ref in index.decode_files(files):
                 execute("DELETE FROM garbage WHERE file=?", (ref.name,))
 
@@ -325,7 +348,7 @@ class _Rebuild:
 
 
 def _put_row(record: Record, seq: int, put: records.Put) -> tuple[Any, ...]:
-    """A row of the index (``index.SCHEMA``, table ``current``), and the record's own number."""
+    """A row of the index (``index.SCHEMA``, table ``current``), what it is, and its own number."""
     return (
         put.bucket,
         put.key.encode(),
@@ -341,10 +364,21 @@ def _put_row(record: Record, seq: int, put: records.Put) -> tuple[Any, ...]:
         record.check,
         record.weight,
         put.floor,
+        put.flags,
+        None if record.seq == seq else record.seq,
         _encode(put.files) if put.files else None,
         put.meta,
+        seq if put.flags & records.OWN_ID else 0,
         record.seq,
     )
+
+
+def _tombstone_row(record: Record, seq: int, gone: records.Delete) -> tuple[Any, ...]:
+    """A row that wins over what it hides, and is nothing itself: it has no size."""
+    row: list[Any] = [None] * _STAGED
+    row[0], row[1], row[2] = gone.bucket, gone.key.encode(), seq
+    row[-2], row[-1] = gone.victim if gone.flags & records.OWN_ID else 0, record.seq
+    return tuple(row)
 
 
 def _as_read(record: Record) -> tuple[Any, ...]:

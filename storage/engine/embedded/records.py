@@ -24,10 +24,17 @@ SYSTEM = 9
 CURSOR = 10
 RELOCATION = 11
 EPOCH = 12
+AMENDMENT = 13
+
+#: Flags of puts and deletions (docs/decisions/0004-versions.md). The version has an id of its own;
+#: without this flag it is the null version of its key.
+OWN_ID = 1
+#: A delete marker: a version without bytes that hides the others.
+MARKER = 2
 
 
 class Put(msgspec.Struct, array_like=True, gc=False):
-    """An object's new visible version. ``upload`` is the seq of the upload that it completes."""
+    """An object's new newest version. ``upload`` is the seq of the upload that it completes."""
 
     bucket: int
     key: str
@@ -41,15 +48,17 @@ class Put(msgspec.Struct, array_like=True, gc=False):
     floor: int
     upload: int = 0
     upload_floor: int = 0
+    flags: int = 0
 
 
 class Delete(msgspec.Struct, array_like=True, gc=False):
-    """The visible version ``victim`` goes."""
+    """The version ``victim`` goes: with ``OWN_ID`` that one, else whatever is the null version."""
 
     bucket: int
     key: str
     victim: int
     floor: int
+    flags: int = 0
 
 
 class MakeBucket(msgspec.Struct, array_like=True, gc=False):
@@ -139,6 +148,10 @@ class Relocation(msgspec.Struct, array_like=True, gc=False):
     body: bytes
 
 
+class Amendment(Relocation, array_like=True, gc=False):
+    """Another place and another body for a put: metadata of a version changed."""
+
+
 class Epoch(msgspec.Struct, array_like=True, gc=False):
     """The first record of every committer."""
 
@@ -159,6 +172,7 @@ Body = (
     | System
     | Cursor
     | Relocation
+    | Amendment
     | Epoch
 )
 
@@ -175,6 +189,7 @@ CLASSES: dict[int, type[Any]] = {
     CURSOR: Cursor,
     RELOCATION: Relocation,
     EPOCH: Epoch,
+    AMENDMENT: Amendment,
 }
 _decoders = {kind: msgspec.msgpack.Decoder(cls).decode for kind, cls in CLASSES.items()}
 
@@ -185,6 +200,14 @@ encode = msgspec.msgpack.Encoder().encode
 def decode(kind: int, body: bytes | memoryview) -> Any:
     """Decode the body of a record of type ``kind``. Raises ``msgspec.MsgspecError``."""
     return _decoders[kind](body)
+
+
+def unwrap(kind: int, seq: int, body: bytes | memoryview) -> tuple[int, int, int, bytes | memoryview]:
+    """(type, commit sequence number, first segment or 0, body) of a record or what it moves."""
+    if kind not in (RELOCATION, AMENDMENT):
+        return kind, seq, 0, body
+    moved = _decoders[kind](body)
+    return moved.type, moved.seq, moved.origin, moved.body
 
 
 def hides(kind: int, body: Any) -> int | None:
