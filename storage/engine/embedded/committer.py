@@ -490,6 +490,10 @@ class Committer:
             i.check_write(change.conditions, _etag(old))
         if change.expect_seq and (old is None or old.seq != change.expect_seq):
             raise errors.Conflict
+        flags, floor = 0, old.floor if old is not None else batch.segment
+        if (state := writer.versioning(bucket)) is not None or (old is not None and old.flags):
+            flags, floor = self._placed(bucket, key, state)
+            self._refuse_shared_files(change, old, flags)
         put = records.Put(
             bucket,
             change.key,
@@ -500,28 +504,147 @@ class Committer:
             change.storage_class,
             change.meta,
             change.files,
-            old.floor if old is not None else batch.segment,
+            floor,
+            0,
+            0,
+            flags,
         )
         encoded = records.encode(put)
         payload = change.payload
         self._need(len(encoded), len(payload))
         seq = batch.first_seq + batch.count
         writer.put(seq, put, key, batch.add(records.PUT, encoded, payload), old)
-        return i.Committed(seq, old is not None, change.etag, "", change.modified)
+        version = "" if state is None else _version_id(seq, flags)
+        return i.Committed(seq, old is not None, change.etag, version, change.modified)
+
+    def _placed(self, bucket: int, key: bytes, state: bytes | None) -> tuple[int, int]:
+        """Flags and floor of a version that is written now (docs/decisions/0004-versions.md)."""
+        if state == i.ENABLED:
+            return records.OWN_ID, self._segment()
+        null = self._writer().find_null(bucket, key)
+        return 0, null.old.floor if null is not None else self._segment()
+
+    @staticmethod
+    def _refuse_shared_files(change: i.PutObject, old: Old | None, flags: int) -> None:
+        """Raise Conflict where two versions would name the same file."""
+        if old is None or old.files is None or (not flags and not old.flags):
+            return
+        named = {ref.name for ref in change.files}
+        if any(ref.name in named for ref in index.decode_files(old.files)):
+            raise errors.Conflict("the version whose files these are stays")
 
     def _delete_object(self, change: i.DeleteObject) -> i.Committed:
         writer = self._writer()
         writer.owner(change.bucket_id)
-        old = writer.old(change.bucket_id, change.key.encode())
+        key = change.key.encode()
+        old = writer.old(change.bucket_id, key)
         if change.conditions is not None:
             i.check_write(change.conditions, _etag(old))
-        if old is None or (change.expect_seq and old.seq != change.expect_seq):
+        state = writer.versioning(change.bucket_id)
+        if state is None and not change.version_id:
+            if change.expect_seq and old is not None and old.seq != change.expect_seq:
+                old = None
+            return self._remove(change, old)
+        if change.expect_seq:
+            newest = writer.newest(change.bucket_id, key)
+            if newest is None or newest.old.seq != change.expect_seq:
+                return i.Committed(version_id=change.version_id)
+        if not change.version_id:
+            return self._mark(change, key, old, state)
+        return self._remove(change, self._version_named(change, key))
+
+    def _version_named(self, change: i.DeleteObject, key: bytes) -> Old | None:
+        """The version that a deletion names."""
+        writer = self._writer()
+        seq = i.parse_version_id(change.version_id)
+        if seq < 0:
+            return None
+        bucket = change.bucket_id
+        found = writer.find(bucket, key, seq) if seq else writer.find_null(bucket, key)
+        if found is None or bool(found.old.flags & records.OWN_ID) != bool(seq):
+            return None
+        return found.old
+
+    def _remove(self, change: i.DeleteObject, old: Old | None) -> i.Committed:
+        """The version ``old`` goes."""
+        if old is None:
             if self._log.read_only:
                 # A PUT whose sync failed may come back at the next start: don't promise absence.
                 raise errors.ReadOnly("a sync failed and no new segment could be made")
-            return i.Committed()
-        body = records.Delete(change.bucket_id, change.key, old.seq, old.floor)
-        return i.Committed(self._emit(records.DELETE, body), True)
+            return i.Committed(version_id=change.version_id)
+        flags = old.flags & records.OWN_ID
+        body = records.Delete(change.bucket_id, change.key, old.seq, old.floor, flags)
+        return i.Committed(
+            self._emit(records.DELETE, body),
+            True,
+            version_id=change.version_id,
+            delete_marker=bool(old.flags & records.MARKER),
+        )
+
+    def _mark(
+        self, change: i.DeleteObject, key: bytes, old: Old | None, state: bytes | None
+    ) -> i.Committed:
+        """A delete marker becomes the newest version."""
+        flags, floor = self._placed(change.bucket_id, key, state)
+        flags |= records.MARKER
+        modified = change.modified or time.time_ns() // 1_000_000
+        body = records.Put(
+            change.bucket_id,
+            change.key,
+            modified,
+            0,
+            "",
+            change.owner or self._writer().owner(change.bucket_id),
+            index.STANDARD,
+            i.EMPTY_META,
+            (),
+            floor,
+            flags=flags,
+        )
+        seq = self._emit(records.PUT, body)
+        return i.Committed(seq, old is not None, "", _version_id(seq, flags), modified, True)
+
+    def _amend_object(self, change: i.AmendObject) -> i.Committed:
+        self._refuse_if_full()
+        writer = self._writer()
+        bucket, key = change.bucket_id, change.key.encode()
+        owner = writer.owner(bucket)
+        found = writer.find(bucket, key, change.seq)
+        if found is None or found.old.flags & records.MARKER:
+            raise errors.NoSuchVersion
+        row = writer.whole(bucket, key, found)
+        body = records.Put(
+            bucket,
+            change.key,
+            row.modified,
+            row.size,
+            unpack_etag(row.etag),
+            owner if row.owner is None else row.owner,
+            index.STANDARD if row.storage_class is None else row.storage_class,
+            i.encode_meta(i.amended(i.decode_meta(row.meta), change)),
+            () if row.files is None else index.decode_files(row.files),
+            row.floor,
+            flags=row.flags,
+        )
+        payload = b"" if row.files is not None else self._payload(row)
+        wrapper = records.Amendment(records.PUT, row.seq, row.segment, records.encode(body))
+        self._emit(records.AMENDMENT, wrapper, payload, row.seq)
+        version = "" if writer.versioning(bucket) is None else _version_id(row.seq, row.flags)
+        return i.Committed(row.seq, True, body.etag, version, row.modified)
+
+    def _payload(self, row: index.ObjectRow) -> bytes:
+        """The bytes of a version that lie in the log, verified. Raises DataCorrupt."""
+        if not row.size:
+            return b""
+        batch = self._batch
+        assert batch is not None
+        if row.segment == batch.segment and row.offset >= batch.start:
+            payload, salt = batch.payload_at(row.offset), batch.salt
+        else:
+            payload, salt = segment.read_payload(self._log.path(row.segment), row.offset, row.size)
+        if len(payload) != row.size or segment.payload_check(payload, salt, row.seq) != row.crc:
+            raise errors.DataCorrupt(f"payload at {row.offset} does not verify")
+        return payload
 
     def _create_bucket(self, change: i.CreateBucket) -> i.Bucket:
         found = self._writer().bucket_named(change.name)
@@ -627,6 +750,8 @@ class Committer:
             for part in chosen
         ]
         meta.upload_id = change.upload_id
+        state = writer.versioning(change.bucket_id)
+        flags, floor = self._placed(change.bucket_id, key, state)
         body = records.Put(
             change.bucket_id,
             change.key,
@@ -637,12 +762,14 @@ class Committer:
             upload.storage_class,
             i.encode_meta(meta),
             tuple(index.decode_file(part.file) for part in chosen),
-            old.floor if old else self._segment(),
+            floor,
             upload.seq,
             upload.floor,
+            flags,
         )
         seq = self._emit(records.PUT, body)
-        return i.Committed(seq, old is not None, change.etag, "", change.modified)
+        version = "" if state is None else _version_id(seq, flags)
+        return i.Committed(seq, old is not None, change.etag, version, change.modified)
 
     def _completed_before(
         self, change: i.CompleteUpload, key: bytes, old: Old | None
@@ -658,7 +785,9 @@ class Committer:
             for part, named in zip(meta.parts, change.parts, strict=True)
         ):
             raise errors.NoSuchUpload
-        return i.Committed(old.seq, False, unpack_etag(old.etag), "", modified)
+        state = self._writer().versioning(change.bucket_id)
+        version = "" if state is None else _version_id(old.seq, old.flags)
+        return i.Committed(old.seq, False, unpack_etag(old.etag), version, modified)
 
     def _put_system(self, change: i.PutSystem) -> i.Committed:
         old = self._writer().system(change.kind, change.name)
@@ -716,7 +845,7 @@ class Committer:
                 raise ValueError(f"no record {row.seq} was ever written to segment {row.origin}")
             body = records.decode(row.type, row.body)
             moved = row
-            if not writer.is_live(row.type, row.seq, body, change.segment):
+            if not writer.is_live(row.type, row.seq, body, change.segment, row.record):
                 floor = records.hides(row.type, body)
                 if floor is None or not self._range_exists(floor, row.origin, change.segment):
                     continue
@@ -856,6 +985,7 @@ class Committer:
 _RESOLVE: dict[type[Any], Callable[[Committer, Any], Any]] = {
     i.PutObject: Committer._put_object,
     i.DeleteObject: Committer._delete_object,
+    i.AmendObject: Committer._amend_object,
     i.CreateBucket: Committer._create_bucket,
     i.DeleteBucket: Committer._delete_bucket,
     i.SetBucketConfig: Committer._set_bucket_config,
@@ -897,6 +1027,10 @@ def _is_damage(error: Exception) -> bool:
 def _check_size(size: int) -> None:
     if not 0 <= size <= _SIZE_MAX:
         raise ValueError(f"a size of {size} bytes")
+
+
+def _version_id(seq: int, flags: int) -> str:
+    return i.version_id(seq) if flags & records.OWN_ID else i.NULL_VERSION
 
 
 def _etag(old: Old | None) -> str | None:

@@ -22,7 +22,6 @@ from storage.engine.embedded import board, io, link, records, segment
 from storage.engine.embedded.engine import EmbeddedEngine
 from storage.engine.embedded.index import SegmentRow
 from storage.engine.embedded.reader import Reader
-from storage.engine.embedded.segment import Record
 
 #: A segment is compacted if at most this share of its file is still needed ...
 SHARE_MAX = 0.5

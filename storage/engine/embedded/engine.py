@@ -162,6 +162,10 @@ class EmbeddedEngine:
             self._bucket_cache()
         return self._reader().lookup(bucket_id, key)
 
+    async def version(self, bucket_id: int, key: str, version_id: str = "") -> i.Version | None:
+        self._bucket_cache()
+        return self._reader().version(bucket_id, key, version_id)
+
     async def list_objects(
         self,
         bucket_id: int,
@@ -173,6 +177,21 @@ class EmbeddedEngine:
     ) -> i.Page:
         self._bucket_cache()
         return self._reader().list_objects(bucket_id, prefix, delimiter, after, limit)
+
+    async def list_versions(
+        self,
+        bucket_id: int,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        after_key: str = "",
+        after_version: str = "",
+        limit: int = 1000,
+    ) -> i.VersionPage:
+        self._bucket_cache()
+        return self._reader().list_versions(
+            bucket_id, prefix, delimiter, after_key, after_version, limit
+        )
 
     async def upload(self, bucket_id: int, key: str, upload_id: str) -> i.Upload | None:
         found = self._reader().upload(bucket_id, key, upload_id)
@@ -221,8 +240,8 @@ class EmbeddedEngine:
 
     async def _read_again(self, version: i.Version, error: Exception) -> bytes:
         """Compaction may have moved the record since it was looked up."""
-        fresh = self._reader().lookup(version.bucket_id, version.key)
-        if fresh is None or fresh.seq != version.seq:
+        fresh = self._same(version)
+        if fresh is None:
             raise errors.Unavailable("the object was replaced while it was read") from error
         if fresh.place == version.place and isinstance(error, errors.DataCorrupt):
             raise error
@@ -230,6 +249,11 @@ class EmbeddedEngine:
             return await self._read_place(fresh)
         except FileNotFoundError:
             raise errors.DataCorrupt(f"segment {fresh.place.segment:x} is missing") from None
+
+    def _same(self, version: i.Version) -> i.Version | None:
+        """The version as it lies now; None if it is gone."""
+        fresh = self._reader().version(version.bucket_id, version.key, version.version_id)
+        return fresh if fresh is not None and fresh.seq == version.seq else None
 
     async def _read_place(self, version: i.Version) -> bytes:
         size = version.size
@@ -265,7 +289,7 @@ class EmbeddedEngine:
             async for piece in self.files.read(version.files, start, stop):
                 yield piece
         except FileGone as gone:
-            fresh = self._reader().lookup(version.bucket_id, version.key)
+            fresh = self._same(version)
             if fresh is not None and fresh.files == version.files:
                 raise errors.DataCorrupt(f"file {gone} is missing") from gone
             raise

@@ -126,9 +126,7 @@ class Feed:
             case records.DELETE:
                 name = self._reader.bucket_name(body.bucket)
                 version = _version_id(body.flags, body.victim)
-                return event(
-                    record.seq, "delete", name, body.bucket, body.key, version_id=version
-                )
+                return event(record.seq, "delete", name, body.bucket, body.key, version_id=version)
             case records.BUCKET:
                 return event(record.seq, "bucket-create", body.name, record.seq, owner=body.owner)
             case records.BUCKET_DELETE:

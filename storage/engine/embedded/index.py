@@ -24,7 +24,7 @@ from storage.engine.embedded.log import Applied
 from storage.engine.embedded.segment import Place, Record
 from storage.engine.interface import FileRef
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SQLITE_MIN = 3_051_003
 """Older releases can corrupt a WAL that several connections reset."""
 FILE = "index.db"
@@ -47,7 +47,9 @@ _OBJECT_COLUMNS = """
     offset   INTEGER NOT NULL,   -- of the payload
     crc      INTEGER NOT NULL,   -- 63-bit checksum of the payload
     weight   INTEGER NOT NULL,   -- bytes of the record in the segment
-    floor    INTEGER NOT NULL,   -- lowest segment that may hold an older record of this key
+    floor    INTEGER NOT NULL,   -- lowest segment that may hold an older record of this thing
+    flags    INTEGER NOT NULL,   -- 1: has an id of its own, else the null version; 2: delete marker
+    record   INTEGER,            -- seq of the record itself, if it was moved or amended
     files    BLOB,               -- NULL: inline; else MessagePack [[name, size, root] ...]
     meta     BLOB NOT NULL,      -- interface.Meta, as the worker encoded it
 """
@@ -68,10 +70,13 @@ CREATE TABLE bucket_names (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT; -
 CREATE TABLE usage (
     bucket INTEGER PRIMARY KEY, objects INTEGER NOT NULL, bytes INTEGER NOT NULL,
     uploads INTEGER NOT NULL, h0 INTEGER NOT NULL, h1 INTEGER NOT NULL, h2 INTEGER NOT NULL,
-    h3 INTEGER NOT NULL, h4 INTEGER NOT NULL, h5 INTEGER NOT NULL, h6 INTEGER NOT NULL
+    h3 INTEGER NOT NULL, h4 INTEGER NOT NULL, h5 INTEGER NOT NULL, h6 INTEGER NOT NULL,
+    versions INTEGER NOT NULL,   -- behind the visible ones, without delete markers
+    version_bytes INTEGER NOT NULL, markers INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE current ({_OBJECT_COLUMNS} PRIMARY KEY (bucket, key)) STRICT, WITHOUT ROWID;
 CREATE TABLE versions ({_OBJECT_COLUMNS} PRIMARY KEY (bucket, key, seq DESC)) STRICT, WITHOUT ROWID;
+CREATE INDEX null_versions ON versions (bucket, key) WHERE flags & {records.OWN_ID} = 0;
 CREATE TABLE uploads (
     bucket INTEGER NOT NULL, key BLOB NOT NULL, initiated INTEGER NOT NULL, upload_id TEXT NOT NULL,
     seq INTEGER NOT NULL UNIQUE, owner TEXT NOT NULL, class TEXT NOT NULL, algorithm TEXT NOT NULL,
@@ -111,7 +116,7 @@ CREATE TABLE garbage (
 
 
 class Old(NamedTuple):
-    """What a change must know of the visible version that it replaces."""
+    """What a change must know of a version that it replaces."""
 
     seq: int
     size: int
@@ -120,7 +125,38 @@ class Old(NamedTuple):
     offset: int
     weight: int
     floor: int
+    flags: int
     files: bytes | None
+
+
+class Found(NamedTuple):
+    """A version, and the table it is in: what is visible, or the rest."""
+
+    old: Old
+    table: str
+
+
+class ObjectRow(NamedTuple):
+    """A whole row of ``current`` or ``versions``."""
+
+    bucket: int
+    key: bytes
+    seq: int
+    modified: int
+    size: int
+    etag: bytes | str
+    storage_class: str | None
+    owner: str | None
+    checks: int
+    segment: int
+    offset: int
+    crc: int
+    weight: int
+    floor: int
+    flags: int
+    record: int | None
+    files: bytes | None
+    meta: bytes
 
 
 class Held(NamedTuple):
@@ -305,12 +341,19 @@ def remove(folder: str) -> None:
             io.unlink(path)
 
 
+_COUNTERS = 13
 _BUSY_WAIT = 10_000
 _CHECKPOINT_WAIT = 20
 """Milliseconds that a lock of SQLite's is waited for."""
-_OLD = """SELECT seq, size, etag, segment, offset, weight, floor, files
-FROM current WHERE bucket=? AND key=?"""
-_PUT = "REPLACE INTO current VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_OLD_COLUMNS = "seq, size, etag, segment, offset, weight, floor, flags, files"
+_OLD = f"SELECT {_OLD_COLUMNS} FROM current WHERE bucket=? AND key=?"  # noqa: S608
+CURRENT, VERSIONS = "current", "versions"
+_PUT_INTO = {
+    table: f"REPLACE INTO {table} VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608
+    for table in (CURRENT, VERSIONS)
+}
+_PUT = _PUT_INTO[CURRENT]
+_NOBODY: Any = object()
 UPLOAD_COLUMNS = (
     "seq, bucket, key, initiated, upload_id, owner, class, algorithm, type, segment, weight, "
     "floor, meta"
@@ -333,6 +376,7 @@ class Writer:
         """Pages in the WAL since it was last begun anew (the file itself never shrinks)."""
         self.connection.set_wal_hook(self._note_wal)
         self._owners: dict[int, str | None] = {}
+        self._versioning: dict[int, bytes | None] = {}
         self._usage: dict[int, list[int]] = {}
         self._live: dict[int, list[int]] = {}
         self._written: dict[int, list[int]] = {}
@@ -415,6 +459,7 @@ class Writer:
             self._execute("ROLLBACK")
         self._forget_counters()
         self._owners.clear()
+        self._versioning.clear()
 
     def _forget_counters(self) -> None:
         self._usage.clear()
@@ -425,7 +470,8 @@ class Writer:
         for bucket, delta in self._usage.items():
             self._execute(
                 "UPDATE usage SET objects=objects+?, bytes=bytes+?, uploads=uploads+?, h0=h0+?, "
-                "h1=h1+?, h2=h2+?, h3=h3+?, h4=h4+?, h5=h5+?, h6=h6+? WHERE bucket=?",
+                "h1=h1+?, h2=h2+?, h3=h3+?, h4=h4+?, h5=h5+?, h6=h6+?, versions=versions+?, "
+                "version_bytes=version_bytes+?, markers=markers+? WHERE bucket=?",
                 (*delta, bucket),
             )
         for segment, (count, weight, low, high) in self._written.items():
@@ -471,13 +517,21 @@ class Writer:
     def _count(self, bucket: int, size: int, sign: int) -> None:
         delta = self._usage.get(bucket)
         if delta is None:
-            delta = self._usage[bucket] = [0] * 10
+            delta = self._usage[bucket] = [0] * _COUNTERS
         delta[0] += sign
         delta[1] += sign * size
         delta[3 + size_class(size)] += sign
 
+    def _count_hidden(self, bucket: int, old: Old, sign: int) -> None:
+        delta = self._usage.setdefault(bucket, [0] * _COUNTERS)
+        if old.flags & records.MARKER:
+            delta[12] += sign
+        else:
+            delta[10] += sign
+            delta[11] += sign * old.size
+
     def _count_upload(self, bucket: int, sign: int) -> None:
-        self._usage.setdefault(bucket, [0] * 10)[2] += sign
+        self._usage.setdefault(bucket, [0] * _COUNTERS)[2] += sign
 
     def _born(self, segment: int, weight: int) -> None:
         delta = self._live.get(segment)
@@ -531,6 +585,59 @@ class Writer:
         found: list[Any] = self._execute(_OLD, (bucket, key)).fetchall()
         return Old(*found[0]) if found else None
 
+    def versioning(self, bucket: int) -> bytes | None:
+        """The bucket's document ``interface.VERSIONING``; None if it never had one."""
+        state = self._versioning.get(bucket, _NOBODY)
+        if state is _NOBODY:
+            state = self._versioning[bucket] = self._read_versioning(bucket)
+        return state  # type: ignore[no-any-return]
+
+    def _read_versioning(self, bucket: int) -> bytes | None:
+        sql = "SELECT value FROM bucket_config WHERE bucket=? AND document=?"
+        found = self._first(sql, (bucket, interface.VERSIONING))
+        if found is not None:
+            return found[0] or b""
+        made = self._first("SELECT config FROM buckets WHERE id=?", (bucket,))
+        return decode_config(made[0]).get(interface.VERSIONING) if made else None
+
+    def find(self, bucket: int, key: bytes, seq: int) -> Found | None:
+        """The version of a key that was committed as ``seq``."""
+        old = self.old(bucket, key)
+        if old is not None and old.seq == seq:
+            return Found(old, CURRENT)
+        sql = f"SELECT {_OLD_COLUMNS} FROM versions WHERE bucket=? AND key=? AND seq=?"  # noqa: S608
+        row = self._first(sql, (bucket, key, seq))
+        return Found(Old(*row), VERSIONS) if row else None
+
+    def find_null(self, bucket: int, key: bytes) -> Found | None:
+        """The null version of a key."""
+        old = self.old(bucket, key)
+        if old is not None and not old.flags & records.OWN_ID:
+            return Found(old, CURRENT)
+        row = self._first(
+            f"SELECT {_OLD_COLUMNS} FROM versions INDEXED BY null_versions "  # noqa: S608
+            f"WHERE bucket=? AND key=? AND flags & {records.OWN_ID} = 0",
+            (bucket, key),
+        )
+        return Found(Old(*row), VERSIONS) if row else None
+
+    def newest(self, bucket: int, key: bytes) -> Found | None:
+        """The newest version of a key; also a delete marker."""
+        old = self.old(bucket, key)
+        if old is not None:
+            return Found(old, CURRENT)
+        row = self._first(
+            f"SELECT {_OLD_COLUMNS} FROM versions WHERE bucket=? AND key=? "  # noqa: S608
+            "ORDER BY seq DESC LIMIT 1",
+            (bucket, key),
+        )
+        return Found(Old(*row), VERSIONS) if row else None
+
+    def whole(self, bucket: int, key: bytes, found: Found) -> ObjectRow:
+        """All columns of a version that was found."""
+        sql = f"SELECT * FROM {found.table} WHERE bucket=? AND key=? AND seq=?"  # noqa: S608
+        return ObjectRow._make(self.one(sql, (bucket, key, found.old.seq)))
+
     def meta_of(self, bucket: int, key: bytes) -> tuple[int, bytes]:
         """(modified, encoded meta) of the visible version of a key that has one."""
         sql = "SELECT modified, meta FROM current WHERE bucket=? AND key=?"
@@ -538,7 +645,10 @@ class Writer:
         return modified, meta
 
     def is_empty(self, bucket: int) -> bool:
-        return not self.rows("SELECT 1 FROM current WHERE bucket=? LIMIT 1", (bucket,))
+        return not any(
+            self.rows(f"SELECT 1 FROM {table} WHERE bucket=? LIMIT 1", (bucket,))  # noqa: S608
+            for table in (CURRENT, VERSIONS)
+        )
 
     def find_upload(self, bucket: int, key: bytes, upload_id: str) -> UploadRow | None:
         found = self.rows(
@@ -631,7 +741,7 @@ class Writer:
 
     def apply_record(self, record: Record) -> None:
         """``apply`` a record as it was read from a segment."""
-        place = Place(record.segment, record.offset, record.check, record.weight)
+        place = Place(record.segment, record.offset, record.check, record.weight, record.seq)
         body = records.decode(record.type, record.body)
         self.apply(record.type, record.seq, body, place)
 
@@ -648,6 +758,9 @@ class Writer:
         bucket = put.bucket
         if put.upload:
             self._end_upload(put.upload, seq, keep=put.files)
+        if self.versioning(bucket) is not None or put.flags or (old is not None and old.flags):
+            self._put_version(seq, put, key, place)
+            return
         if old is not None:
             if old.seq > seq:
                 return
@@ -659,31 +772,98 @@ class Writer:
         if old is None or old.seq != seq:
             self._count(bucket, put.size, 1)
         self._born(place.segment, place.weight)
+        self._execute(_PUT, self._values(seq, put, key, place))
+
+    def _values(self, seq: int, put: records.Put, key: bytes, place: Place) -> tuple[Any, ...]:
+        """The row of a version."""
+        bucket = put.bucket
         owner = self._owners.get(bucket)
         if owner is None:
             owner = self._owner_or_none(bucket)
         meta = put.meta
-        self._execute(
-            _PUT,
-            (
-                bucket,
-                key,
-                seq,
-                put.modified,
-                put.size,
-                pack_etag(put.etag),
-                None if put.storage_class == STANDARD else put.storage_class,
-                None if put.owner == owner else put.owner,
-                pack_checks(meta),
-                place.segment,
-                place.offset,
-                place.check,
-                place.weight,
-                put.floor,
-                _encode(put.files) if put.files else None,
-                meta,
-            ),
+        return (
+            bucket,
+            key,
+            seq,
+            put.modified,
+            put.size,
+            pack_etag(put.etag),
+            None if put.storage_class == STANDARD else put.storage_class,
+            None if put.owner == owner else put.owner,
+            pack_checks(meta),
+            place.segment,
+            place.offset,
+            place.check,
+            place.weight,
+            put.floor,
+            put.flags,
+            None if place.record == seq else place.record,
+            _encode(put.files) if put.files else None,
+            meta,
         )
+
+    def _put_version(self, seq: int, put: records.Put, key: bytes, place: Place) -> None:
+        """``apply`` a put where a key may have several versions."""
+        bucket = put.bucket
+        values = self._values(seq, put, key, place)
+        there = self.find(bucket, key, seq)
+        if there is not None:  # moved or amended
+            self._died(there.old.segment, there.old.weight)
+            self._born(place.segment, place.weight)
+            self._execute(_PUT_INTO[there.table], values)
+            return
+        if not put.flags & records.OWN_ID:
+            null = self.find_null(bucket, key)
+            if null is not None:
+                if null.old.seq > seq:
+                    return
+                self._take(bucket, key, null, seq, keep=put.files)
+        self._hide(bucket, key)
+        self._born(place.segment, place.weight)
+        if put.flags & records.MARKER:
+            self._usage.setdefault(bucket, [0] * _COUNTERS)[12] += 1
+            self._execute(_PUT_INTO[VERSIONS], values)
+        else:
+            self._count(bucket, put.size, 1)
+            self._execute(_PUT, values)
+
+    def _hide(self, bucket: int, key: bytes) -> None:
+        """What is visible becomes a version behind the one that is to come."""
+        old = self.old(bucket, key)
+        if old is not None:
+            self._count(bucket, old.size, -1)
+            self._count_hidden(bucket, old, 1)
+            self._change_table(bucket, key, old.seq, CURRENT, VERSIONS)
+
+    def _show(self, bucket: int, key: bytes) -> None:
+        """Where nothing is visible and the newest version is no marker, it becomes visible."""
+        newest = self.newest(bucket, key)
+        if newest is None or newest.table == CURRENT or newest.old.flags & records.MARKER:
+            return
+        self._count_hidden(bucket, newest.old, -1)
+        self._count(bucket, newest.old.size, 1)
+        self._change_table(bucket, key, newest.old.seq, VERSIONS, CURRENT)
+
+    def _change_table(self, bucket: int, key: bytes, seq: int, source: str, target: str) -> None:
+        where = "WHERE bucket=? AND key=? AND seq=?"
+        values = (bucket, key, seq)
+        self._execute(f"INSERT INTO {target} SELECT * FROM {source} {where}", values)  # noqa: S608
+        self._execute(f"DELETE FROM {source} {where}", values)  # noqa: S608
+
+    def _take(
+        self, bucket: int, key: bytes, found: Found, seq: int, keep: Sequence[FileRef] = ()
+    ) -> None:
+        """A version goes, with its files but for those to ``keep``."""
+        old = found.old
+        self._died(old.segment, old.weight)
+        if found.table == CURRENT:
+            self._count(bucket, old.size, -1)
+        else:
+            self._count_hidden(bucket, old, -1)
+        if old.files is not None:
+            self._discard(old.files, seq, keep)
+        sql = f"DELETE FROM {found.table} WHERE bucket=? AND key=? AND seq=?"  # noqa: S608
+        self._execute(sql, (bucket, key, old.seq))
 
     def _owner_or_none(self, bucket: int) -> str | None:
         try:
@@ -701,15 +881,15 @@ class Writer:
         self._execute("REPLACE INTO garbage VALUES (?,?,?)", (ref.name, ref.size, seq))
 
     def _delete(self, seq: int, gone: records.Delete, _place: Place, _origin: int) -> None:
-        key = gone.key.encode()
-        old = self.old(gone.bucket, key)
-        if old is None or old.seq > seq:
+        bucket, key = gone.bucket, gone.key.encode()
+        if gone.flags & records.OWN_ID:
+            found = self.find(bucket, key, gone.victim)
+        else:
+            found = self.find_null(bucket, key)
+        if found is None or found.old.seq > seq:
             return
-        self._died(old.segment, old.weight)
-        self._count(gone.bucket, old.size, -1)
-        if old.files is not None:
-            self._discard(old.files, seq)
-        self._execute("DELETE FROM current WHERE bucket=? AND key=?", (gone.bucket, key))
+        self._take(bucket, key, found, seq)
+        self._show(bucket, key)
 
     def _make_bucket(self, seq: int, made: records.MakeBucket, place: Place, origin: int) -> None:
         found = self._first("SELECT segment, weight FROM buckets WHERE id=?", (seq,))
@@ -735,12 +915,16 @@ class Writer:
                 ),
             )
             self._execute("REPLACE INTO bucket_names VALUES (?,?)", (seq, made.name))
-            self._execute("INSERT OR IGNORE INTO usage VALUES (?,0,0,0,0,0,0,0,0,0,0)", (seq,))
+            self._execute(
+                "INSERT OR IGNORE INTO usage VALUES (?,0,0,0,0,0,0,0,0,0,0,0,0,0)", (seq,)
+            )
             self._owners.pop(seq, None)
+            self._versioning.pop(seq, None)
         self._born(place.segment, place.weight)
 
     def _drop_bucket(self, seq: int, gone: records.DropBucket, _place: Place, _origin: int) -> None:
         self._owners.pop(gone.bucket, None)
+        self._versioning.pop(gone.bucket, None)
         self._usage.pop(gone.bucket, None)
         for upload in self.uploads_of(gone.bucket):
             self._end_upload(upload, seq)
@@ -757,6 +941,7 @@ class Writer:
         self._execute("DELETE FROM usage WHERE bucket=?", (gone.bucket,))
 
     def _set_config(self, seq: int, new: records.Config, place: Place, _origin: int) -> None:
+        self._versioning.pop(new.bucket, None)
         old = self.config(new.bucket, new.document)
         if old is not None:
             if old.seq > seq:
@@ -880,13 +1065,21 @@ class Writer:
 
     # -- liveness, for compaction
 
-    def is_live(self, kind: int, seq: int, body: Any, segment: int) -> bool:
-        """Whether the index names this very record in ``segment``."""
+    def is_live(self, kind: int, seq: int, body: Any, segment: int, record: int = 0) -> bool:
+        """Whether the index names this very record in ``segment``.
+
+        ``record`` is its own sequence number, 0: ``seq``. Of a version there may be several
+        records in one segment.
+        """
         found: Any = None
         if kind == records.PUT:
-            old = self.old(body.bucket, body.key.encode())
-            found = (old.seq, old.segment) if old else None
-        elif kind == records.BUCKET:
+            key = body.key.encode()
+            version = self.find(body.bucket, key, seq)
+            if version is None:
+                return False
+            named = self.whole(body.bucket, key, version).record or seq
+            return (named, version.old.segment) == (record or seq, segment)
+        if kind == records.BUCKET:
             row = self._first("SELECT segment FROM buckets WHERE id=?", (seq,))
             found = (seq, row[0]) if row else None
         elif kind == records.BUCKET_CONFIG:
@@ -920,5 +1113,6 @@ _APPLY: dict[int, Callable[[Writer, int, Any, Place, int], None]] = {
     records.SYSTEM: Writer._set_system,
     records.CURSOR: Writer._set_cursor,
     records.RELOCATION: Writer._relocate,
+    records.AMENDMENT: Writer._relocate,
     records.EPOCH: Writer._epoch,
 }

@@ -33,9 +33,27 @@ from storage.engine.embedded.index import (
     decode_files,
 )
 from storage.engine.embedded.log import Applied
+from storage.engine.embedded.records import MARKER, OWN_ID
 
-_LOOKUP = """SELECT seq, modified, size, etag, class, owner, segment, offset, crc, files, meta
-FROM current WHERE bucket=? AND key=?"""
+_LOOKUP_COLUMNS = (
+    "seq, modified, size, etag, class, owner, segment, offset, crc, files, meta, flags"
+)
+_LOOKUP = f"SELECT {_LOOKUP_COLUMNS} FROM current WHERE bucket=? AND key=?"  # noqa: S608
+_VERSION = f"""SELECT {_LOOKUP_COLUMNS} FROM current WHERE bucket=?1 AND key=?2 AND seq=?3
+UNION ALL SELECT {_LOOKUP_COLUMNS} FROM versions WHERE bucket=?1 AND key=?2 AND seq=?3"""  # noqa: S608
+_NULL_VERSION = f"""SELECT {_LOOKUP_COLUMNS} FROM current
+WHERE bucket=?1 AND key=?2 AND flags & {OWN_ID} = 0
+UNION ALL SELECT {_LOOKUP_COLUMNS} FROM versions INDEXED BY null_versions
+WHERE bucket=?1 AND key=?2 AND flags & {OWN_ID} = 0"""  # noqa: S608
+_NEWEST_HIDDEN = f"""SELECT {_LOOKUP_COLUMNS} FROM versions WHERE bucket=? AND key=?
+ORDER BY seq DESC LIMIT 1"""  # noqa: S608
+_VERSION_PAGE = """SELECT key, modified, size, etag, class, owner, checks, seq, flags, 1 AS shown
+FROM current WHERE bucket=?1 AND key>=?2 AND key<?3
+UNION ALL SELECT key, modified, size, etag, class, owner, checks, seq, flags, 0
+FROM versions WHERE bucket=?1 AND key>=?2 AND key<?3
+ORDER BY key, seq DESC LIMIT ?4"""
+_OLDER = """SELECT key, modified, size, etag, class, owner, checks, seq, flags, 0
+FROM versions WHERE bucket=?1 AND key=?2 AND seq<?3 ORDER BY seq DESC LIMIT ?4"""
 _PAGE = """SELECT key, modified, size, etag, class, owner, checks
 FROM current WHERE bucket=? AND key>=? AND key<? ORDER BY key LIMIT ?"""
 _LEAPS = """WITH RECURSIVE leap(k) AS (
@@ -56,6 +74,7 @@ WHERE k IS NOT NULL"""
 delimiter ?5 is looked for, ?6 + its position there the length of the prefix."""
 _RUN_FIRST = 64
 _RUN_MAX = 1001
+_ALL = 1 << 62  # beyond every sequence number
 _BEYOND = b"\xff"  # behind every key: UTF-8 has no such byte
 _CHECKS = {
     algorithm | kind << 4: (ALGORITHMS[algorithm], CHECKSUM_TYPES[kind])
@@ -192,15 +211,34 @@ class Reader:
         if not found:
             raise errors.NoSuchBucket
         row = found[0]
-        return interface.Usage(row[1], row[2], row[3], tuple(row[4:]))
+        return interface.Usage(row[1], row[2], row[3], tuple(row[4:11]), *row[11:])
 
     # -- objects
 
     def lookup(self, bucket: int, key: str) -> interface.Version | None:
         found = self.rows(_LOOKUP, (bucket, key.encode()))
-        if not found:
+        return self._version(bucket, key, found[0]) if found else None
+
+    def version(self, bucket: int, key: str, version_id: str) -> interface.Version | None:
+        """The version of this id, the newest one without; also a delete marker."""
+        seq = interface.parse_version_id(version_id) if version_id else 0
+        encoded = key.encode()
+        if seq < 0:
             return None
-        seq, modified, size, etag, kind, owner, segment, offset, crc, files, meta = found[0]
+        if seq:
+            found = self.rows(_VERSION, (bucket, encoded, seq))
+            if found and not found[0][-1] & OWN_ID:
+                return None
+        elif version_id:
+            found = self.rows(_NULL_VERSION, (bucket, encoded))
+        else:
+            found = self.rows(_LOOKUP, (bucket, encoded)) or self.rows(
+                _NEWEST_HIDDEN, (bucket, encoded)
+            )
+        return self._version(bucket, key, found[0]) if found else None
+
+    def _version(self, bucket: int, key: str, row: tuple[Any, ...]) -> interface.Version:
+        seq, modified, size, etag, kind, owner, segment, offset, crc, files, meta, flags = row
         try:
             return interface.Version(
                 bucket,
@@ -214,6 +252,8 @@ class Reader:
                 _decode_meta(meta),
                 () if files is None else decode_files(files),
                 InlinePlace(segment, offset, crc),
+                interface.version_id(seq) if flags & OWN_ID else interface.NULL_VERSION,
+                bool(flags & MARKER),
             )
         except _GARBLED as error:
             raise self._damaged(error) from error
@@ -228,13 +268,7 @@ class Reader:
         if limit <= 0:
             return interface.Page([], [], None)
         start, mark, cut = prefix.encode(), after.encode(), delimiter.encode()
-        low = start
-        high = successor(start) if start else _BEYOND
-        if mark and mark >= start:
-            low = mark + b"\0"
-            at = mark.find(cut, len(start)) if cut and mark.startswith(start) else -1
-            if at >= 0:
-                low = successor(mark[: at + len(cut)])
+        low, high = _bounds(start, mark, cut)
         if cut:
             return self._folded(bucket, owner, len(start), cut, low, high, limit)
         return self._flat(bucket, owner, low, high, limit)
@@ -298,6 +332,64 @@ class Reader:
                     return interface.Page(_entries(plain, owner), prefixes, None)
             leaping = keys <= len(found) // 2
             run = min(4 * run, _RUN_MAX)
+
+    # -- versions
+
+    @_decodes
+    def list_versions(
+        self,
+        bucket: int,
+        prefix: str,
+        delimiter: str,
+        after_key: str,
+        after_version: str,
+        limit: int,
+    ) -> interface.VersionPage:
+        owner = self.owner(bucket)
+        if owner is None:
+            raise errors.NoSuchBucket
+        page = interface.VersionPage([], [], None, None)
+        if limit <= 0:
+            return page
+        start, mark, cut = prefix.encode(), after_key.encode(), delimiter.encode()
+        low, high = _bounds(start, mark, cut)
+        older: list[tuple[Any, ...]] = []
+        if after_version and low == mark + b"\0" and mark.startswith(start):
+            before = self._before(bucket, mark, after_version)
+            older = self.rows(_OLDER, (bucket, mark, before, limit + 1))
+        room, previous, last = limit, mark, ("", "")
+        while True:
+            rows = older
+            if len(older) <= room:
+                rows += self.rows(_VERSION_PAGE, (bucket, low, high, room + 1 - len(older)))
+            older = []
+            for row in rows:
+                if not room:
+                    page.next_key, page.next_version = last
+                    return page
+                room -= 1
+                key = row[0]
+                at = key.find(cut, len(start)) if cut else -1
+                if at >= 0:
+                    common = key[: at + len(cut)]
+                    page.prefixes.append(common.decode())
+                    last = (page.prefixes[-1], "")
+                    low = successor(common)
+                    break
+                entry = _version_entry(row, owner, latest=key != previous)
+                page.entries.append(entry)
+                previous, last = key, (entry.key, entry.version_id)
+                low = key + b"\0"
+            else:
+                return page
+
+    def _before(self, bucket: int, key: bytes, version_id: str) -> int:
+        """Versions of ``key`` with lower numbers come after this one, which may be gone."""
+        seq = interface.parse_version_id(version_id)
+        if seq:
+            return max(seq, 0)
+        null = self.rows(_NULL_VERSION, (bucket, key))
+        return int(null[0][0]) if null else _ALL
 
     # -- uploads
 
@@ -456,6 +548,36 @@ def _entries(rows: list[tuple[Any, ...]], owner: str) -> list[interface.Entry]:
         )
         for key, modified, size, etag, kind, own, code in rows
     ]
+
+
+def _bounds(start: bytes, mark: bytes, cut: bytes) -> tuple[bytes, bytes]:
+    """[low, high) of the keys with a prefix behind ``mark``, or behind its common prefix."""
+    low, high = start, successor(start) if start else _BEYOND
+    if mark and mark >= start:
+        low = mark + b"\0"
+        at = mark.find(cut, len(start)) if cut and mark.startswith(start) else -1
+        if at >= 0:
+            low = successor(mark[: at + len(cut)])
+    return low, high
+
+
+def _version_entry(row: tuple[Any, ...], owner: str, *, latest: bool) -> interface.VersionEntry:
+    key, modified, size, etag, kind, owner_, checks, seq, flags, _ = row
+    algorithm, checksum_type = _CHECKS.get(checks, ("", ""))
+    return interface.VersionEntry(
+        key.decode(),
+        seq,
+        interface.version_id(seq) if flags & OWN_ID else interface.NULL_VERSION,
+        latest,
+        bool(flags & MARKER),
+        modified,
+        size,
+        etag if isinstance(etag, str) else etag.hex(),
+        owner if owner_ is None else owner_,
+        STANDARD if kind is None else kind,
+        algorithm,
+        checksum_type,
+    )
 
 
 def _upload(row: UploadRow) -> interface.Upload:

@@ -44,7 +44,7 @@ CREATE TABLE objects (
 CREATE TABLE others (commit_seq, seq, type, segment, offset, length, crc, body);
 """
 _STAGED = 20
-_STAGE_OBJECT = f"INSERT INTO objects VALUES ({','.join('?' * _STAGED)})"
+_STAGE_OBJECT = f"INSERT INTO objects VALUES ({','.join('?' * _STAGED)})"  # noqa: S608
 _COLUMNS = (
     "bucket, key, seq, modified, size, etag, class, owner, checks, segment, offset, crc, weight, "
     "floor, flags, record, files, meta"

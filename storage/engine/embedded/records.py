@@ -202,7 +202,9 @@ def decode(kind: int, body: bytes | memoryview) -> Any:
     return _decoders[kind](body)
 
 
-def unwrap(kind: int, seq: int, body: bytes | memoryview) -> tuple[int, int, int, bytes | memoryview]:
+def unwrap(
+    kind: int, seq: int, body: bytes | memoryview
+) -> tuple[int, int, int, bytes | memoryview]:
     """(type, commit sequence number, first segment or 0, body) of a record or what it moves."""
     if kind not in (RELOCATION, AMENDMENT):
         return kind, seq, 0, body

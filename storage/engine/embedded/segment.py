@@ -96,12 +96,13 @@ class Record(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a record and its payload lie."""
+    """Where a record and its payload lie. ``record`` is the record's own sequence number."""
 
     segment: int
     offset: int
     check: int
     weight: int
+    record: int
 
 
 class Damage(NamedTuple):
@@ -394,7 +395,21 @@ class Builder:
         weight = RECORD_BYTES + len(body)
         self.heads_bytes += weight
         self.count += 1
-        return Place(self.segment, offset, check, weight + length)
+        return Place(self.segment, offset, check, weight + length, seq)
+
+    @property
+    def salt(self) -> int:
+        """The salt of the segment."""
+        return self._salt
+
+    def payload_at(self, offset: int) -> bytes:
+        """The payload that lies at ``offset``, which ``add`` returned."""
+        at = self.start + BATCH_BYTES
+        for payload in self._payloads:
+            if at == offset:
+                return bytes(payload)
+            at += len(payload)
+        raise LookupError(offset)
 
     def buffers(self, epoch: int, previous: int) -> tuple[list[bytes | memoryview], int, int]:
         """What to write at ``start``; the offset behind it; the batch's checksum."""
@@ -471,6 +486,15 @@ def decode_heads(
 def payload_check(payload: bytes | memoryview, salt: int, seq: int) -> int:
     """The 63-bit checksum of a payload committed as ``seq`` in the segment with ``salt``."""
     return xxh3(payload, seed=salt ^ seq) & _MASK63 if len(payload) else 0
+
+
+def read_payload(path: str, offset: int, size: int) -> tuple[bytes, int]:
+    """A payload of the segment at ``path``, not verified yet, and the segment's salt."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return read(fd, size, offset), open_header(fd, path).salt
+    finally:
+        os.close(fd)
 
 
 def read_batch(fd: int, start: int, salt: int) -> BatchHead:
