@@ -62,8 +62,27 @@ async def write_all(engine: EmbeddedEngine) -> None:
     await engine.commit(i.PutSystem("user", "bob", b"sealed"))
     await engine.commit(i.PutSystem("user", "bob", None))
     await engine.commit(i.SetCursor("someone", 5))
+    await write_versions(engine)
     for number in range(300):  # more than a segment holds, so that one is sealed
         await engine.commit(put(bucket.id, f"many/{number:03}", b"%03d" % number))
+
+
+async def write_versions(engine: EmbeddedEngine) -> None:
+    """Format 2: what a bucket with versioning holds (``VERSIONS``)."""
+    bucket = await engine.commit(i.CreateBucket("versions", "root", 1_700_000_000_000))
+    await engine.commit(put(bucket.id, "k", b"null"))
+    await engine.commit(i.SetBucketConfig("versions", i.VERSIONING, i.ENABLED))
+    first = await engine.commit(put(bucket.id, "k", b"first"))
+    gone = await engine.commit(put(bucket.id, "k", b"gone"))
+    ref = await _file(engine, LARGE)
+    await engine.commit(put(bucket.id, "k", b"", size=len(LARGE), files=(ref,)))
+    await engine.commit(i.AmendObject(bucket.id, "k", first.seq, {"amended": "yes"}))
+    await engine.commit(i.DeleteObject(bucket.id, "k", version_id=gone.version_id))
+    await engine.commit(i.DeleteObject(bucket.id, "k", modified=1_700_000_000_001))
+
+
+#: The newest first; None is a delete marker.
+VERSIONS = (None, LARGE, b"first", b"null")
 
 
 async def _file(engine: EmbeddedEngine, data: bytes) -> i.FileRef:

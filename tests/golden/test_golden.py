@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tarfile
 from pathlib import Path
 
@@ -10,15 +11,35 @@ import pytest
 
 from storage.engine.embedded import drives
 from storage.engine.embedded.engine import EmbeddedEngine
-from tests.golden.content import LARGE, META, PARTS, SMALL, config_at
+from storage.engine.interface import ENABLED, NULL_VERSION, VERSIONING, Bucket
+from tests.golden.content import LARGE, META, PARTS, SMALL, VERSIONS, config_at
 
 DRIVES = sorted(Path(__file__).parent.glob("format-*.tar.xz"))
 
 
-async def look(drive: Path) -> None:
+async def look_at_versions(engine: EmbeddedEngine, bucket: Bucket) -> None:
+    assert bucket.config == {VERSIONING: ENABLED}
+    entries = (await engine.list_versions(bucket.id)).entries
+    found = []
+    for entry in entries:
+        version = await engine.version(bucket.id, "k", entry.version_id)
+        assert version is not None
+        pieces = [bytes(each) async for each in engine.read(version, 0, version.size)]
+        found.append(None if version.delete_marker else b"".join(pieces))
+        if found[-1] == b"first":
+            assert version.meta.tags == {"amended": "yes"}
+            assert version.meta.headers == META.headers
+    assert tuple(found) == VERSIONS
+    assert [entry.version_id for entry in entries][-1] == NULL_VERSION
+
+
+async def look(drive: Path, version: int) -> None:
     engine = await EmbeddedEngine.local(config_at(drive))
     try:
-        (bucket,) = await engine.buckets()
+        bucket, *others = await engine.buckets()
+        if version > 1:
+            await look_at_versions(engine, others.pop())
+        assert not others
         assert (bucket.name, bucket.owner, bucket.region) == ("golden", "root", "eu")
         assert bucket.config == {"cors": b"<CORS/>"}
         expected = {**SMALL, "replaced": b"new", "large": LARGE}
@@ -26,11 +47,11 @@ async def look(drive: Path) -> None:
         page = await engine.list_objects(bucket.id)
         assert [entry.key for entry in page.entries] == sorted(expected, key=str.encode)
         for key, payload in expected.items():
-            version = await engine.lookup(bucket.id, key)
-            assert version is not None
-            assert version.meta == META
-            assert version.modified == 1_700_000_000_000
-            pieces = [bytes(each) async for each in engine.read(version, 0, version.size)]
+            shown = await engine.lookup(bucket.id, key)
+            assert shown is not None
+            assert shown.meta == META
+            assert shown.modified == 1_700_000_000_000
+            pieces = [bytes(each) async for each in engine.read(shown, 0, shown.size)]
             assert b"".join(pieces) == payload, key
         usage = await engine.usage(bucket.id)
         assert usage.objects == len(expected)
@@ -56,4 +77,7 @@ def test_the_version_of_today_has_a_golden_drive() -> None:
 def test_a_golden_drive_is_read(archive: Path, tmp_path: Path) -> None:
     with tarfile.open(archive) as found:
         found.extractall(tmp_path)  # our own archive; Debian 12's tarfile has no filters
-    asyncio.run(look(tmp_path))
+    asyncio.run(look(tmp_path, int(archive.name.split(".")[0].removeprefix("format-"))))
+    assert (
+        json.loads((tmp_path / ".oversight" / "superblock").read_text())["format"] == drives.FORMAT
+    )

@@ -101,8 +101,9 @@ def needed_records(
         kind, seq, origin, body = records.unwrap(record.type, record.seq, record.body)
         if kind == records.EPOCH:
             continue
+        origin = origin or record.segment
         decoded = records.decode(kind, body)
-        row = link.Moved(kind, seq, origin or record.segment, bytes(body), record=record.seq)
+        row = link.Moved(kind, seq, origin, body, record=record.seq)
         if _is_live(reader, row, decoded, number):
             yield Needed(row, record.offset, record.length, record.check, record.weight)
             continue

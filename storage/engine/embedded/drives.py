@@ -33,7 +33,7 @@ from storage.engine import interface
 from storage.engine.embedded import io
 
 #: The layout of everything under ``.oversight``. Older ones are read, newer ones refused.
-FORMAT = 1
+FORMAT = 2
 FOLDER = ".oversight"
 #: Free space that the index may need while a full drive is being emptied, in bytes.
 INDEX_HEADROOM = 64 * 1024 * 1024
@@ -296,6 +296,10 @@ def _prepare(path: str, root: str, config: Config) -> Drive:
     try:
         drive = _read_superblock(path, root) or _create(path, root, config)
         os.utime(root)  # a file system that was remounted read-only is noticed here
+        if drive.format < FORMAT:
+            # Before the first record that an older release would take for another one.
+            drive.format = FORMAT
+            write_superblock(drive)
     except BaseException:
         os.close(lock)
         raise

@@ -523,11 +523,14 @@ def compact(opened: Store, number: int) -> int:
     return written
 
 
+_PLACES = (9, 10, 11, 12, 13, 15)
+
+
 def place_free(dump: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """A dump without places: what a client can see."""
-    hidden = {"buckets": (6, 7, 8), "bucket_config": (4, 5, 6), "current": (9, 10, 11, 12, 13)}
+    hidden = {"buckets": (6, 7, 8), "bucket_config": (4, 5, 6), "current": _PLACES}
     hidden |= {"uploads": (9, 10, 11), "parts": (8, 9, 10), "system": (4, 5, 6)}
-    hidden |= {"cursors": (3, 4, 5)}
+    hidden |= {"cursors": (3, 4, 5), "versions": _PLACES}
     return {
         table: [
             tuple(v for at, v in enumerate(row) if at not in hidden.get(table, ())) for row in rows

@@ -17,7 +17,17 @@ from storage.engine.embedded.index import Writer
 from storage.engine.embedded.log import Log
 from storage.engine.embedded.rebuild import STAGING, Progress, rebuild
 from storage.engine.embedded.segment import Damage
-from storage.engine.interface import Bucket, PutObject, PutSystem, SetBucketConfig, SetCursor
+from storage.engine.interface import (
+    ENABLED,
+    SUSPENDED,
+    VERSIONING,
+    AmendObject,
+    Bucket,
+    PutObject,
+    PutSystem,
+    SetBucketConfig,
+    SetCursor,
+)
 from tests.contract.store import (
     abort,
     completion,
@@ -36,6 +46,7 @@ TABLES = {
     "bucket_names": "*",
     "usage": "*",
     "current": "*",
+    "versions": "*",
     "uploads": "*",
     "parts": "*",
     "system": "*",
@@ -56,8 +67,11 @@ async def live_through_much(config: Config, seed: int = 1, changes: int = 600) -
     async with alone(config) as engine:
         buckets = [await make_bucket(engine, name) for name in ("one", "two", "gone")]
         uploads: list[tuple[Bucket, str, str]] = []
+        states = {changes // 4: ENABLED, changes // 2: SUSPENDED, 3 * changes // 4: ENABLED}
         for number in range(changes):
             bucket = dice.choice(buckets)
+            if number in states:
+                await engine.commit(SetBucketConfig("two", VERSIONING, states[number]))
             key = f"{dice.choice('abc')}/{dice.randrange(60):03d}"
             match dice.randrange(12):
                 case 0 | 1 | 2 | 3 | 4:
@@ -65,8 +79,10 @@ async def live_through_much(config: Config, seed: int = 1, changes: int = 600) -
                     await put(engine, bucket, key, body, owner=dice.choice(["root", "alice"]))
                 case 5:
                     await put(engine, bucket, key, dice.randbytes(5000), storage_class="COLD")
-                case 6 | 7:
-                    await delete(engine, bucket, key)
+                case 6:
+                    await delete(engine, bucket, key, modified=number)
+                case 7:
+                    await change_a_version(engine, bucket, dice)
                 case 8:
                     upload = (bucket, key, f"u{number}")
                     await start_upload(engine, *upload, initiated=number)
@@ -88,6 +104,18 @@ async def live_through_much(config: Config, seed: int = 1, changes: int = 600) -
         assert version is None
         await keep_files(engine, buckets[0])
         await empty(engine, buckets[2])
+
+
+async def change_a_version(engine: Any, bucket: Bucket, dice: random.Random) -> None:
+    """Delete or amend any version at all."""
+    entries = (await engine.list_versions(bucket.id)).entries
+    if not entries:
+        return
+    entry = dice.choice(entries)
+    if dice.random() < 0.5:
+        await delete(engine, bucket, entry.key, version_id=entry.version_id)
+    elif not entry.delete_marker:
+        await engine.commit(AmendObject(bucket.id, entry.key, entry.seq, {"n": str(entry.seq)}))
 
 
 async def keep_files(engine: Any, bucket: Bucket) -> None:
@@ -154,9 +182,9 @@ def compare(before: dict[str, list[Any]], after: dict[str, list[Any]]) -> None:
             assert live <= {row[0] for row in after[table]}
             in_use = {
                 ref.name
-                for row in after["current"]
-                if row[14] is not None
-                for ref in index.decode_files(row[14])
+                for row in after["current"] + after["versions"]
+                if (files := index.ObjectRow._make(row).files) is not None
+                for ref in index.decode_files(files)
             }
             assert not in_use & {row[0] for row in after[table]}
         elif table == "segments":
