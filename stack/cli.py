@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from stack import buckets, people
+from stack import buckets, container, operations, people
+from stack.integrations.datahub.commands import datahub
 from stack.output import FAILED, WRONG, AsJson, fail, show, warn
 from stack.store import CommandError, store
 
@@ -126,7 +128,58 @@ def restore(
     """Make a store of a backup, on an empty drive. Everything is verified."""
     from stack import backups
 
-    backups.restore(source, config_of(drives=drives), as_json)
+    config = config_of(drives=drives)
+    container.take_over(config.drives)
+    backups.restore(source, config, as_json)
+
+
+@app.command()
+def env(
+    publish: Annotated[
+        str,
+        typer.Option(
+            help="Address at which ports are published: 0.0.0.0 is every one.", metavar="IP"
+        ),
+    ] = "",
+    external_endpoint: Annotated[
+        str, typer.Option(help="The store as browsers and SDKs reach it.", metavar="URL")
+    ] = "",
+    langfuse_url: Annotated[
+        str, typer.Option(help="Langfuse as browsers reach it.", metavar="URL")
+    ] = "",
+    init: Annotated[
+        bool,
+        typer.Option(
+            "--init/--no-init", help="Let a new Langfuse start with a project and a user."
+        ),
+    ] = True,
+    file: Annotated[
+        Path | None, typer.Option(help="The file, by default .env at the root.", metavar="PATH")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a store that runs without Docker.", metavar="PATH"),
+    ] = None,
+    project: Annotated[
+        list[str] | None,
+        typer.Option(help="Compose projects whose volumes count.", metavar="NAME"),
+    ] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Nothing was ever started: look for no volumes.")
+    ] = False,
+) -> None:
+    """Write a .env with generated secrets for the stacks in langfuse/ and datahub/.
+
+    What the file says stays; what is missing is added. Where a volume exists, the secrets that it
+    was made with are kept, and how to change each is said.
+    """
+    from stack import environment
+    from stack.envfile import Wishes
+
+    environment.run(
+        file, Wishes(publish, external_endpoint, langfuse_url, init),
+        data=data, new=new, projects=project or [],
+    )  # fmt: skip
 
 
 @app.command()

@@ -1,8 +1,8 @@
 """The store's settings: what each one means, which variables set it, and what is not accepted.
 
 Read once, where the store starts; ``Settings.config()`` is what its processes get. Every field
-has a help text and a unit, from which ``docs/configuration.md`` and ``.env.example`` are made
-(``python -m storage.settings table|example``; a test keeps them equal).
+has a help text and a unit, from which ``docs/configuration.md`` (``python -m storage.settings``)
+and ``.env.example`` (``python -m stack.settings example``) are made; tests keep them equal.
 
 ``OVERSIGHT_*`` wins over ``MINIO_*``, an option of the command line over both. Everything that
 is wrong is said at once, a sentence each, in ``SettingsError``.
@@ -15,8 +15,7 @@ import os
 import re
 import shlex
 import socket
-import sys
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -532,21 +531,24 @@ def table() -> str:
     return "\n".join(rows)
 
 
-def example() -> str:
-    """The settings as ``.env.example``: all commented out, so that a copy changes nothing."""
-    blocks = [
-        "# Settings of the store. Copy to .env and take the # away where you want another value.\n"
-        "# docs/configuration.md says more; MinIO's names for these work too."
-    ]
+def example_blocks(without: Container[str] = ()) -> list[str]:
+    """The settings as blocks of ``.env.example``: commented out, so that a copy changes nothing.
+
+    ``without``: variables that the file explains elsewhere.
+    """
+    blocks = []
     for _, info, extra in _described():
+        variable = extra["variables"][0]
+        if variable in without:
+            continue
         default = info.default if isinstance(info.default, str) else extra["shown"]
         value = default if " " not in default and default not in ("none", "any") else ""
         blocks.append(
             f"# {info.description}\n# Unit: {extra['unit']}. Default: {extra['shown']}.\n"
-            f"#{extra['variables'][0]}={value}"
+            f"#{variable}={value}"
         )
-    return "\n\n".join(blocks) + "\n"
+    return blocks
 
 
 if __name__ == "__main__":
-    print({"table": table, "example": example}[sys.argv[1]](), end="")
+    print(table(), end="")

@@ -26,6 +26,8 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 HeaderList = list[tuple[bytes, bytes]]
 
+#: Looked for as a number: bytes in bytes are found at ten times the price.
+_PERCENT = ord("%")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _EMPTY_QUERY: dict[str, str] = {}
 _request_prefix = secrets.token_hex(4).upper()
@@ -98,7 +100,7 @@ class Call:
         Nothing is normalised: ``.``, ``..`` and empty segments are ordinary in keys.
         """
         path = self.raw_path
-        if b"%" in path:
+        if _PERCENT in path:
             bucket, _, key = path[1:].partition(b"/")
             if _BAD_ESCAPE.search(path) is not None:
                 raise S3Error("InvalidURI")

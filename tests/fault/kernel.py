@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from storage.engine.embedded import io
@@ -89,6 +89,36 @@ class Dying(Counting):
             io.Calls().pwrite(fd, data[: len(data) // 2], offset)
         os.kill(os.getpid(), signal.SIGKILL)
         return signal.pause()
+
+
+class Unreadable(io.Calls):
+    """Bytes ``start`` to ``stop`` of the file ``path`` can't be read. Writing them is noted."""
+
+    def __init__(self, path: str, start: int, stop: int) -> None:
+        self._inode = os.stat(path).st_ino
+        self._start, self._stop = start, stop
+        self.met = 0
+        self.overwritten = False
+
+    def _touches(self, fd: int, offset: int, size: int) -> bool:
+        return (
+            os.fstat(fd).st_ino == self._inode
+            and offset < self._stop
+            and offset + size > self._start
+        )
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        if self._touches(fd, offset, size):
+            self.met += 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().pread(fd, size, offset)
+
+    def pwrite(self, fd: int, data: io.Buffer, offset: int) -> None:
+        self.overwritten = self.overwritten or self._touches(fd, offset, len(data))
+        super().pwrite(fd, data, offset)
+
+    def pwritev(self, fd: int, buffers: Sequence[io.Buffer], offset: int) -> None:
+        self.pwrite(fd, b"".join(buffers), offset)
 
 
 class Failing(Counting):

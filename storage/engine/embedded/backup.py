@@ -176,7 +176,7 @@ class _Backup:
         return self._verify_segment(path, number)
 
     def _verify_segment(self, path: str, number: int) -> tuple[int, bool]:
-        """(end of the last valid batch, whether it has a footer). Notes what files it names."""
+        """(end of the last valid batch, whether its footer follows). Notes what files it names."""
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             header = segment.read_header(fd)
@@ -196,7 +196,7 @@ class _Backup:
             os.close(fd)
         if stop is not None and end != stop:
             raise errors.DataCorrupt(f"segment {number:x} ends too early")
-        return end, trailer is not None
+        return end, trailer is not None and not trailer.keeps_doubtful
 
     def _closed_at(self, number: int) -> int | None:
         """Where a segment without a footer ends, if it has a successor."""

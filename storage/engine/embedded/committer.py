@@ -174,6 +174,7 @@ class Committer:
         applied = writer.applied()
         if applied is None and segment.listing(self.drive.segments):
             raise log.Mismatch("the index is empty")
+        self._log.promised = self._log.promised or applied
         pending = 0
         latest = applied
         for latest, found in self._log.recover(applied):
@@ -196,9 +197,11 @@ class Committer:
     def _rebuild(self) -> Writer:
         self._rebuild_next = False
         self.board.suspect = False
+        promised = self._log.promised or index.last_applied(self.drive.index, self.drive.store_id)
         index.remove(self.drive.index)
         writer = Writer(self.drive.index, self.drive.store_id)
         self._log = self._new_log()
+        self._log.promised = promised
         rebuild(self._log, writer)
         self.board.applied_seq = self._log.next_seq - 1
         self.board.bump_index()
@@ -429,6 +432,7 @@ class Committer:
         """Recovery reads the log with a state of its own; the one being written goes on."""
         current = self._log
         self._log = self._new_log()
+        self._log.promised = current.tip()
         try:
             self._index = self._open_index()
         finally:

@@ -216,6 +216,8 @@ class Compactor:
         with open(path, "rb") as file:
             fd = file.fileno()
             summary = segment.read_trailer(fd, segment.open_header(fd, path))
+        if summary is not None and summary.keeps_doubtful:
+            raise errors.DataCorrupt("it keeps what could not be read and may be needed")
         if cursors and summary is None:
             raise errors.Conflict("the footer that consumers need is not written yet")
         if summary is None or summary.max_seq <= min(cursors.values(), default=summary.max_seq):

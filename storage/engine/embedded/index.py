@@ -341,6 +341,24 @@ def remove(folder: str) -> None:
             io.unlink(path)
 
 
+def last_applied(folder: str, store_id: str) -> Applied | None:
+    """What an index that is to be made anew says it has followed; None if it can't tell."""
+    try:
+        connection = connect(os.path.join(folder, FILE))
+    except apsw.Error:
+        return None
+    try:
+        rows: list[Any] = connection.execute("SELECT name, value FROM meta").fetchall()
+        found = dict(rows)
+        if found.get("store") != store_id:
+            return None
+        return msgspec.msgpack.decode(found["applied"], type=Applied)
+    except (apsw.Error, msgspec.MsgspecError, LookupError, TypeError):
+        return None
+    finally:
+        connection.close()
+
+
 _COUNTERS = 13
 _BUSY_WAIT = 10_000
 _CHECKPOINT_WAIT = 20

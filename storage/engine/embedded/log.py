@@ -60,6 +60,9 @@ class Log:
         self.unproven = False
         """A sync failed and what was to be synced is still part of the log: the pages may count
         as clean though the drive does not have them. Recovery writes them again."""
+        self.promised: Applied | None = None
+        """What is known to have been committed, from elsewhere: where recovery does not come so
+        far, it met damage and no torn tail."""
         self.rolled: list[tuple[int, int]] = []
         """(segment, sealed length) of segments closed since the owner last looked."""
         self._config = config
@@ -70,6 +73,7 @@ class Log:
         self._headers_found: dict[int, Header] = {}
         self._position = 0
         self._previous = 0
+        self._doubtful = False
         self._footer_bytes = 0
         self._helper = ThreadPoolExecutor(1, "oversight-log")
         self._next: Future[str] | None = None
@@ -86,6 +90,10 @@ class Log:
     def length(self) -> int:
         """Offset behind the last batch of the segment being written."""
         return self._position
+
+    def tip(self) -> Applied:
+        """Something to promise (``promised``): all that was appended so far."""
+        return Applied(self.next_seq - 1, self.segment, self._position - 1, 0)
 
     def path(self, number: int) -> str:
         """Path of a segment."""
@@ -109,6 +117,16 @@ class Log:
             successor = headers[following[index + 1]] if index + 1 < len(following) else None
             yield from self._recover_segment(headers[number], successor, applied)
             applied = None
+        self._keep_promise(max(headers, default=0))
+
+    def _keep_promise(self, newest: int) -> None:
+        """No number that was ever given is given again, whatever became of its record."""
+        promised = self.promised
+        if promised is None:
+            return
+        self.next_seq = max(self.next_seq, promised.seq + 1)
+        if promised.segment > newest:
+            self.tell(Damage(promised.segment, 0, promised.start, "the segment's file is missing"))
 
     def headers(self) -> dict[int, Header]:
         """Headers of all segments by id, ascending.
@@ -190,9 +208,33 @@ class Log:
                 yield Applied(seq, header.segment, batch.start, batch.check), found
             if closed and stop is not None and position < stop:
                 self.tell(Damage(header.segment, position, stop, "batches are missing"))
+            if not closed:
+                self._doubt(fd, header, position)
             self._header, self._position, self._previous = header, position, previous
         finally:
             os.close(fd)
+
+    def _doubt(self, fd: int, header: Header, position: int) -> None:
+        """Tell a torn tail at ``position`` from batches that may have been acknowledged.
+
+        A torn one was never acknowledged, and the next batch is written over it. What the drive
+        can't read may have been, and what is ``promised`` was: nothing may be written over it,
+        and none of its numbers given again.
+        """
+        promised = self.promised
+        what = ""
+        if promised is not None and (promised.segment, promised.start) >= (
+            header.segment,
+            position,
+        ):
+            what = "committed batches do not verify; they are kept, unused"
+        elif not _is_tail_readable(fd, header, position):
+            what = "the drive can't read what follows the last batch; it is kept, unused"
+        if what:
+            stop = os.fstat(fd).st_size
+            self._doubtful = True
+            self.next_seq += max(0, stop - position) // segment.RECORD_BYTES
+            self.tell(Damage(header.segment, position, stop, what))
 
     def _prove(self, fd: int, header: Header, start: int, stop: int) -> None:
         """Make sure that the drive has what the page cache shows from ``start`` to ``stop``."""
@@ -224,10 +266,15 @@ class Log:
         heads = segment.read_heads(fd, batch)
         if not closed and not segment.verify_batch(fd, batch, header.salt, commit_seq):
             last = segment.search_batch(fd, batch.end, os.fstat(fd).st_size, header.salt) is None
-            if last:
+            if last and not self._is_promised(batch, header.segment):
                 return None
             self.tell(Damage(header.segment, batch.start, batch.end, "a batch does not verify"))
         return list(segment.decode_heads(heads, batch, header.segment, header.salt, self.tell))
+
+    def _is_promised(self, batch: BatchHead, number: int) -> bool:
+        return self.promised is not None and (
+            (number, batch.start) <= (self.promised.segment, self.promised.start)
+        )
 
     def tell(self, damage: Damage) -> None:
         """Report damage."""
@@ -247,7 +294,9 @@ class Log:
         else:
             path = self.path(header.segment)
             self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            if header.check == 0 or segment.read_trailer(self._fd, header) is not None:
+            if self._doubtful:
+                self._roll(0, keep=True)
+            elif header.check == 0 or segment.read_trailer(self._fd, header) is not None:
                 self._roll(0)
             else:
                 self._footer_bytes = self._footer_size(header)
@@ -269,12 +318,15 @@ class Log:
             if header.check == 0:
                 continue  # its header page is damaged: a footer could not be read
             fd = os.open(self.path(number), os.O_RDONLY | os.O_CLOEXEC)
+            length = successor.predecessor_length
             try:
                 sealed = segment.read_trailer(fd, header) is not None
+                # A crash may have come before ``_roll`` could keep what is doubtful.
+                keep = not sealed and not segment.is_blank(fd, length)
             finally:
                 os.close(fd)
             if not sealed:
-                self._helper.submit(self._seal, number, successor.predecessor_length)
+                self._helper.submit(self._seal, number, length, keep)
 
     # -- appending
 
@@ -333,13 +385,13 @@ class Log:
             self.read_only = True
             raise errors.ReadOnly(f"no new segment could be made: {error}") from error
 
-    def _roll(self, needed: int) -> None:
+    def _roll(self, needed: int, *, keep: bool = False) -> None:
         old, fd, length = self.segment, self._fd, self._position
         self._open_segment(needed)
         os.close(fd)
         self.rolled.append((old, length))
         self._prepare_next()
-        self._helper.submit(self._seal, old, length)
+        self._helper.submit(self._seal, old, length, keep)
 
     def _open_segment(self, needed: int) -> None:
         """Make the segment behind the current one durable and current."""
@@ -457,10 +509,12 @@ class Log:
         self._reserve_whole = False
         return self._reserve.release() > 0
 
-    def _seal(self, number: int, length: int) -> None:
+    def _seal(self, number: int, length: int, keep: bool) -> None:
         """Write a closed segment's footer. It may fail: the segment is scanned then."""
+        path = self.path(number)
         with contextlib.suppress(OSError, Damaged):
-            segment.write_footer(self.path(number), length)
+            if not segment.has_footer(path):
+                segment.write_footer(path, length, keep=keep)
 
     def close(self) -> None:
         """Stop the helper and close the file. Nothing is pending: every batch was synced."""
@@ -482,6 +536,20 @@ def _successor(headers: dict[int, Header], number: int) -> Header | None:
         if header is not None and header.predecessor:
             return header if header.predecessor == number else None
     return None
+
+
+def _is_tail_readable(fd: int, header: Header, position: int) -> bool:
+    """Whether the drive can read what the next batch after ``position`` would be, if one is there.
+
+    Only that one counts: a batch is begun only after the one before it was synced.
+    """
+    if not segment.is_readable(fd, position, position + segment.BATCH_BYTES):
+        return False
+    try:
+        batch = segment.read_batch(fd, position, header.salt)
+    except Damaged:
+        return True
+    return segment.is_readable(fd, batch.start, min(batch.end, os.fstat(fd).st_size))
 
 
 def _write_again(fd: int, start: int, stop: int) -> None:

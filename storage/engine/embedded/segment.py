@@ -125,6 +125,12 @@ class Summary(NamedTuple):
     min_seq: int
     max_seq: int
 
+    @property
+    def keeps_doubtful(self) -> bool:
+        """Whether something is kept between the last batch and the footer that may have been
+        committed and could not be read."""
+        return self.footer_offset > self.length
+
 
 Report = Callable[[Damage], None]
 
@@ -168,6 +174,25 @@ def read(fd: int, size: int, offset: int) -> bytes:
         if error.errno not in _UNREADABLE:
             raise
     return b"".join(_pages(fd, offset, min(offset + size, os.fstat(fd).st_size)))
+
+
+def is_readable(fd: int, start: int, stop: int) -> bool:
+    """Whether the drive gives what lies from ``start`` to ``stop`` (``read`` hides it)."""
+    for offset in range(start, stop, _SEARCH_CHUNK):
+        try:
+            io.pread(fd, min(_SEARCH_CHUNK, stop - offset), offset)
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            return False
+    return True
+
+
+def is_blank(fd: int, offset: int) -> bool:
+    """Whether no batch was ever begun at ``offset`` of a segment; False if that can't be read."""
+    return is_readable(fd, offset, offset + BATCH_BYTES) and not any(
+        io.pread(fd, BATCH_BYTES, offset)
+    )
 
 
 def _pages(fd: int, start: int, stop: int) -> Iterator[bytes]:
@@ -656,6 +681,14 @@ def _footer_records(footer: bytes, header: Header, report: Report | None) -> Ite
         position += batch.heads
 
 
+def has_footer(path: str) -> bool:
+    """Whether the segment at ``path`` ends with a trailer and a footer that verifies."""
+    try:
+        return read_footer(path) is not None
+    except Damaged:
+        return False
+
+
 def all_records(path: str, report: Report | None = None) -> Iterator[Record]:
     """The records of a segment from its footer, or from a scan if it has none."""
     found = read_footer(path, report)
@@ -694,22 +727,24 @@ def _trailer(
     return fixed + _U64.pack(xxh3(fixed, seed=header.salt)) + bytes(8)
 
 
-def write_footer(path: str, length: int) -> Summary:
+def write_footer(path: str, length: int, *, keep: bool = False) -> Summary:
     """Give the closed segment at ``path``, whose batches end at ``length``, its footer.
 
-    Repeatable. The file shrinks to what it needs. Not on the commit thread: reads all heads.
+    Repeatable. The file shrinks to what it needs, unless what lies behind ``length`` is to be
+    kept (``keep``): the footer follows it then. Not on the commit thread: reads all heads.
     """
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         header = read_header(fd)
         footer, *numbers = _collect(fd, header, length)
-        trailer = _trailer(header, length, length, footer, numbers)
-        io.pwrite(fd, footer + trailer, length)
-        io.truncate(fd, length + len(footer) + len(trailer))
+        offset = os.fstat(fd).st_size if keep else length
+        trailer = _trailer(header, length, offset, footer, numbers)
+        io.pwrite(fd, footer + trailer, offset)
+        io.truncate(fd, offset + len(footer) + len(trailer))
         io.fdatasync(fd)
     finally:
         os.close(fd)
-    return Summary(header.segment, length, length, len(footer), *numbers)
+    return Summary(header.segment, length, offset, len(footer), *numbers)
 
 
 def write_foot_file(source: str, target: str) -> None:

@@ -38,18 +38,27 @@ class Signable(Protocol):
 class AuthResult(msgspec.Struct, frozen=True, eq=False):
     """Who speaks, and what the signature says about the body.
 
-    ``sha256`` is the lower-case hex digest that the body must have, "" where none was promised.
-    ``streaming``: the body is framed in chunks and must pass through ``decoder``.
-    ``mechanism``: "header", "query" or "" (anonymous).
+    ``mechanism``: "header", "query" or "" (anonymous). ``payload`` says how the body is bound: its
+    hex SHA-256, or one of ``sigv4``'s constants.
     """
 
     principal: Principal
     access_key: str = ""
     mechanism: str = ""
-    sha256: str = ""
-    streaming: bool = False
     payload: bytes = sigv4.UNSIGNED
     signed: Signed | None = None
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the body is framed in chunks and must pass through ``decoder``."""
+        return self.payload in sigv4.STREAMING
+
+    @property
+    def sha256(self) -> str:
+        """The lower-case hex digest that the body must have, "" where none was promised."""
+        if self.payload == sigv4.UNSIGNED or self.streaming:
+            return ""
+        return self.payload.decode().lower()
 
     def decoder(self, headers: Headers) -> ChunkDecoder:
         """A decoder for the body of this request (``streaming`` only).
@@ -119,16 +128,9 @@ def decoded_length(headers: Headers) -> int:
 
 
 def _result(signed: Signed, mechanism: str) -> AuthResult:
-    credential, payload = signed.credential, signed.payload
-    streaming = payload in sigv4.STREAMING
+    credential = signed.credential
     return AuthResult(
-        credential.principal,
-        credential.access_key,
-        mechanism,
-        "" if streaming or payload == sigv4.UNSIGNED else payload.decode().lower(),
-        streaming,
-        payload,
-        signed,
+        credential.principal, credential.access_key, mechanism, signed.payload, signed
     )
 
 
@@ -139,20 +141,19 @@ def _anonymous(headers: Headers) -> AuthResult:
     sigv4.check_payload(payload)
     if payload in sigv4.STREAMING_WITH_SIGNATURES:
         raise S3Error("InvalidArgument", "A body of signed chunks needs a signed request.")
-    streaming = payload in sigv4.STREAMING
-    digest = "" if streaming or payload == sigv4.UNSIGNED else payload.decode().lower()
-    return AuthResult(ANONYMOUS, sha256=digest, streaming=streaming, payload=payload)
+    return AuthResult(ANONYMOUS, payload=payload)
 
 
 def _mechanism_in_query(raw_query: bytes) -> bytes:
     """What marks the authentication in the query: X-Amz- (V4), Signature (V2) or nothing."""
-    if b"X-Amz-" in raw_query:
+    # ``find``, since ``in`` tries its left side as a number first and fails at some cost.
+    if raw_query.find(b"X-Amz-") >= 0:
         names = _names(raw_query)
         if names & {b"X-Amz-Algorithm", b"X-Amz-Credential", b"X-Amz-Signature"}:
             return b"X-Amz-"
-    if b"Signature=" in raw_query and {b"AWSAccessKeyId", b"Signature"} <= _names(raw_query):
-        return b"Signature"
-    return b""
+    if raw_query.find(b"Signature=") < 0:
+        return b""
+    return b"Signature" if {b"AWSAccessKeyId", b"Signature"} <= _names(raw_query) else b""
 
 
 def _names(raw_query: bytes) -> set[bytes]:

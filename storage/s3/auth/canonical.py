@@ -8,7 +8,8 @@ Source: "Create a canonical request" in the Amazon S3 API reference.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import itemgetter
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 Headers = Mapping[bytes, bytes]
@@ -23,6 +24,8 @@ def _canonical_in(extra: bytes, escape: bytes = _ESCAPE) -> re.Pattern[bytes]:
     return re.compile(plain + rb"(?:" + escape + plain + rb")*")
 
 
+#: Bytes of a path that stand for themselves.
+_PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/"
 _is_path = _canonical_in(rb"/", rb"(?!%2F)" + _ESCAPE).fullmatch
 _is_component = _canonical_in(rb"").fullmatch
 _is_query = _canonical_in(rb"&=").fullmatch
@@ -30,7 +33,7 @@ _is_query = _canonical_in(rb"&=").fullmatch
 
 def canonical_path(raw_path: bytes) -> bytes:
     """The path as AWS encodes it: every byte but ``A-Za-z0-9-._~/`` becomes ``%XX``."""
-    if _is_path(raw_path) is not None:
+    if not raw_path.translate(None, _PLAIN) or _is_path(raw_path) is not None:
         return raw_path or b"/"
     return quote_from_bytes(unquote_to_bytes(raw_path), safe="/~").encode()
 
@@ -61,8 +64,36 @@ def canonical_query(raw_query: bytes) -> bytes:
     return join_items(query_items(raw_query)) if raw_query else b""
 
 
-def canonical_headers(headers: Headers, names: tuple[bytes, ...]) -> bytes:
-    """One ``name:value`` line per signed header; one that is absent counts as empty."""
-    return b"".join(
-        [name + b":" + b" ".join(headers.get(name, b"").split()) + b"\n" for name in names]
-    )
+class SignedHeaders:
+    """The headers that one kind of request signs, ready to be put into canonical form."""
+
+    __slots__ = ("_names", "_template", "_values")
+
+    def __init__(self, names: tuple[bytes, ...]) -> None:
+        self._names = names
+        self._template = b"".join([name.replace(b"%", b"%%") + b":%b\n" for name in names])
+        # Of one name it would give the value, not a tuple: rare enough to go the long way.
+        self._values: Callable[[Headers], tuple[bytes, ...]] | None = (
+            itemgetter(*names) if len(names) > 1 else None
+        )
+
+    def canonical(self, headers: Headers) -> bytes:
+        """One ``name:value`` line per signed header; one that is absent counts as empty."""
+        if self._values is not None:
+            try:
+                values = self._values(headers)
+            except KeyError:
+                return self._trimmed(headers)
+            # As they came they are canonical if none is empty and spaces are single and inside.
+            text = b" ".join(values)
+            if b" ".join(text.split()) == text:
+                return self._template % values
+        return self._trimmed(headers)
+
+    def _trimmed(self, headers: Headers) -> bytes:
+        return b"".join(
+            [
+                name + b":" + b" ".join(headers.get(name, b"").split()) + b"\n"
+                for name in self._names
+            ]
+        )

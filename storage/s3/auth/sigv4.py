@@ -19,7 +19,7 @@ from storage.iam.principal import Credential
 from storage.s3.auth import signing
 from storage.s3.auth.canonical import (
     Headers,
-    canonical_headers,
+    SignedHeaders,
     canonical_path,
     canonical_query,
     join_items,
@@ -45,6 +45,8 @@ STREAMING_UNSIGNED_TRAILER = b"STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 STREAMING = frozenset({STREAMING_SIGNED, STREAMING_SIGNED_TRAILER, STREAMING_UNSIGNED_TRAILER})
 STREAMING_WITH_SIGNATURES = frozenset({STREAMING_SIGNED, STREAMING_SIGNED_TRAILER})
 
+#: What needs no closer look: reads carry the hash of nothing.
+_PAYLOADS = STREAMING | {UNSIGNED, signing.EMPTY_SHA256}
 _SHA256 = re.compile(rb"[0-9a-fA-F]{64}").fullmatch
 
 # x-amz-* headers that change nothing here, so that they may arrive unsigned: proxies and
@@ -57,21 +59,25 @@ _PREFIX_MAX = 1024
 _SCOPES_MAX = 4096
 _QUERY_MAX = 128
 _QUERIES_MAX = 1024
+_SHAPES_MAX = 16
+_SHAPE_BYTES_MAX = 1024
 
 
 class Scope(msgspec.Struct, frozen=True, eq=False):
     """Everything of an authorization but the signature: constant per client, day and header set.
 
-    ``text`` is the credential scope ``date/region/s3/aws4_request``.
+    ``text`` is the credential scope ``date/region/s3/aws4_request``. ``covers`` remembers the
+    header names of requests that were found to be signed as far as they must be.
     """
 
     access_key: str
     date: bytes
     region: bytes
     text: bytes
-    signed: tuple[bytes, ...]
     signed_text: bytes
     signed_set: frozenset[bytes]
+    lines: SignedHeaders
+    covers: set[tuple[bytes, ...]]
 
 
 class Signed(msgspec.Struct, frozen=True, eq=False):
@@ -116,7 +122,8 @@ def verify_header(
     else:
         scope = known
     credential = _credential(keyring, scope.access_key)
-    _check_region(scope.region, region, malformed_header)
+    if region:
+        _check_region(scope.region, region, malformed_header)
     if headers.get(b"x-amz-security-token"):
         raise S3Error("InvalidToken")
     timestamp, seconds = _request_time(headers)
@@ -129,7 +136,9 @@ def verify_header(
         now = time.time()
     if not -SKEW_MAX <= now - seconds <= SKEW_MAX:
         raise _skewed(timestamp, now)
-    _check_signed(headers, scope, _HARMLESS)
+    shape = tuple(headers)
+    if shape not in scope.covers:
+        _check_signed(headers, scope, _HARMLESS)
     payload = headers.get(b"x-amz-content-sha256")
     if payload is None:
         payload = _payload_without_hash(headers)
@@ -141,7 +150,9 @@ def verify_header(
     _verify(key, scope, signature, timestamp, method, raw_path, query, headers, payload)
     if known is None and len(prefix) <= _PREFIX_MAX:
         _remember(_scopes, _SCOPES_MAX, prefix, scope)
-    if len(raw_query) <= _QUERY_MAX:
+    if shape not in scope.covers:
+        _remember_shape(scope, shape)
+    if raw_query not in _queries and len(raw_query) <= _QUERY_MAX:
         _remember(_queries, _QUERIES_MAX, raw_query, query)
     return Signed(credential, payload, key, timestamp, scope.text, signature)
 
@@ -178,7 +189,8 @@ def verify_query(
         )
     expires = _parse_expires(parameters[b"X-Amz-Expires"])
     credential = _credential(keyring, scope.access_key)
-    _check_region(scope.region, region, _malformed_credential)
+    if region:
+        _check_region(scope.region, region, _malformed_credential)
     if parameters.get(b"X-Amz-Security-Token") or headers.get(b"x-amz-security-token"):
         raise S3Error("InvalidToken")
     _check_lifetime(seconds, expires, time.time() if now is None else now)
@@ -208,31 +220,24 @@ def _verify(
 ) -> None:
     """Raise SignatureDoesNotMatch unless ``signature`` is that of this request."""
     path = canonical_path(raw_path)
-    rest = b"%b\n%b\n%b\n%b" % (
-        query,
-        canonical_headers(headers, scope.signed),
-        scope.signed_text,
-        payload,
-    )
-    canonical = b"%b\n%b\n%b" % (method.encode("latin-1"), path, rest)
+    lines = scope.lines.canonical(headers)
+    verb = method.encode("latin-1")
+    canonical = b"\n".join((verb, path, query, lines, scope.signed_text, payload))
     to_sign = _string_to_sign(canonical, timestamp, scope)
     if signing.matches(key.sign(to_sign), signature):
         return
     if path != raw_path:
         # Some clients sign the path exactly as they send it, with %2F or needless escapes. It
         # decodes to the same path, so that the signature binds it just as well.
-        as_sent = b"%b\n%b\n%b" % (method.encode("latin-1"), raw_path, rest)
+        as_sent = b"\n".join((verb, raw_path, query, lines, scope.signed_text, payload))
         if signing.matches(key.sign(_string_to_sign(as_sent, timestamp, scope)), signature):
             return
     raise _mismatch(scope.access_key, signature, to_sign, canonical)
 
 
 def _string_to_sign(canonical: bytes, timestamp: bytes, scope: Scope) -> bytes:
-    return b"AWS4-HMAC-SHA256\n%b\n%b\n%b" % (
-        timestamp,
-        scope.text,
-        sha256(canonical).hexdigest().encode(),
-    )
+    digest = sha256(canonical).hexdigest().encode()
+    return b"\n".join((signing.ALGORITHM, timestamp, scope.text, digest))
 
 
 def _check_signed(headers: Headers, scope: Scope, harmless: frozenset[bytes]) -> None:
@@ -248,8 +253,15 @@ def _check_signed(headers: Headers, scope: Scope, harmless: frozenset[bytes]) ->
         raise _not_signed(sorted(map(_text, unsigned)))
 
 
+def _remember_shape(scope: Scope, shape: tuple[bytes, ...]) -> None:
+    """Header names of a request that verified: the next one with the same need no look."""
+    if len(scope.covers) < _SHAPES_MAX and sum(map(len, shape)) <= _SHAPE_BYTES_MAX:
+        scope.covers.add(shape)
+
+
 def check_payload(payload: bytes) -> None:
-    if payload in STREAMING or payload == UNSIGNED or _SHA256(payload) is not None:
+    """Raise unless ``payload`` is a hash of a body, or says how the body is bound."""
+    if payload in _PAYLOADS or _SHA256(payload) is not None:
         return
     if payload.startswith(b"STREAMING-AWS4-ECDSA-"):
         raise S3Error("NotImplemented", "Signatures of version 4A are not supported.")
@@ -293,8 +305,7 @@ def _credential(keyring: Keyring, access_key: str) -> Credential:
 
 
 def _check_region(given: bytes, expected: str, malformed: Callable[[str], S3Error]) -> None:
-    """Any region is accepted while none is configured."""
-    if expected and given != expected.encode():
+    if given != expected.encode():
         error = malformed(f"the region '{_text(given)}' is wrong; expecting '{expected}'")
         error.fields["Region"] = expected
         raise error
@@ -362,9 +373,10 @@ def _make_scope(credential: bytes, signed: bytes, error: Callable[[str], S3Error
         date=date,
         region=region,
         text=b"/".join(parts[1:]),
-        signed=names,
         signed_text=signed,
         signed_set=frozenset(names),
+        lines=SignedHeaders(names),
+        covers=set(),
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from storage.s3.auth import authenticate
-from storage.s3.auth.canonical import canonical_path, canonical_query
+from storage.s3.auth.canonical import SignedHeaders, canonical_path, canonical_query
 from storage.s3.errors import S3Error
 
 from .conftest import ACCESS_KEY, Request, keyring
@@ -116,3 +116,14 @@ def test_caches_are_bounded() -> None:
     for number in range(sigv4._QUERIES_MAX + 10):
         authenticate(sign("GET", "/b/k", query=f"bounded={number}"), keyring, "")
     assert len(sigv4._queries) <= sigv4._QUERIES_MAX
+
+
+_VALUE = st.text(alphabet="ab \t\v%:", max_size=6).map(str.encode)
+
+
+@given(st.dictionaries(st.sampled_from([b"host", b"x-a", b"x%b", b"x-c"]), _VALUE))
+def test_signed_headers_have_one_form(headers: dict[bytes, bytes]) -> None:
+    """However they are spaced, empty or missing: outer spaces go, inner runs become one."""
+    for names in ((b"host",), (b"host", b"x-a"), (b"host", b"x%b", b"x-c")):
+        lines = [n + b":" + b" ".join(headers.get(n, b"").split()) + b"\n" for n in names]
+        assert SignedHeaders(names).canonical(headers) == b"".join(lines)
