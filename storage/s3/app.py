@@ -127,7 +127,10 @@ class S3App:
                 bucket = call.target = await self.bucket(call.bucket)
                 self.check_owner(call, bucket)
             if not route.per_key:
-                authorize(call, route.action, bucket, call.key)
+                action = route.action
+                if call.query and "versionId" in call.query:
+                    action = route.version_action
+                authorize(call, action, bucket, call.key)
             return await route.handler(call)
         except S3Error as error:
             return _error_response(call, error)
@@ -165,7 +168,7 @@ class S3App:
         """Honour what a presigned URL carries in its query instead of in headers.
 
         Signers may move ``x-amz-*`` headers there, in any case. What no header could have
-        carried, and a version that can't exist, is refused. Raises InvalidArgument, NotImplemented.
+        carried is refused. Raises InvalidArgument.
         """
         if call.auth.mechanism == "query":
             for name, value in call.query.items():
@@ -175,9 +178,6 @@ class S3App:
                         raise S3Error("InvalidArgument", ArgumentName=name, ArgumentValue=value)
                     headers.header_value(value)
                     call.headers.setdefault(header.encode(), value.encode())
-        version = call.query.get("versionId")
-        if version is not None and version != "null" and call.key:
-            raise S3Error("NotImplemented", "Object versions are not implemented.")
 
     @staticmethod
     def check_owner(

@@ -31,6 +31,7 @@ CODES: dict[str, tuple[int, str]] = {
     "ExpiredToken": (400, "The provided token has expired."),
     "IllegalLocationConstraintException": (400, "The specified location constraint is not valid "
                                            "for this endpoint."),
+    "IllegalVersioningConfigurationException": (400, "The Versioning element must be specified"),
     "IncompleteBody": (400, "You did not provide the number of bytes specified by the "
                        "Content-Length HTTP header."),
     "InternalError": (500, "We encountered an internal error. Please try again."),
@@ -71,6 +72,7 @@ CODES: dict[str, tuple[int, str]] = {
     "MissingSecurityHeader": (400, "Your request is missing a required header."),
     "NoSuchBucket": (404, "The specified bucket does not exist"),
     "NoSuchKey": (404, "The specified key does not exist."),
+    "NoSuchTagSet": (404, "The TagSet does not exist"),
     "NoSuchUpload": (404, "The specified multipart upload does not exist. The upload ID might be "
                      "invalid, or the multipart upload might have been aborted or completed."),
     "NoSuchVersion": (404, "The version ID specified in the request does not match an existing "

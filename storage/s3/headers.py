@@ -21,6 +21,8 @@ from storage.s3.errors import S3Error
 
 #: Sum of names and values of x-amz-meta-* in bytes (S3: "User-defined object metadata").
 METADATA_BYTES_MAX = 2048
+#: Tags of an object (S3: "Categorizing your objects using tags").
+OBJECT_TAGS_MAX = 10
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
 DEFAULT_STORAGE_CLASS = "STANDARD"
 
@@ -430,8 +432,11 @@ def _unquote_form(text: str) -> str:
     return unquote_to_bytes(text.replace("+", " ").encode("latin-1")).decode()
 
 
-def check_tags(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Tags within S3's limits: 10 tags, keys of 1-128 and values of 0-256 characters."""
+def check_tags(pairs: Iterable[tuple[str, str]], most: int = OBJECT_TAGS_MAX) -> dict[str, str]:
+    """Tags within S3's limits: keys of 1-128 and values of 0-256 characters.
+
+    Raises InvalidTag, BadRequest (too many).
+    """
     tags: dict[str, str] = {}
     for name, content in pairs:
         if name in tags:
@@ -443,8 +448,8 @@ def check_tags(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
         if len(content) > 256 or not _TAG_CHARACTERS.match(content):
             raise S3Error("InvalidTag", "The TagValue you have provided is invalid")
         tags[name] = content
-    if len(tags) > 10:
-        raise S3Error("BadRequest", "Object tags cannot be greater than 10")
+    if len(tags) > most:
+        raise S3Error("BadRequest", f"Object tags cannot be greater than {most}")
     return tags
 
 

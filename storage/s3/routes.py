@@ -10,6 +10,7 @@ Sources: Amazon S3 API Reference; "Actions, resources, and condition keys for Am
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 
 from storage.s3.call import Call, Response
@@ -21,6 +22,8 @@ from storage.s3.operations import (
     list_objects,
     multipart,
     put_object,
+    tagging,
+    versioning,
 )
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -36,7 +39,7 @@ class Route:
     """
 
     __slots__ = ("action", "handler", "header", "method", "needs_bucket", "operation", "per_key",
-                 "query", "scope")  # fmt: skip
+                 "query", "scope", "version_action")  # fmt: skip
 
     def __init__(
         self,
@@ -52,6 +55,8 @@ class Route:
         self.method = method
         self.scope = scope
         self.action = action
+        #: The action where the request names a version ("GetObjectVersion", "GetObjectVersionAcl").
+        self.version_action = re.sub(r"Object(?=$|Acl|Tagging|Attributes)", "ObjectVersion", action)
         self.query = tuple(query.split())
         self.header = header
         self.handler = handler
@@ -60,15 +65,22 @@ class Route:
 
 
 def _config(
-    name: str, query: str, get: str, put: str, *, delete: str = "", scope: str = BUCKET
+    name: str,
+    query: str,
+    get: str,
+    put: str,
+    *,
+    delete: str = "",
+    scope: str = BUCKET,
+    handlers: tuple[Handler | None, ...] = (None, None, None),
 ) -> list[Route]:
-    """The Get and Put (and Delete) of a configuration document that does not exist yet."""
+    """The Get and Put (and Delete) of a configuration document."""
     rows = [
-        Route(f"Get{name}", "GET", scope, get, query),
-        Route(f"Put{name}", "PUT", scope, put, query),
+        Route(f"Get{name}", "GET", scope, get, query, handler=handlers[0]),
+        Route(f"Put{name}", "PUT", scope, put, query, handler=handlers[1]),
     ]
     if delete:
-        rows.append(Route(f"Delete{name}", "DELETE", scope, delete, query))
+        rows.append(Route(f"Delete{name}", "DELETE", scope, delete, query, handler=handlers[2]))
     return rows
 
 
@@ -94,9 +106,19 @@ ROUTES: tuple[Route, ...] = (
     Route("ListObjectsV2", "GET", BUCKET, "s3:ListBucket", "list-type=2",
           handler=list_objects.list_objects_v2),
     Route("ListObjectVersions", "GET", BUCKET, "s3:ListBucketVersions", "versions",
-          handler=list_objects.list_object_versions),
+          handler=versioning.list_object_versions),
     Route("GetBucketVersioning", "GET", BUCKET, "s3:GetBucketVersioning", "versioning",
-          handler=buckets.get_bucket_versioning),
+          handler=versioning.get_bucket_versioning),
+    Route("PutBucketVersioning", "PUT", BUCKET, "s3:PutBucketVersioning", "versioning",
+          handler=versioning.put_bucket_versioning),
+    *_config("BucketTagging", "tagging", "s3:GetBucketTagging", "s3:PutBucketTagging",
+             delete="s3:PutBucketTagging", handlers=(
+                 tagging.get_bucket_tagging, tagging.put_bucket_tagging,
+                 tagging.delete_bucket_tagging)),
+    *_config("ObjectTagging", "tagging", "s3:GetObjectTagging", "s3:PutObjectTagging",
+             delete="s3:DeleteObjectTagging", scope=OBJECT, handlers=(
+                 tagging.get_object_tagging, tagging.put_object_tagging,
+                 tagging.delete_object_tagging)),
     Route("DeleteObjects", "POST", BUCKET, "s3:DeleteObject", "delete",
           handler=delete_object.delete_objects),
     Route("ListMultipartUploads", "GET", BUCKET, "s3:ListBucketMultipartUploads", "uploads",
@@ -154,9 +176,6 @@ ROUTES: tuple[Route, ...] = (
              "s3:PutReplicationConfiguration", delete="s3:PutReplicationConfiguration"),
     *_config("BucketRequestPayment", "requestPayment", "s3:GetBucketRequestPayment",
              "s3:PutBucketRequestPayment"),
-    *_config("BucketTagging", "tagging", "s3:GetBucketTagging", "s3:PutBucketTagging",
-             delete="s3:PutBucketTagging"),
-    Route("PutBucketVersioning", "PUT", BUCKET, "s3:PutBucketVersioning", "versioning"),
     *_config("BucketWebsite", "website", "s3:GetBucketWebsite", "s3:PutBucketWebsite",
              delete="s3:DeleteBucketWebsite"),
     *_config("ObjectLockConfiguration", "object-lock", "s3:GetBucketObjectLockConfiguration",
@@ -192,8 +211,6 @@ ROUTES: tuple[Route, ...] = (
              scope=OBJECT),
     *_config("ObjectRetention", "retention", "s3:GetObjectRetention", "s3:PutObjectRetention",
              scope=OBJECT),
-    *_config("ObjectTagging", "tagging", "s3:GetObjectTagging", "s3:PutObjectTagging",
-             delete="s3:DeleteObjectTagging", scope=OBJECT),
     *_config("ObjectAnnotation", "annotation", "s3:GetObjectAnnotation",
              "s3:PutObjectAnnotation", delete="s3:DeleteObjectAnnotation", scope=OBJECT),
     Route("ListObjectAnnotations", "GET", OBJECT, "s3:ListObjectAnnotations",

@@ -202,9 +202,7 @@ def decode(kind: int, body: bytes | memoryview) -> Any:
     return _decoders[kind](body)
 
 
-def unwrap(
-    kind: int, seq: int, body: bytes | memoryview
-) -> tuple[int, int, int, bytes | memoryview]:
+def unwrap(kind: int, seq: int, body: bytes) -> tuple[int, int, int, bytes]:
     """(type, commit sequence number, first segment or 0, body) of a record or what it moves."""
     if kind not in (RELOCATION, AMENDMENT):
         return kind, seq, 0, body

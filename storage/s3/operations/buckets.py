@@ -1,5 +1,4 @@
-"""ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation,
-GetBucketVersioning."""
+"""ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation."""
 
 from __future__ import annotations
 
@@ -120,8 +119,3 @@ async def get_bucket_location(call: Call) -> Response:
     region = call.target.region or call.app.config.region
     shown = "" if region == HOME_REGION else xml.escape(region)
     return Response(200, [xml.CONTENT_TYPE], xml.document("LocationConstraint", shown))
-
-
-async def get_bucket_versioning(call: Call) -> Response:
-    """Empty: versioning was never enabled. (It can't be yet.)"""
-    return Response(200, [xml.CONTENT_TYPE], xml.document("VersioningConfiguration", ""))

@@ -6,9 +6,10 @@ from urllib.parse import unquote_to_bytes
 
 from storage.engine import interface as i
 from storage.s3 import checksums, headers, xml
-from storage.s3.call import Call, Response
+from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
-from storage.s3.operations.access import allowed, authorize
+from storage.s3.operations import versioning
+from storage.s3.operations.access import authorize
 from storage.s3.operations.body import (
     OBJECT_BYTES_MAX,
     Integrity,
@@ -21,10 +22,10 @@ from storage.s3.operations.put_object import now_ms, object_meta
 _SOURCE = b"x-amz-copy-source-"
 
 
-def _parse_source(call: Call) -> tuple[str, str]:
-    """(bucket, key) of x-amz-copy-source. Raises InvalidArgument, NotImplemented (versions)."""
+def _parse_source(call: Call) -> tuple[str, str, str]:
+    """(bucket, key, version id or "") of x-amz-copy-source. Raises InvalidArgument."""
     raw = call.headers[b"x-amz-copy-source"]
-    path, _, version = raw.partition(b"?versionId=")
+    path, named, version = raw.partition(b"?versionId=")
     try:
         text = unquote_to_bytes(path).decode()
     except UnicodeDecodeError:
@@ -37,9 +38,9 @@ def _parse_source(call: Call) -> tuple[str, str]:
             ArgumentName="x-amz-copy-source",
             ArgumentValue=raw.decode("latin-1"),
         )
-    if version not in (b"", b"null"):
-        raise S3Error("NotImplemented", "Object versions are not implemented.")
-    return bucket, key
+    if not named:
+        return bucket, key, ""
+    return bucket, key, versioning.check_version_id(version.decode("latin-1"))
 
 
 async def _open_source(call: Call) -> tuple[i.Bucket, i.Version]:
@@ -47,15 +48,19 @@ async def _open_source(call: Call) -> tuple[i.Bucket, i.Version]:
 
     Raises NoSuchBucket, NoSuchKey, AccessDenied, PreconditionFailed, InvalidRequest (too large).
     """
-    name, key = _parse_source(call)
+    name, key, version_id = _parse_source(call)
     bucket = await call.app.bucket(name)
     call.app.check_owner(call, bucket, b"x-amz-source-expected-bucket-owner")
-    authorize(call, "s3:GetObject", bucket, key)
-    version = await call.app.engine.lookup(bucket.id, key)
-    if version is None:
-        if not allowed(call, "s3:ListBucket", bucket):
-            raise S3Error("AccessDenied")
-        raise S3Error("NoSuchKey", Key=key)
+    authorize(call, "s3:GetObjectVersion" if version_id else "s3:GetObject", bucket, key)
+    try:
+        version = await versioning.find(call, bucket, key, version_id)
+    except S3Error as error:
+        if error.code != "MethodNotAllowed":
+            raise
+        raise S3Error(
+            "InvalidRequest", "The source of a copy request may not specifically refer to a "
+            "delete marker by version id."
+        ) from None  # fmt: skip
     conditions = headers.read_conditions(call.headers, _SOURCE)
     if (
         conditions is not None
@@ -99,6 +104,7 @@ async def copy_object(call: Call) -> Response:
         )
     algorithm = _algorithm(call, source)
     itself = source_bucket.id == target.id and source.key == call.key
+    itself = itself and b"?versionId=" not in call.headers[b"x-amz-copy-source"]
     new_class = b"x-amz-storage-class" in call.headers
     if itself and not (replace or replace_tags or new_class or _asks_checksum(call)):
         raise S3Error(
@@ -125,7 +131,15 @@ async def copy_object(call: Call) -> Response:
         f"<ETag>&quot;{committed.etag or change.etag}&quot;</ETag>"
         f"{checksums.elements(meta.checksums, meta.checksum_type)}"
     )
-    return Response(200, [xml.CONTENT_TYPE], xml.document("CopyObjectResult", text))
+    lines = [xml.CONTENT_TYPE, *versioning.committed_header(committed)]
+    lines += _source_version(source_bucket, source)
+    return Response(200, lines, xml.document("CopyObjectResult", text))
+
+
+def _source_version(bucket: i.Bucket, source: i.Version) -> HeaderList:
+    if not versioning.has_versions(bucket):
+        return []
+    return [(b"x-amz-copy-source-version-id", source.version_id.encode())]
 
 
 def _asks_checksum(call: Call) -> bool:
@@ -165,7 +179,7 @@ async def _copy(
     same_checksum = not algorithm or (
         algorithm in known.checksums and known.checksum_type != checksums.COMPOSITE
     )
-    if source.files and itself and same_checksum:
+    if source.files and itself and same_checksum and not versioning.has_versions(call.target):
         # The bytes stay where they are: only what the object carries is written anew.
         change.files = source.files
         change.etag = source.etag
@@ -246,7 +260,7 @@ async def upload_part_copy(call: Call) -> Response:
     bucket = call.target
     number = part_number(call)
     upload = await open_upload(call, bucket)
-    _, source = await _open_source(call)
+    source_bucket, source = await _open_source(call)
     start, stop = 0, source.size
     wanted = call.header(b"x-amz-copy-source-range")
     if wanted:
@@ -288,4 +302,5 @@ async def upload_part_copy(call: Call) -> Response:
         f"<LastModified>{headers.iso_date(modified)}</LastModified>"
         f"<ETag>&quot;{integrity.etag}&quot;</ETag>{checksums.elements(stored)}"
     )
-    return Response(200, [xml.CONTENT_TYPE], xml.document("CopyPartResult", text))
+    lines = [xml.CONTENT_TYPE, *_source_version(source_bucket, source)]
+    return Response(200, lines, xml.document("CopyPartResult", text))

@@ -12,8 +12,10 @@ from storage.engine import interface as i
 from storage.s3 import headers, xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error, translate
+from storage.s3.operations import versioning
 from storage.s3.operations.access import allowed
 from storage.s3.operations.body import read_document
+from storage.s3.operations.put_object import now_ms
 
 #: Keys of one DeleteObjects (S3: 1,000).
 KEYS_MAX = 1000
@@ -35,13 +37,12 @@ class Target(msgspec.Struct):
 
 async def delete_object(call: Call) -> Response:
     """Delete one key. Deleting what is not there succeeds."""
-    bucket = call.target
-    await _delete(call.app.engine, bucket, _header_target(call))
-    return Response(204, [])
+    done = await _delete(call, call.target, _header_target(call))
+    return Response(204, versioning.deleted_headers(done))
 
 
 def _header_target(call: Call) -> Target:
-    target = Target(call.key)
+    target = Target(call.key, versioning.asked_version(call))
     match = call.headers.get(b"if-match")
     if match is not None:
         target.etags = headers.required_etags(match.decode("latin-1"), "if-match")
@@ -62,28 +63,41 @@ def _seconds(text: str) -> int:
     return milliseconds // 1000
 
 
-async def _delete(engine: i.Engine, bucket: i.Bucket, target: Target) -> None:
+async def _delete(call: Call, bucket: i.Bucket, target: Target) -> i.Committed:
     """Delete ``target.key`` where its conditions hold. Raises PreconditionFailed.
 
     What is not there needs no deleting, whatever the conditions say.
     """
-    if target.modified < 0 and target.size < 0:
-        conditions = i.Conditions(if_match=target.etags) if target.etags else None
+    engine = call.app.engine
+    change = i.DeleteObject(
+        bucket.id,
+        target.key,
+        version_id=target.version_id,
+        modified=now_ms(),
+        owner=call.auth.principal.id,
+    )
+    if target.modified < 0 and target.size < 0 and not (target.etags and target.version_id):
+        change.conditions = i.Conditions(if_match=target.etags) if target.etags else None
         with contextlib.suppress(errors.NoSuchKey):
-            await engine.commit(i.DeleteObject(bucket.id, target.key, conditions))
-        return
+            done: i.Committed = await engine.commit(change)
+            return done
+        return i.Committed(version_id=target.version_id)
     # Conditions that the engine doesn't know are checked here, against one version that the
     # commit then names: if another one took its place, look again.
-    while (version := await engine.lookup(bucket.id, target.key)) is not None:
+    while (version := await engine.version(bucket.id, target.key, target.version_id)) is not None:
+        if version.delete_marker and not target.version_id:
+            break
         if target.etags:
             i.check_write(i.Conditions(if_match=target.etags), version.etag)
         if target.modified >= 0 and version.modified // 1000 != target.modified:
             raise errors.PreconditionFailed("x-amz-if-match-last-modified-time")
         if target.size >= 0 and version.size != target.size:
             raise errors.PreconditionFailed("x-amz-if-match-size")
-        done = await engine.commit(i.DeleteObject(bucket.id, target.key, expect_seq=version.seq))
+        change.expect_seq = 0 if target.version_id else version.seq
+        done = await engine.commit(change)
         if done.existed:
-            return
+            return done
+    return i.Committed(version_id=target.version_id)
 
 
 async def delete_objects(call: Call) -> Response:
@@ -99,16 +113,28 @@ async def delete_objects(call: Call) -> Response:
     targets, quiet = _parse(await read_document(call))
     outcomes = await asyncio.gather(*(_try_delete(call, bucket, target) for target in targets))
     rows = []
-    for target, error in zip(targets, outcomes, strict=True):
-        key = f"<Key>{xml.escape(target.key)}</Key>"
-        if error is not None:
+    for target, outcome in zip(targets, outcomes, strict=True):
+        name = f"<Key>{xml.escape(target.key)}</Key>"
+        if target.version_id:
+            name += xml.element("VersionId", target.version_id)
+        if isinstance(outcome, S3Error):
             rows.append(
-                f"<Error>{key}<Code>{error.code}</Code>"
-                f"<Message>{xml.escape(error.message)}</Message></Error>"
+                f"<Error>{name}<Code>{outcome.code}</Code>"
+                f"<Message>{xml.escape(outcome.message)}</Message></Error>"
             )
         elif not quiet:
-            rows.append(f"<Deleted>{key}</Deleted>")
+            rows.append(f"<Deleted>{name}{_marker(outcome)}</Deleted>")
     return Response(200, [xml.CONTENT_TYPE], xml.document("DeleteResult", "".join(rows)))
+
+
+def _marker(done: i.Committed) -> str:
+    """The delete marker that a deletion made or took away."""
+    if not done.delete_marker:
+        return ""
+    return (
+        "<DeleteMarker>true</DeleteMarker>"
+        f"<DeleteMarkerVersionId>{done.version_id}</DeleteMarkerVersionId>"
+    )
 
 
 def _has_checksum(call: Call) -> bool:
@@ -118,18 +144,18 @@ def _has_checksum(call: Call) -> bool:
     )
 
 
-async def _try_delete(call: Call, bucket: i.Bucket, target: Target) -> S3Error | None:
-    if not allowed(call, "s3:DeleteObject", bucket, target.key):
+async def _try_delete(call: Call, bucket: i.Bucket, target: Target) -> i.Committed | S3Error:
+    action = "s3:DeleteObjectVersion" if target.version_id else "s3:DeleteObject"
+    if not allowed(call, action, bucket, target.key):
         return S3Error("AccessDenied")
-    if target.version_id not in ("", "null"):
-        return S3Error("NotImplemented", "Object versions are not implemented.")
+    if target.version_id and i.parse_version_id(target.version_id) < 0:
+        return S3Error("NoSuchVersion")
     if len(target.key.encode()) > i.KEY_BYTES_MAX:
         return S3Error("KeyTooLongError")
     try:
-        await _delete(call.app.engine, bucket, target)
+        return await _delete(call, bucket, target)
     except errors.StoreError as error:
         return translate(error)
-    return None
 
 
 def _parse(body: bytes) -> tuple[list[Target], bool]:

@@ -8,25 +8,16 @@ from storage.engine.interface import PART_NUMBER_MAX, Part, Version
 from storage.s3 import checksums, headers, xml
 from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
-from storage.s3.operations import list_objects
-from storage.s3.operations.access import allowed
+from storage.s3.operations import list_objects, versioning
 
 _ACCEPT_RANGES = (b"accept-ranges", b"bytes")
 _DEFAULT_TYPE = (b"content-type", headers.DEFAULT_CONTENT_TYPE.encode())
 
 
 async def find(call: Call) -> Version:
-    """The visible version of the call's key.
-
-    Raises NoSuchKey, or AccessDenied where the caller may not know what keys exist.
-    """
-    bucket = call.target
-    version = await call.app.engine.lookup(bucket.id, call.key)
-    if version is None:
-        if not allowed(call, "s3:ListBucket", bucket):
-            raise S3Error("AccessDenied")
-        raise S3Error("NoSuchKey", Key=call.key)
-    return version
+    """The version that the call asks for. Raises as ``versioning.find``."""
+    version_id = versioning.asked_version(call) if call.query else ""
+    return await versioning.find(call, call.target, call.key, version_id)
 
 
 async def get_object(call: Call) -> Response:
@@ -70,7 +61,7 @@ def _describe(call: Call, version: Version) -> tuple[Response, int, int]:
     if conditions is not None:
         status = headers.check_read(conditions, version.etag, version.modified)
         if status == 304:
-            return Response(304, _validators(version)), 0, 0
+            return Response(304, _validators(call, version)), 0, 0
         if status == 412:
             raise S3Error("PreconditionFailed", Condition=headers.failed_condition(conditions))
     start, stop = 0, version.size
@@ -79,7 +70,7 @@ def _describe(call: Call, version: Version) -> tuple[Response, int, int]:
         window, part = _part(call, version)
     elif (value := request.get(b"range")) is not None and _range_applies(call, version):
         window = headers.parse_range(value, version.size)
-    lines = _validators(version)
+    lines = _validators(call, version)
     _add_stored(lines, version)
     if query:
         _override(call, lines)
@@ -93,12 +84,15 @@ def _describe(call: Call, version: Version) -> tuple[Response, int, int]:
     return Response(200 if window is None else 206, lines, length=stop - start), start, stop
 
 
-def _validators(version: Version) -> HeaderList:
-    return [
+def _validators(call: Call, version: Version) -> HeaderList:
+    lines = [
         (b"etag", b'"%b"' % version.etag.encode()),
         (b"last-modified", headers.http_date(version.modified // 1000)),
         _ACCEPT_RANGES,
     ]
+    if call.target.config:
+        lines += versioning.version_header(call.target, version)
+    return lines
 
 
 def _add_stored(lines: HeaderList, version: Version) -> None:
@@ -211,6 +205,7 @@ async def get_object_attributes(call: Call) -> Response:
     lines = [
         xml.CONTENT_TYPE,
         (b"last-modified", headers.http_date(version.modified // 1000)),
+        *versioning.version_header(call.target, version),
     ]
     return Response(200, lines, xml.document("GetObjectAttributesResponse", text))
 

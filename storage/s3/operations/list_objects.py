@@ -1,4 +1,4 @@
-"""ListObjects, ListObjectsV2 and ListObjectVersions.
+"""ListObjects and ListObjectsV2.
 
 Keys that XML 1.0 can't carry (control characters): without ``encoding-type`` AWS writes character
 references that no conforming parser accepts. Here such a page is answered as if
@@ -40,12 +40,16 @@ class Listing:
         page = await self.call.app.engine.list_objects(
             bucket.id, prefix=self.prefix, delimiter=self.delimiter, after=after, limit=self.limit
         )
-        names = [self.prefix, self.delimiter, after, page.next_after or "", *page.prefixes]
-        names += [entry.key for entry in page.entries]
-        self.url, self.encode = xml.encoding(names, url=self.url)
+        names = [after, page.next_after or "", *page.prefixes]
+        self.settle_encoding([*names, *(entry.key for entry in page.entries)])
         return page
 
-    def head(self, page: Page) -> str:
+    def settle_encoding(self, names: list[str]) -> None:
+        """Decide how the names of a page are written."""
+        names += (self.prefix, self.delimiter)
+        self.url, self.encode = xml.encoding(names, url=self.url)
+
+    def head(self, *, truncated: bool) -> str:
         """The elements both versions begin with."""
         encode = self.encode
         return (
@@ -53,18 +57,20 @@ class Listing:
             f"<MaxKeys>{self.limit}</MaxKeys>"
             + (f"<Delimiter>{encode(self.delimiter)}</Delimiter>" if self.delimiter else "")
             + ("<EncodingType>url</EncodingType>" if self.url else "")
-            + f"<IsTruncated>{'false' if page.next_after is None else 'true'}</IsTruncated>"
+            + f"<IsTruncated>{'true' if truncated else 'false'}</IsTruncated>"
         )
 
-    def rows(self, page: Page, *, owners: bool, tag: str = "Contents", version: str = "") -> str:
-        encode = self.encode
+    def rows(self, page: Page, *, owners: bool) -> str:
         named = self._owners(page) if owners else None
-        rows = contents(page.entries, encode, named, tag, version)
-        rows += [
+        rows = contents(page.entries, self.encode, named)
+        return "".join(rows) + self.common_prefixes(page.prefixes)
+
+    def common_prefixes(self, prefixes: list[str]) -> str:
+        encode = self.encode
+        return "".join(
             f"<CommonPrefixes><Prefix>{encode(prefix)}</Prefix></CommonPrefixes>"
-            for prefix in page.prefixes
-        ]
-        return "".join(rows)
+            for prefix in prefixes
+        )
 
     def _owners(self, page: Page) -> dict[str, str]:
         return {owner: owner_element(self.call, owner) for owner in {e.owner for e in page.entries}}
@@ -74,25 +80,20 @@ def contents(
     entries: list[Entry],
     encode: Callable[[str], str],
     owners: dict[str, str] | None,
-    tag: str = "Contents",
-    version: str = "",
 ) -> list[str]:
-    """One element per entry. ``owners``: elements by id, None to leave them out.
-
-    ``version``: what stands behind the key in a list of versions.
-    """
+    """One element per entry. ``owners``: elements by id, None to leave them out."""
     iso_second = headers.iso_second
     rows = []
     for entry in entries:
         checksum = entry.checksum_algorithm
         second, fraction = divmod(entry.modified, 1000)
         rows.append(
-            f"<{tag}><Key>{encode(entry.key)}</Key>{version}"
+            f"<Contents><Key>{encode(entry.key)}</Key>"
             f"<LastModified>{iso_second(second)}.{fraction:03d}Z</LastModified>"
             f"<ETag>&quot;{entry.etag}&quot;</ETag>"
             f"{_checksum(entry) if checksum else ''}<Size>{entry.size}</Size>"
             f"{owners[entry.owner] if owners else ''}"
-            f"<StorageClass>{entry.storage_class}</StorageClass></{tag}>"
+            f"<StorageClass>{entry.storage_class}</StorageClass></Contents>"
         )
     return rows
 
@@ -136,7 +137,7 @@ async def list_objects(call: Call) -> Response:
     marker = call.query.get("marker", "")
     page = await listing.page(marker)
     encode = listing.encode
-    text = f"{listing.head(page)}<Marker>{encode(marker)}</Marker>"
+    text = f"{listing.head(truncated=page.next_after is not None)}<Marker>{encode(marker)}</Marker>"
     if page.next_after is not None and listing.delimiter:
         text += f"<NextMarker>{encode(page.next_after)}</NextMarker>"
     text += listing.rows(page, owners=True)
@@ -150,7 +151,7 @@ async def list_objects_v2(call: Call) -> Response:
     start_after = query.get("start-after", "")
     token = query.get("continuation-token")
     page = await listing.page(_parse_token(token) if token else start_after)
-    text = listing.head(page)
+    text = listing.head(truncated=page.next_after is not None)
     if token is not None:
         text += xml.element("ContinuationToken", token)
     if page.next_after is not None:
@@ -182,35 +183,3 @@ def _parse_token(token: str) -> str:
         "The continuation token provided is incorrect",
         ArgumentName="continuation-token",
     )
-
-
-async def list_object_versions(call: Call) -> Response:
-    """Every object once, as the ``null`` version that it has in a bucket without versioning."""
-    listing = Listing(call)
-    marker = call.query.get("key-marker", "")
-    version_marker = call.query.get("version-id-marker", "")
-    if version_marker not in ("", "null") or (version_marker and not marker):
-        raise S3Error(
-            "InvalidArgument",
-            "Invalid version id specified",
-            ArgumentName="version-id-marker",
-            ArgumentValue=version_marker,
-        )
-    page = await listing.page(marker)
-    encode = listing.encode
-    text = (
-        f"{listing.head(page)}<KeyMarker>{encode(marker)}</KeyMarker>"
-        f"<VersionIdMarker>{version_marker}</VersionIdMarker>"
-    )
-    if page.next_after is not None:
-        text += (
-            f"<NextKeyMarker>{encode(page.next_after)}</NextKeyMarker>"
-            "<NextVersionIdMarker>null</NextVersionIdMarker>"
-        )
-    text += listing.rows(
-        page,
-        owners=True,
-        tag="Version",
-        version="<VersionId>null</VersionId><IsLatest>true</IsLatest>",
-    )
-    return Response(200, [xml.CONTENT_TYPE], xml.document("ListVersionsResult", text))

@@ -13,6 +13,7 @@ from storage.engine import interface as i
 from storage.s3 import checksums, headers, xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
+from storage.s3.operations import versioning
 from storage.s3.operations.body import (
     Body,
     Integrity,
@@ -206,7 +207,7 @@ async def complete_multipart_upload(call: Call) -> Response:
         return Response(200, [xml.CONTENT_TYPE], stream=_keep_alive(call, upload, completion, task))
     committed: i.Committed = task.result()
     body = _result(call, committed.etag or completion.etag, upload, completion)
-    return Response(200, [xml.CONTENT_TYPE], body)
+    return Response(200, [xml.CONTENT_TYPE, *versioning.committed_header(committed)], body)
 
 
 async def _keep_alive(
@@ -253,7 +254,7 @@ async def _completed_before(call: Call, bucket: i.Bucket, named: list[i.Complete
     ):
         raise S3Error("NoSuchUpload", UploadId=upload_id)
     body = _result_document(call, version.etag, version.meta.checksums, version.meta.checksum_type)
-    return Response(200, [xml.CONTENT_TYPE], body)
+    return Response(200, [xml.CONTENT_TYPE, *versioning.version_header(bucket, version)], body)
 
 
 def _parse_parts(body: bytes) -> list[i.CompletePart]:

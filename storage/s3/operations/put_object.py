@@ -8,6 +8,7 @@ from storage.engine import interface as i
 from storage.s3 import checksums, headers
 from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
+from storage.s3.operations import versioning
 from storage.s3.operations.access import authorize
 from storage.s3.operations.body import Body, Integrity, commit_file, read_small, write_file
 
@@ -39,6 +40,8 @@ async def put_object(call: Call) -> Response:
     """Store a body under a key. Acknowledged only once it is durable."""
     if call.query and ("uploadId" in call.query or "partNumber" in call.query):
         raise S3Error("InvalidArgument", "uploadId and partNumber must be given together.")
+    if call.query and "versionId" in call.query:
+        raise S3Error("InvalidArgument", "This operation does not accept a version-id.")
     bucket = call.target
     engine = call.app.engine
     conditions = headers.write_conditions(call.headers)
@@ -64,6 +67,8 @@ async def put_object(call: Call) -> Response:
     else:
         committed, stored = await _put_large(call, change, meta, integrity, body)
     lines: HeaderList = [etag_header(committed.etag or change.etag)]
+    if committed.version_id:
+        lines += versioning.committed_header(committed)
     if stored:
         lines += checksums.response_headers(stored, checksums.FULL_OBJECT)
     return Response(200, lines)

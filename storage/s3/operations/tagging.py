@@ -1,0 +1,107 @@
+"""Tags of objects and buckets: Get, Put and Delete of ObjectTagging and BucketTagging."""
+
+from __future__ import annotations
+
+import msgspec
+
+from storage import errors
+from storage.engine import interface as i
+from storage.s3 import headers, xml
+from storage.s3.call import Call, Response
+from storage.s3.errors import S3Error
+from storage.s3.operations import versioning
+from storage.s3.operations.body import read_document
+
+#: Bucket configuration document of the tags: a MessagePack map of strings.
+DOCUMENT = "tagging"
+_BUCKET_TAGS_MAX = 50
+_PAIR = frozenset(("Key", "Value"))
+
+
+def _parse(body: bytes) -> list[tuple[str, str]]:
+    """(name, value) pairs of a Tagging document. Raises MalformedXML."""
+    root = xml.parse(body, "Tagging")
+    if [child.name for child in root.children] != ["TagSet"]:
+        raise S3Error("MalformedXML")
+    pairs = []
+    for node in root.children[0].children:
+        if node.name != "Tag":
+            raise S3Error("MalformedXML")
+        found = xml.fields(node, _PAIR, ("Key", "Value"))
+        pairs.append((found["Key"], found["Value"]))
+    return pairs
+
+
+def _document(tags: dict[str, str]) -> bytes:
+    rows = "".join(
+        f"<Tag>{xml.element('Key', name)}{xml.element('Value', value)}</Tag>"
+        for name, value in tags.items()
+    )
+    return xml.document("Tagging", f"<TagSet>{rows}</TagSet>")
+
+
+# -- objects --------------------------------------------------------------------------------------
+
+
+async def get_object_tagging(call: Call) -> Response:
+    """The tags of a version; none is an empty set."""
+    version = await _version(call)
+    lines = [xml.CONTENT_TYPE, *versioning.version_header(call.target, version)]
+    return Response(200, lines, _document(version.meta.tags))
+
+
+async def put_object_tagging(call: Call) -> Response:
+    """Replace the tags of a version, which stays the same version."""
+    tags = headers.check_tags(_parse(await read_document(call)))
+    version = await _amend(call, tags)
+    return Response(200, versioning.version_header(call.target, version))
+
+
+async def delete_object_tagging(call: Call) -> Response:
+    """Take all tags away."""
+    version = await _amend(call, {})
+    return Response(204, versioning.version_header(call.target, version))
+
+
+async def _version(call: Call) -> i.Version:
+    return await versioning.find(call, call.target, call.key, versioning.asked_version(call))
+
+
+async def _amend(call: Call, tags: dict[str, str]) -> i.Version:
+    while True:
+        version = await _version(call)
+        try:
+            change = i.AmendObject(call.target.id, call.key, version.seq, tags)
+            await call.app.engine.commit(change)
+        except errors.NoSuchVersion:
+            continue  # it was replaced meanwhile: look again
+        return version
+
+
+# -- buckets --------------------------------------------------------------------------------------
+
+
+async def get_bucket_tagging(call: Call) -> Response:
+    """The bucket's tags. Raises NoSuchTagSet."""
+    value = call.target.config.get(DOCUMENT)
+    if value is None:
+        raise S3Error("NoSuchTagSet", BucketName=call.bucket)
+    tags = msgspec.msgpack.decode(value, type=dict[str, str])
+    return Response(200, [xml.CONTENT_TYPE], _document(tags))
+
+
+async def put_bucket_tagging(call: Call) -> Response:
+    """Replace the bucket's tags."""
+    tags = headers.check_tags(_parse(await read_document(call)), most=_BUCKET_TAGS_MAX)
+    await _set(call, msgspec.msgpack.encode(tags))
+    return Response(204, [])
+
+
+async def delete_bucket_tagging(call: Call) -> Response:
+    """Take all tags away."""
+    await _set(call, None)
+    return Response(204, [])
+
+
+async def _set(call: Call, value: bytes | None) -> None:
+    await call.app.engine.commit(i.SetBucketConfig(call.target.name, DOCUMENT, value))

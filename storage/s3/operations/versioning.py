@@ -1,0 +1,206 @@
+"""Versions of objects: which one a request means, GetBucketVersioning, PutBucketVersioning,
+ListObjectVersions.
+
+Sources: Amazon S3 User Guide, "Retaining multiple versions of objects with S3 Versioning" and
+"Working with delete markers".
+"""
+
+from __future__ import annotations
+
+from storage.engine import interface as i
+from storage.s3 import headers, xml
+from storage.s3.call import Call, HeaderList, Response
+from storage.s3.errors import S3Error
+from storage.s3.operations.access import allowed
+from storage.s3.operations.body import read_document
+from storage.s3.operations.list_objects import Listing, owner_element
+
+_STATES = {"Enabled": i.ENABLED, "Suspended": i.SUSPENDED}
+_MARKER = (b"x-amz-delete-marker", b"true")
+
+
+def has_versions(bucket: i.Bucket) -> bool:
+    """Whether versioning was ever enabled: then answers name versions."""
+    return i.VERSIONING in bucket.config
+
+
+def asked_version(call: Call) -> str:
+    """The id that ``versionId`` names, "" without. Raises InvalidArgument."""
+    version_id = call.query.get("versionId")
+    return "" if version_id is None else check_version_id(version_id)
+
+
+def check_version_id(version_id: str, name: str = "versionId") -> str:
+    """``version_id`` if a version could have it. Raises InvalidArgument."""
+    if not version_id:
+        raise S3Error(
+            "InvalidArgument",
+            "Version id cannot be the empty string",
+            ArgumentName=name,
+            ArgumentValue="",
+        )
+    if i.parse_version_id(version_id) < 0:
+        raise S3Error(
+            "InvalidArgument",
+            "Invalid version id specified",
+            ArgumentName=name,
+            ArgumentValue=version_id,
+        )
+    return version_id
+
+
+async def find(call: Call, bucket: i.Bucket, key: str, version_id: str = "") -> i.Version:
+    """The version asked for; without an id the visible one.
+
+    Raises NoSuchKey, NoSuchVersion, MethodNotAllowed (a delete marker was named), or AccessDenied
+    where the caller may not know what keys exist.
+    """
+    engine = call.app.engine
+    if not version_id:
+        version = await engine.lookup(bucket.id, key)
+        if version is not None:
+            return version
+        raise await _absent(call, bucket, key)
+    version = await engine.version(bucket.id, key, version_id)
+    if version is None:
+        if not allowed(call, "s3:ListBucket", bucket):
+            raise S3Error("AccessDenied")
+        raise S3Error("NoSuchVersion", Key=key, VersionId=version_id)
+    if version.delete_marker:
+        raise S3Error(
+            "MethodNotAllowed",
+            headers=(
+                _MARKER,
+                (b"x-amz-version-id", version.version_id.encode()),
+                (b"last-modified", headers.http_date(version.modified // 1000)),
+                (b"allow", b"DELETE"),
+            ),
+            Method=call.method,
+            ResourceType="DeleteMarker",
+        )
+    return version
+
+
+async def _absent(call: Call, bucket: i.Bucket, key: str) -> S3Error:
+    """Why there is nothing to read: no such key, or a delete marker, which S3 names."""
+    if not allowed(call, "s3:ListBucket", bucket):
+        return S3Error("AccessDenied")
+    newest = None
+    if has_versions(bucket):
+        newest = await call.app.engine.version(bucket.id, key)
+    if newest is None or not newest.delete_marker:
+        return S3Error("NoSuchKey", Key=key)
+    version = (b"x-amz-version-id", newest.version_id.encode())
+    return S3Error("NoSuchKey", headers=(_MARKER, version), Key=key)
+
+
+def version_header(bucket: i.Bucket, version: i.Version) -> HeaderList:
+    """``x-amz-version-id`` of what is read."""
+    if not has_versions(bucket):
+        return []
+    return [(b"x-amz-version-id", version.version_id.encode())]
+
+
+def committed_header(committed: i.Committed) -> HeaderList:
+    """``x-amz-version-id`` of what was written."""
+    if not committed.version_id:
+        return []
+    return [(b"x-amz-version-id", committed.version_id.encode())]
+
+
+def deleted_headers(committed: i.Committed) -> HeaderList:
+    """What a deletion made or took away."""
+    lines = committed_header(committed)
+    if committed.delete_marker:
+        lines.append(_MARKER)
+    return lines
+
+
+# -- the bucket's state ---------------------------------------------------------------------------
+
+
+async def get_bucket_versioning(call: Call) -> Response:
+    """Empty while versioning was never enabled."""
+    state = call.target.config.get(i.VERSIONING)
+    text = "" if state is None else f"<Status>{state.decode()}</Status>"
+    return Response(200, [xml.CONTENT_TYPE], xml.document("VersioningConfiguration", text))
+
+
+async def put_bucket_versioning(call: Call) -> Response:
+    """Enable or suspend versioning. It can't be undone, only suspended (S3)."""
+    root = xml.parse(await read_document(call), "VersioningConfiguration")
+    found = xml.fields(root, frozenset(("Status", "MfaDelete")))
+    if found.get("MfaDelete", "Disabled") != "Disabled":
+        raise S3Error("NotImplemented", "MFA delete is not implemented.")
+    state = _STATES.get(found.get("Status", ""))
+    if state is None:
+        known = "Status" in found
+        raise S3Error("MalformedXML" if known else "IllegalVersioningConfigurationException")
+    bucket = call.target
+    if bucket.config.get(i.VERSIONING) != state:
+        await call.app.engine.commit(i.SetBucketConfig(bucket.name, i.VERSIONING, state))
+    return Response(200, [])
+
+
+# -- the listing ----------------------------------------------------------------------------------
+
+
+async def list_object_versions(call: Call) -> Response:
+    """All versions and delete markers, by key, the newest of each key first."""
+    query = call.query
+    key_marker = query.get("key-marker", "")
+    version_marker = query.get("version-id-marker", "")
+    if "version-id-marker" in query and version_marker:
+        check_version_id(version_marker, "version-id-marker")
+        if not key_marker:
+            raise S3Error(
+                "InvalidArgument",
+                "A version-id marker cannot be specified without a key marker.",
+                ArgumentName="version-id-marker",
+                ArgumentValue=version_marker,
+            )
+    listing = Listing(call)
+    page = await call.app.engine.list_versions(
+        call.target.id,
+        prefix=listing.prefix,
+        delimiter=listing.delimiter,
+        after_key=key_marker,
+        after_version=version_marker,
+        limit=listing.limit,
+    )
+    names = [key_marker, page.next_key or "", *page.prefixes]
+    listing.settle_encoding([*names, *(entry.key for entry in page.entries)])
+    encode = listing.encode
+    text = (
+        f"{listing.head(truncated=page.next_key is not None)}"
+        f"<KeyMarker>{encode(key_marker)}</KeyMarker>"
+        f"<VersionIdMarker>{version_marker}</VersionIdMarker>"
+    )
+    if page.next_key is not None:
+        text += f"<NextKeyMarker>{encode(page.next_key)}</NextKeyMarker>"
+        if page.next_version:
+            text += f"<NextVersionIdMarker>{page.next_version}</NextVersionIdMarker>"
+    owners = {e.owner: owner_element(call, e.owner) for e in page.entries}
+    text += "".join(_row(entry, encode(entry.key), owners[entry.owner]) for entry in page.entries)
+    text += listing.common_prefixes(page.prefixes)
+    return Response(200, [xml.CONTENT_TYPE], xml.document("ListVersionsResult", text))
+
+
+def _row(entry: i.VersionEntry, key: str, owner: str) -> str:
+    head = (
+        f"<Key>{key}</Key><VersionId>{entry.version_id}</VersionId>"
+        f"<IsLatest>{'true' if entry.latest else 'false'}</IsLatest>"
+        f"<LastModified>{headers.iso_date(entry.modified)}</LastModified>"
+    )
+    if entry.delete_marker:
+        return f"<DeleteMarker>{head}{owner}</DeleteMarker>"
+    checksum = ""
+    if entry.checksum_algorithm:
+        checksum = (
+            f"<ChecksumAlgorithm>{entry.checksum_algorithm.upper()}</ChecksumAlgorithm>"
+            f"<ChecksumType>{entry.checksum_type}</ChecksumType>"
+        )
+    return (
+        f"<Version>{head}<ETag>&quot;{entry.etag}&quot;</ETag>{checksum}<Size>{entry.size}</Size>"
+        f"{owner}<StorageClass>{entry.storage_class}</StorageClass></Version>"
+    )
