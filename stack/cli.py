@@ -182,6 +182,26 @@ def env(
     )  # fmt: skip
 
 
+@app.command("metrics-token")
+def metrics_token(
+    output: Annotated[
+        Path | None, typer.Option(help="File to write, for Prometheus.", metavar="PATH")
+    ] = None,
+) -> None:
+    """Print a bearer token for the store's metrics, as `mc admin prometheus generate` does."""
+    from stack import metrics
+
+    metrics.run(output)
+
+
+@app.command(hidden=True)
+def relay() -> None:
+    """Let the external endpoint lead to the store inside a container (compose/datahub.yml)."""
+    from stack import relay
+
+    relay.run()
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

@@ -26,6 +26,10 @@ class Unreachable(CommandError):
     """Nobody answers at the address of the control API."""
 
 
+class Starting(CommandError):
+    """The store answers, and is not ready yet."""
+
+
 class Control:
     """The control API of one store, with one user's rights. Signs in when first needed."""
 
@@ -110,6 +114,8 @@ class Control:
             status = max(status, 400)
         if status < 400:
             return value
+        if status == 503 and b"starting" in content:
+            raise Starting(f"The store at {self._url} is starting: try again in a moment.")
         if not isinstance(value, dict) or "detail" not in value:
             raise CommandError(
                 f"{self._url} is no control API of an Oversight store (it answered {status}): "

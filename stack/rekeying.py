@@ -7,6 +7,7 @@ import os
 
 import typer
 
+from stack import container
 from stack.client import URL, Unreachable
 from stack.output import WRONG, fail
 from stack.store import store
@@ -42,6 +43,7 @@ def _on_drive(new_password: str, drives: str | None) -> None:
     from storage.rekey import rekey_stopped
 
     config = config_of(drives=drives)
+    container.take_over(config.drives)
     try:
         asyncio.run(rekey_stopped(config, new_password))
     except InvalidCredentials as error:

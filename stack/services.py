@@ -12,17 +12,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from stack.expressions import compose, expand
+from stack.expressions import Variable, compose, expand
 from stack.settings import LANGFUSE_USES, VARIABLES
+from storage.settings import names
 
-WEB, WORKER, BOOTSTRAP, GMS, ACTIONS, RELAY = (
-    "langfuse-web",
-    "langfuse-worker",
-    "bootstrap",
-    "datahub-gms",
-    "datahub-actions",
-    "datahub-relay",
-)
+STORE, BOOTSTRAP = "minio", "bootstrap"
+WEB, WORKER = "langfuse-web", "langfuse-worker"
+GMS, ACTIONS, RELAY = "datahub-gms", "datahub-actions", "datahub-relay"
+
+#: Of the store's own settings, those that its image and its compose file settle.
+_SETTLED = ("OVERSIGHT_DRIVES", "OVERSIGHT_ADDRESS", "OVERSIGHT_CONSOLE_ADDRESS")
+_STORE = {
+    name.variables[0]: Variable(name.variables[0], aliases=name.variables[1:])
+    for name in names()
+    if name.variables[0] not in _SETTLED
+}
+_TABLE = _STORE | dict(VARIABLES)
 
 
 def _own(*variables: str) -> dict[str, str]:
@@ -85,6 +90,7 @@ _DATAHUB_S3 = {
 }
 
 SERVICES: Mapping[str, Mapping[str, str]] = {
+    STORE: _own(*_STORE) | {"OTEL_EXPORTER_OTLP_ENDPOINT": "${OVERSIGHT_OTLP_ENDPOINT}"},
     WEB: _LANGFUSE
     | _own(
         "NEXTAUTH_SECRET",
@@ -113,13 +119,13 @@ SERVICES: Mapping[str, Mapping[str, str]] = {
     ACTIONS: _DATAHUB_S3
     | {
         "AWS_ENDPOINT_URL": "${OVERSIGHT_INTERNAL_ENDPOINT}",
-        "OVERSIGHT_RECIPE_ENDPOINT": "${OVERSIGHT_INTERNAL_ENDPOINT}",
-        "DATAHUB_TELEMETRY_ENABLED": "${DATAHUB_TELEMETRY_ENABLED}",
+        # Recipes name the endpoint that is right where they run: here, the internal one.
+        "OVERSIGHT_EXTERNAL_ENDPOINT": "${OVERSIGHT_INTERNAL_ENDPOINT}",
+        "DATAHUB_GMS_URL": "http://datahub-gms:8080",
     }
     | _own(
-        "OVERSIGHT_DATAHUB_ACCESS_KEY",
-        "OVERSIGHT_DATAHUB_SECRET_KEY",
-        "OVERSIGHT_LANGFUSE_BUCKET",
+        "DATAHUB_TELEMETRY_ENABLED",
+        "LANGFUSE_S3_BATCH_EXPORT_BUCKET",
         "OVERSIGHT_ARTIFACTS_BUCKET",
     ),
     RELAY: _own("OVERSIGHT_EXTERNAL_ENDPOINT", "OVERSIGHT_INTERNAL_ENDPOINT"),
@@ -131,14 +137,12 @@ def environment_of(service: str, environ: Mapping[str, str]) -> dict[str, str]:
 
     Raises KeyError for a service that this table does not describe.
     """
-    return {
-        name: expand(template, environ, VARIABLES) for name, template in SERVICES[service].items()
-    }
+    return {name: expand(template, environ, _TABLE) for name, template in SERVICES[service].items()}
 
 
 def expressions_of(service: str) -> dict[str, str]:
     """The environment of ``service`` as it stands in its compose file."""
-    return {name: compose(template, VARIABLES) for name, template in SERVICES[service].items()}
+    return {name: compose(template, _TABLE) for name, template in SERVICES[service].items()}
 
 
 if __name__ == "__main__":

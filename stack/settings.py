@@ -179,7 +179,7 @@ class Stack(BaseSettings):
         unit="image", help="The store's image. It is built from this checkout.",
     )  # fmt: skip
     base_image: str = _setting(
-        "OVERSIGHT_BASE_IMAGE", "python:3.11-slim-bookworm", section="store", unit="image",
+        "OVERSIGHT_BASE", "python:3.11-slim-bookworm", section="store", unit="image",
         help="What the store's image is built on.",
     )  # fmt: skip
     network: str = _setting(

@@ -8,6 +8,7 @@ processes.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterable
@@ -88,7 +89,11 @@ def become(config: Config) -> NoReturn:
         if not name.startswith(("OVERSIGHT_", "MINIO_")) or name.startswith("OVERSIGHT_FAULT_")
     }
     environment["PYTHONPATH"] = str(Path(storage.__file__).resolve().parent.parent)
-    arguments = [sys.executable, "-P", "-m", "storage.server", str(fd)]
+    # The addresses are there for whoever lists processes, as the health check of a container does.
+    shown = [f"s3={host}:{port}" for host, port in config.address]
+    arguments = [sys.executable, "-P", "-m", "storage.server", str(fd), *shown]
+    # Until the supervisor listens to it, a first process of a container would not get the signal.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     os.execve(sys.executable, arguments, environment)  # noqa: S606 - no shell, and our own image
 
 

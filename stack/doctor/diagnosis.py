@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from stack.doctor.doors import Door
-from stack.doctor.troubles import Trouble, trouble
+from stack.doctor.troubles import Severity, Trouble, trouble
 from stack.s3.errors import S3Error
 from stack.s3.transport import Unreachable
 
@@ -36,10 +36,18 @@ def skew(door: Door, date: str) -> float | None:
         return None
 
 
-def clock_skew(door: Door, seconds: float) -> Trouble:
+def broken(door: Door, action: str, error: Unreachable) -> Trouble:
+    """A door that was open broke off while something was tried."""
+    return trouble(
+        "connection-lost", action=_capital(action), endpoint=door.endpoint, detail=error.detail
+    )
+
+
+def clock_skew(door: Door, seconds: float, severity: Severity = "failure") -> Trouble:
     """The clocks differ by ``seconds``."""
     return trouble(
         "clock-skew",
+        severity,
         seconds=abs(seconds),
         here=_time(door.clock()),
         there=_time(door.clock() + seconds),
@@ -199,9 +207,11 @@ def _foreign(door: Door, error: S3Error) -> Trouble:
 
 
 def _unexpected(door: Door, action: str, error: S3Error) -> Trouble:
-    return trouble(
-        "unexpected", action=action[:1].upper() + action[1:], endpoint=door.endpoint, detail=error
-    )
+    return trouble("unexpected", action=_capital(action), endpoint=door.endpoint, detail=error)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _said(error: S3Error) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import time
 import uuid
@@ -12,6 +13,8 @@ from urllib.parse import urlsplit
 
 from stack.doctor.uses import Use
 from stack.s3.client import S3
+from stack.s3.errors import S3Error
+from stack.s3.transport import Answer, Unreachable
 
 _CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
 #: The page whose browser uploads, where Langfuse's own address is not known.
@@ -20,13 +23,14 @@ DEFAULT_PAGE = "http://localhost:3000"
 
 @dataclass(frozen=True)
 class Place:
-    """Where the doctor runs: inside a container, host names mean something else."""
+    """Where the doctor stands: inside a service's container, host names mean something else."""
 
     container: bool
 
     @classmethod
-    def here(cls) -> Place:
-        return cls(any(Path(mark).exists() for mark in _CONTAINER_MARKS))
+    def here(cls, service: bool) -> Place:
+        """``service``: whether this process has the variables of a service of Langfuse."""
+        return cls(service and any(Path(mark).exists() for mark in _CONTAINER_MARKS))
 
 
 @dataclass
@@ -43,6 +47,7 @@ class Door:
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     written: set[str] = field(default_factory=set)
     siblings: frozenset[str] = frozenset()
+    _greeting: Answer | None = None
 
     def __post_init__(self) -> None:
         self.use = self.uses[0]
@@ -85,6 +90,18 @@ class Door:
     def folder(self) -> str:
         """Below it lies what any run of the doctor writes."""
         return f"{self.use.prefix}.oversight-doctor/"
+
+    def greet(self) -> Answer:
+        """The answer to an unsigned request for the bucket, asked for once. Raises Unreachable."""
+        if self._greeting is None:
+            self._greeting = self.s3.transport.send("GET", f"/{self.use.bucket}?max-keys=0", {})
+            self._greeting.body  # noqa: B018 - read it, so that the connection is free again
+        return self._greeting
+
+    def abandon(self, key: str, upload: str) -> None:
+        """Drop an upload that came to nothing, if that is possible."""
+        with contextlib.suppress(S3Error, Unreachable):
+            self.s3.abort_upload(self.use.bucket, key, upload)
 
     def probe(self, name: str) -> str:
         """A key of this run, which is removed at its end."""

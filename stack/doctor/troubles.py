@@ -87,7 +87,7 @@ CATALOGUE: dict[str, tuple[Severity, str, str]] = {
     ),
     "access-denied": (
         "failure",
-        "The access key {access_key} may not {action} in the bucket {bucket}.",
+        "The access key {access_key} has no right to the bucket {bucket}: {action} is denied.",
         "Give its user a policy that allows it: `oversight bootstrap` does, or `oversight policy "
         "put NAME --bucket {bucket}` and `oversight user policy USER NAME`.",
     ),
@@ -147,6 +147,12 @@ CATALOGUE: dict[str, tuple[Severity, str, str]] = {
         "A proxy at {endpoint} refuses bodies of {mebibytes} MiB.",
         "Lift its limit: nginx `client_max_body_size 0;`, Traefik without a buffering middleware.",
     ),
+    "connection-lost": (
+        "failure",
+        "{action} at {endpoint} came to no end: {detail}.",
+        "If a proxy stands between, raise its time limits and let it stream bodies; else look "
+        "at the network and at the store's log.",
+    ),
     "proxy-answer": (
         "failure",
         "Something between changes what {endpoint} answers: {detail}.",
@@ -189,9 +195,9 @@ CATALOGUE: dict[str, tuple[Severity, str, str]] = {
     ),
     "control-unreachable": (
         "warning",
-        "The control API was named and cannot be used: {detail}",
-        "Set OVERSIGHT_CONSOLE_URL, OVERSIGHT_ACCESS_KEY and OVERSIGHT_SECRET_KEY, or take the "
-        "first away.",
+        "The control API does not answer: {detail}",
+        "Set OVERSIGHT_CONSOLE_URL to the store's console port, or take it away where the store "
+        "has none.",
     ),
     "unexpected": (
         "failure",

@@ -7,6 +7,7 @@ child that is started again gets it at once.
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 import signal
 import socket
@@ -106,6 +107,7 @@ class Supervisor:
                 self._hear_signals(key.data)
 
     def _look_after_children(self) -> None:
+        self._reap_orphans()
         now = time.monotonic()
         for child in self._children:
             if (status := self._reap(child)) is not None and not self._refusal:
@@ -122,6 +124,21 @@ class Supervisor:
             if child.channel is not None:
                 self._selector.unregister(child.channel)
         return child.reap()
+
+    def _reap_orphans(self) -> None:
+        """Collect processes that are nobody's any more, as the first process of a container must.
+
+        A health check that was cut off, or a shell's background job, becomes a child of process 1.
+        """
+        if os.getpid() != 1:
+            return
+        own = {child.process.pid for child in self._children if child.process is not None}
+        with contextlib.suppress(ChildProcessError):
+            # Peek: our own children are collected by whoever started them.
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if ended.si_pid in own:
+                    return
+                os.waitpid(ended.si_pid, 0)
 
     def _after_crash(self, child: Child, status: int) -> None:
         why = child.last_words or describe_exit(status)
@@ -246,6 +263,8 @@ class Supervisor:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
         }
         previous_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        # Held back since before this program was loaded (``storage.server.become``).
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
         try:
             yield
         finally:

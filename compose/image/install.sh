@@ -1,0 +1,38 @@
+#!/bin/sh
+# Runs inside the image's build stage: installs into /out/opt/oversight what /opt/oversight will be.
+#
+#   install.sh dependencies   the locked packages, from /build/wheels if it holds any, else by pip
+#   install.sh project        Oversight itself, the commands, and nothing that only builds
+set -eu
+
+readonly HOME_OF_IT=/opt/oversight
+readonly PIP="/build/tool/bin/python -m pip --disable-pip-version-check --no-input --no-cache-dir"
+
+dependencies() {
+  python3 -m venv /build/tool
+  python3 -m venv --without-pip "$HOME_OF_IT"
+  # setuptools builds the project, and has no place in the image.
+  sed '/^setuptools==/,/[^\\]$/d' /build/requirements.lock >/build/runtime.lock
+  sed -n '/^setuptools==/,/[^\\]$/p' /build/requirements.lock >/build/build.lock
+  set -- --quiet --require-hashes --only-binary :all:
+  if ls /build/wheels/*.whl >/dev/null 2>&1; then
+    set -- "$@" --no-index --find-links /build/wheels
+  fi
+  $PIP --python "$HOME_OF_IT/bin/python" install --no-compile "$@" --requirement /build/runtime.lock
+  $PIP install "$@" --requirement /build/build.lock
+}
+
+project() {
+  $PIP wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir /build/dist /build/source
+  $PIP --python "$HOME_OF_IT/bin/python" install --quiet --no-index --no-deps --no-compile /build/dist/*.whl
+  # By content, not by time: the root file system is read-only, and layers may change times.
+  "$HOME_OF_IT/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$HOME_OF_IT/lib"
+  # What tells the commands that they run in the image (stack/container.py).
+  echo "Oversight's image. Its commands give the data folder to user 10001 and become that user." \
+    >"$HOME_OF_IT/oversight-image"
+  mkdir -p /out/opt
+  mv "$HOME_OF_IT" /out/opt/
+  chmod 755 /out/usr/local/bin/*
+}
+
+"$1"

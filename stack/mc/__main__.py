@@ -1,0 +1,5 @@
+"""``python -m stack.mc``."""
+
+from stack.mc import main
+
+main()

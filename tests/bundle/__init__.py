@@ -1,0 +1,1 @@
+"""The bundle in containers: the image, the compose files, other people's test tools."""
