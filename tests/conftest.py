@@ -120,10 +120,9 @@ def empty_and_delete(client: Any, bucket: str) -> None:
                 client.abort_multipart_upload(
                     Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                 )
-        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-            keys = [{"Key": entry["Key"]} for entry in page.get("Contents", ())]
-            if keys:
-                client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+        for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            for entry in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+                client.delete_object(Bucket=bucket, Key=entry["Key"], VersionId=entry["VersionId"])
         client.delete_bucket(Bucket=bucket)
     except client.exceptions.NoSuchBucket:
         pass

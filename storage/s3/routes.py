@@ -249,6 +249,13 @@ def _compile(rows: tuple[Route, ...]) -> dict[tuple[str, str], _Choice]:
 
 
 _CHOICES = _compile(ROUTES)
+#: Names of sub-resources by scope, whatever the method.
+_SUB_RESOURCES = {
+    scope: frozenset().union(*(c.names for (_, s), c in _CHOICES.items() if s == scope))
+    for scope in (SERVICE, BUCKET, OBJECT)
+}
+#: What means a sub-resource to some methods and a detail to others: (method, name).
+_DETAILS = frozenset((("GET", "partNumber"), ("HEAD", "partNumber")))
 #: Parameters that choose by value: with another value the plain operation is meant.
 _SELECTORS = frozenset(("list-type", "x-id", "id"))
 
@@ -264,7 +271,9 @@ def match(
     choice = _CHOICES.get((method, scope))
     if choice is None:
         return None
-    if (not query or choice.names.isdisjoint(query)) and choice.headers.isdisjoint(headers):
+    if (not query or _SUB_RESOURCES[scope].isdisjoint(query)) and choice.headers.isdisjoint(
+        headers
+    ):
         return choice.plain
     for row, conditions in choice.special:
         if row.header and row.header not in headers:
@@ -274,4 +283,5 @@ def match(
                 break
         else:
             return row
-    return choice.plain if _SELECTORS.issuperset(choice.names & query.keys()) else None
+    named = _SUB_RESOURCES[scope] & query.keys() - _SELECTORS
+    return choice.plain if all((method, name) in _DETAILS for name in named) else None

@@ -159,7 +159,7 @@ def test_conditions_on_the_target(boto_client: Any, bucket: str) -> None:
         ("BUCKET/%FF", 400, "InvalidArgument"),
         ("BUCKET/absent", 404, "NoSuchKey"),
         ("test-that-never-was/k", 404, "NoSuchBucket"),
-        ("BUCKET/a?versionId=abc", 501, "NotImplemented"),
+        ("BUCKET/a?versionId=abc", 400, "InvalidArgument"),
     ],
 )
 def test_sources_that_make_no_sense(

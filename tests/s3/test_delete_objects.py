@@ -64,7 +64,7 @@ def test_a_version_that_cannot_exist(boto_client: Any, bucket: str) -> None:
     answer = boto_client.delete_objects(
         Bucket=bucket, Delete={"Objects": [{"Key": "k", "VersionId": "abc"}]}
     )
-    assert answer["Errors"][0]["Code"] == "NotImplemented"
+    assert answer["Errors"][0]["Code"] == "NoSuchVersion"
     boto_client.delete_objects(
         Bucket=bucket, Delete={"Objects": [{"Key": "k", "VersionId": "null"}]}
     )

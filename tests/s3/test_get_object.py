@@ -201,11 +201,12 @@ def test_absent(raw: RawClient, bucket: str) -> None:
     assert answer.text("RequestId") == answer.headers["x-amz-request-id"]
 
 
-def test_versions_are_refused_but_null(raw: RawClient, bucket: str, data: bytes) -> None:
+def test_versions_that_cannot_exist(raw: RawClient, bucket: str, data: bytes) -> None:
     assert raw.request("GET", f"/{bucket}/k", "versionId=null").body == data
     for method in ("GET", "DELETE"):
-        answer = raw.request(method, f"/{bucket}/k", "versionId=abc")
-        assert (answer.status, answer.code) == (501, "NotImplemented")
+        for version in ("abc", "", "0" * 16, "%00"):
+            answer = raw.request(method, f"/{bucket}/k", f"versionId={version}")
+            assert (answer.status, answer.code) == (400, "InvalidArgument")
     assert raw.request("GET", f"/{bucket}/k").body == data
 
 
