@@ -31,7 +31,7 @@ BATCH_BYTES = 1 << 20
 _logger = logging.getLogger("oversight.compaction")
 T = TypeVar("T")
 
-_HOLDERS: dict[int, tuple[str, Callable[[int, Any], tuple[Any, ...]]]] = {
+HOLDERS: dict[int, tuple[str, Callable[[int, Any], tuple[Any, ...]]]] = {
     records.PUT: (
         "SELECT seq, segment FROM current WHERE bucket=? AND key=?",
         lambda seq, body: (body.bucket, body.key.encode()),
@@ -95,7 +95,7 @@ def needed_records(
 ) -> Iterator[Needed]:
     """What of a segment must outlive it. ``present``: the ids of all segments of the log."""
     for record in segment.all_records(path):
-        kind, seq, origin, body = _unwrapped(record)
+        kind, seq, origin, body = unwrapped(record)
         if kind == records.EPOCH:
             continue
         decoded = records.decode(kind, body)
@@ -108,7 +108,7 @@ def needed_records(
             yield Needed(row, 0, 0, 0, record.weight - record.length)
 
 
-def _unwrapped(record: Record) -> tuple[int, int, int, bytes]:
+def unwrapped(record: Record) -> tuple[int, int, int, bytes]:
     """Type, commit sequence number, first segment and body of a record or what it relocates."""
     if record.type != records.RELOCATION:
         return record.type, record.seq, record.segment, record.body
@@ -117,9 +117,9 @@ def _unwrapped(record: Record) -> tuple[int, int, int, bytes]:
 
 
 def _is_live(reader: Reader, kind: int, seq: int, body: Any, number: int) -> bool:
-    if kind not in _HOLDERS:
+    if kind not in HOLDERS:
         return False
-    sql, values = _HOLDERS[kind]
+    sql, values = HOLDERS[kind]
     return (seq, number) in reader.rows(sql, values(seq, body))
 
 
@@ -235,10 +235,15 @@ class Compactor:
 
 
 @contextlib.contextmanager
-def index_reader(engine: EmbeddedEngine) -> Iterator[Reader]:
-    """A connection to the index for the thread at hand. Unavailable while it is being made."""
+def index_reader(
+    engine: EmbeddedEngine, on_damage: Callable[[], None] | None = None
+) -> Iterator[Reader]:
+    """A connection to the index for the thread at hand. Unavailable while it is being made.
+
+    ``on_damage`` is told when it is found damaged.
+    """
     incarnation = engine.board.index_incarnation
-    reader = Reader(engine.drive.index)
+    reader = Reader(engine.drive.index, on_damage)
     try:
         if engine.board.state not in (board.READY, board.FULL):
             raise errors.Unavailable("the index is being made")
