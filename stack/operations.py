@@ -50,7 +50,26 @@ def doctor(
     raise typer.Exit(code)
 
 
+def bootstrap(
+    endpoint: Annotated[
+        str, typer.Option(help="The store's S3, if not the one of the settings.", metavar="URL")
+    ] = "",
+    wait: Annotated[
+        float, typer.Option(help="Seconds to wait for the store.", min=0, max=3600)
+    ] = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Make what the stacks need in the store: buckets, prefixes, CORS, users and keys.
+
+    Reads the settings (environment, .env), waits for the store, makes what is missing and changes
+    nothing that is there. Ends with 1 if something there differs and has to be put right.
+    """
+    from stack.bootstrap import command
+
+    raise typer.Exit(command.run(endpoint, wait, as_json))
+
+
 def add_to(app: typer.Typer) -> None:
     """Make these commands part of ``app``."""
-    for command in (doctor,):
+    for command in (bootstrap, doctor):
         app.command()(command)

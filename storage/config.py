@@ -32,6 +32,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     fsync: bool = True
     """Only tests and measurements switch it off; no setting does."""
     feed_retention: int = 7 * 86400
+    scrub_interval: int = 7 * 86400
+    """From the end of a search for rot to the next one; 0: none."""
+    lifecycle_day: int = 86400
+    """Length of a day of lifecycle rules, seconds; tests shorten it."""
+    events_retention_days: int = 0
+    """Days after which ``langfuse/events/`` expires; 0: never."""
     free_min: int = 0
     """Watermark for PUTs; 0: the larger of two segments + 64 MiB and 1 % of the drive, <= 2 GiB."""
     access_log: str = ""

@@ -311,6 +311,11 @@ class Settings(BaseSettings):
         7 * 86400, "OVERSIGHT_FEED_RETENTION", unit="seconds", shown="7d", ge=60,
         help="How long a consumer of the change feed may lag before it has to start anew.",
     )  # fmt: skip
+    scrub_interval: Seconds = _setting(
+        7 * 86400, "OVERSIGHT_SCRUB_INTERVAL", unit="seconds", shown="7d", ge=0,
+        help="How long after a search for rot the next one begins; 0 switches it off. It reads "
+        "everything, slowly.",
+    )  # fmt: skip
     drain: Seconds = _setting(
         8, "OVERSIGHT_DRAIN", unit="seconds", shown="8s", ge=0, le=600,
         help="How long requests in flight may take to finish after SIGTERM.",
@@ -421,6 +426,7 @@ class Settings(BaseSettings):
             segment_size=self.segment_size,
             free_min=self.free_min,
             feed_retention=self.feed_retention,
+            scrub_interval=self.scrub_interval,
             access_log=self.access_log,
             log_format=self.log_format,
             prometheus_auth=self.prometheus_auth,

@@ -14,6 +14,7 @@ from storage.control.access import SignedIn
 from storage.control.buckets import timestamp
 from storage.control.plane import Plane, plane_of, refuse
 from storage.control.problems import Problem
+from storage.engine import interface
 from storage.engine.interface import Space
 from storage.errors import StoreError
 from storage.iam.credentials import check_secret
@@ -27,6 +28,18 @@ class Capacity(BaseModel):
 
     total: int
     free: int
+
+
+class Scrub(BaseModel):
+    """The search for rot: the pass at hand, or the last one between two."""
+
+    passes: int = Field(description="Finished ones.")
+    started: datetime | None
+    finished: datetime | None = Field(description="End of the last finished one.")
+    bytes: int = Field(description="Read and verified.")
+    damages: int = Field(description="Places where data is lost; the log names them.")
+    mismatches: int = Field(description="Differences of index and log.")
+    repairs: int = Field(description="How often the index was made anew for that.")
 
 
 class Status(BaseModel):
@@ -44,6 +57,10 @@ class Status(BaseModel):
     drives_online: int
     drives_offline: int
     capacity: Capacity
+    last_change: datetime | None = Field(description="As far as the clock could be believed.")
+    clock_suspect: bool = Field(description="The clock is more than a day off the last change.")
+    damages: int = Field(description="Damaged ranges of the log met since its start.")
+    scrub: Scrub
     warnings: list[str] = Field(description="What the operator should know, a sentence each.")
 
 
@@ -83,6 +100,7 @@ async def status(caller: SignedIn) -> Status:
     buckets = await plane.engine.buckets()
     usages = [await plane.engine.usage(bucket.id) for bucket in buckets]
     space = await plane.engine.space()
+    health = await plane.engine.health()
     identity = await plane.identity()
     return Status(
         version=storage.__version__,
@@ -97,7 +115,16 @@ async def status(caller: SignedIn) -> Status:
         drives_online=space.drives_online,
         drives_offline=space.drives_offline,
         capacity=_capacity(space),
-        warnings=[*plane.config.warnings, *identity.problems, *_trouble(space)],
+        last_change=_moment(health.last_record),
+        clock_suspect=health.clock_suspect,
+        damages=health.damages,
+        scrub=_scrub(health.scrub),
+        warnings=[
+            *plane.config.warnings,
+            *identity.problems,
+            *_trouble(space),
+            *_unsoundness(health),
+        ],
     )
 
 
@@ -150,6 +177,39 @@ async def health(response: Response, plane: Annotated[Plane, Depends(plane_of)])
 
 def _capacity(space: Space) -> Capacity:
     return Capacity(total=space.total, free=space.free)
+
+
+def _moment(milliseconds: int) -> datetime | None:
+    return timestamp(milliseconds) if milliseconds else None
+
+
+def _scrub(found: interface.Scrub) -> Scrub:
+    return Scrub(
+        passes=found.passes,
+        started=_moment(found.started),
+        finished=_moment(found.finished),
+        bytes=found.bytes,
+        damages=found.damages,
+        mismatches=found.mismatches,
+        repairs=found.repairs,
+    )
+
+
+def _unsoundness(health: interface.Health) -> list[str]:
+    found = []
+    if health.clock_suspect:
+        found.append(
+            "The clock is more than a day off the last change: what depends on time alone "
+            "(lifecycle) is paused until it is right, or has stood like this for a day."
+        )
+    if health.damages:
+        found.append(f"{health.damages} damaged ranges of the log were met: see the store's log.")
+    if health.scrub.damages:
+        found.append(
+            f"The search for rot found lost data in {health.scrub.damages} places: see the "
+            "store's log, and restore what it names from a backup."
+        )
+    return found
 
 
 def _trouble(space: Space) -> list[str]:

@@ -227,6 +227,38 @@ class Space(msgspec.Struct, frozen=True):
     inodes_free: int = 0
 
 
+class Scrub(msgspec.Struct, frozen=True):
+    """How the search for rot stands. Times are milliseconds, 0: never; counts are of this pass,
+    or of the last one between two."""
+
+    passes: int = 0
+    """Finished ones."""
+    started: int = 0
+    finished: int = 0
+    bytes: int = 0
+    """Read and verified."""
+    compared: int = 0
+    """Records of the log compared with the index."""
+    damages: int = 0
+    """Places where the drive has lost data."""
+    mismatches: int = 0
+    """Differences of index and log."""
+    repairs: int = 0
+    """How often the index was made anew for that."""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What a store knows of its own soundness."""
+
+    damages: int = 0
+    """Damaged ranges of the log that were met since the committer started."""
+    last_record: int = 0
+    """Time of the last change, ms, as far as the clock could be believed; 0: not known."""
+    clock_suspect: bool = False
+    """The clock is more than a day off that: nothing may be done because of its time alone."""
+    scrub: Scrub = Scrub()
+
+
 # -- versions -----------------------------------------------------------------------------------
 
 
@@ -608,7 +640,11 @@ class Engine(Protocol):
     async def changes(self, after: int, limit: int = 1000) -> Sequence[FeedEvent]:
         """Events with seq > ``after`` in order, up to what is applied; empty when caught up."""
 
+    async def cursors(self) -> dict[str, int]:
+        """Position of each consumer of the feed (``SetCursor``) by its name."""
+
     async def space(self) -> Space: ...
+    async def health(self) -> Health: ...
     def inline_limit(self) -> int:
         """Largest payload that belongs into ``PutObject.payload`` (default 128 KiB)."""
 

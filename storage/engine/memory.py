@@ -586,6 +586,12 @@ class MemoryEngine:
         start = bisect_right(self._feed, after, key=lambda event: event.seq)
         return self._feed[start : start + limit]
 
+    async def cursors(self) -> dict[str, int]:
+        return dict(self._cursors)
+
+    async def health(self) -> i.Health:
+        return i.Health()
+
     async def space(self) -> i.Space:
         return i.Space(total=1 << 40, free=1 << 39, drives_online=1, drives_offline=0)
 

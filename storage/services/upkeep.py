@@ -1,4 +1,4 @@
-"""The timers of a store: checkpoints, garbage, compaction, leftovers, footers.
+"""The timers of a store: checkpoints, garbage, compaction, leftovers, footers, scrub.
 
 One process of a server runs them (``Upkeep.start``), or the only one there is. They are clients
 of the engine like any other: the committer may restart under them, and whatever they do may be
@@ -22,6 +22,8 @@ from storage.engine.embedded.compaction import Compactor
 from storage.engine.embedded.engine import EmbeddedEngine
 from storage.services.collection import Collector
 from storage.services.feed import drop_footers
+from storage.services.lifecycle import Lifecycle
+from storage.services.scrubbing import Scrubber
 
 #: Bytes of write-ahead log from which on it is moved into the index. Less often costs less: a
 #: page that changes again is moved once.
@@ -31,6 +33,7 @@ _GARBAGE_SECONDS = 5.0
 _COMPACTION_SECONDS = 5.0
 _LEFTOVER_SECONDS = 60.0
 _FOOTER_SECONDS = 60.0
+_SCRUB_SECONDS = 60.0
 _logger = logging.getLogger("oversight.services")
 
 
@@ -41,6 +44,8 @@ class Upkeep:
         self._engine = engine
         self._compactor = Compactor(engine)
         self._collector = Collector(engine)
+        self._scrubber: Scrubber | None = None
+        self._lifecycle = Lifecycle(engine, engine.config.lifecycle_day)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -51,6 +56,8 @@ class Upkeep:
             (self._compact, _COMPACTION_SECONDS),
             (self._collect_leftovers, _LEFTOVER_SECONDS),
             (self._drop_footers, _FOOTER_SECONDS),
+            (self._expire, self._lifecycle.interval),
+            (self._scrub, _SCRUB_SECONDS),
         ):
             self._tasks.append(asyncio.create_task(_every(seconds, work), name=work.__name__))
 
@@ -87,10 +94,19 @@ class Upkeep:
         if removed:
             _logger.info("%d files that were never committed are gone", removed)
 
+    async def _expire(self) -> None:
+        await self._lifecycle.run()
+
     async def _drop_footers(self) -> None:
         with pin.removing(self._engine.drive) as allowed:
             if allowed:
                 await drop_footers(self._engine)
+
+    async def _scrub(self) -> None:
+        interval = self._engine.config.scrub_interval
+        if interval:
+            self._scrubber = self._scrubber or Scrubber(self._engine, interval)
+            await self._scrubber.run()
 
 
 def checkpoint(folder: str) -> bool:

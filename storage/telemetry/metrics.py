@@ -14,7 +14,7 @@ import msgspec
 
 import storage
 from storage import errors
-from storage.engine.interface import Bucket, Engine, Space, Usage
+from storage.engine.interface import Bucket, Engine, Health, Space, Usage
 from storage.telemetry import process
 from storage.telemetry.board import BOUNDS, Board, Totals
 
@@ -41,6 +41,7 @@ class Snapshot(msgspec.Struct):
     processes: process.Processes
     healthy: bool
     version: str
+    health: Health
 
 
 class Page:
@@ -109,6 +110,7 @@ async def snapshot(engine: Engine, board: Board, supervisor: int) -> Snapshot:
         processes=process.measure(supervisor),
         healthy=space.drives_online > 0 and space.drives_offline == 0,
         version=storage.__version__,
+        health=await engine.health(),
     )
 
 
@@ -259,6 +261,35 @@ def _node(page: Page, found: Snapshot) -> None:
     page.add("minio_software_version_info", "The release.", [({"version": found.version}, 1)])
 
 
+def _soundness(page: Page, found: Snapshot) -> None:
+    health, scrub = found.health, found.health.scrub
+    page.add(
+        "oversight_log_damages", "Damaged ranges of the log met since its start.", health.damages
+    )
+    page.add(
+        "oversight_clock_suspect", "1 if the clock is more than a day off the last change.",
+        int(health.clock_suspect),
+    )  # fmt: skip
+    for name, what, value in (
+        ("oversight_scrub_passes_total", "Finished searches for rot.", scrub.passes),
+        ("oversight_scrub_repairs_total", "Times the index was made anew for one.", scrub.repairs),
+    ):
+        page.add(name, what, value, "counter")
+    gauges: tuple[tuple[str, str, float], ...] = (
+        ("oversight_scrub_started_seconds", "Start of the latest search for rot.",
+         scrub.started / 1000),
+        ("oversight_scrub_finished_seconds", "End of the last finished one.",
+         scrub.finished / 1000),
+        ("oversight_scrub_bytes", "Bytes that the latest one verified.", scrub.bytes),
+        ("oversight_scrub_records", "Records that it compared with the index.", scrub.compared),
+        ("oversight_scrub_damages", "Places where it found lost data.", scrub.damages),
+        ("oversight_scrub_mismatches", "Differences of index and log that it found.",
+         scrub.mismatches),
+    )  # fmt: skip
+    for name, what, gauge in gauges:
+        page.add(name, what, gauge)
+
+
 def _drives(page: Page, found: Snapshot) -> None:
     space = found.space
     drive = {"drive": ",".join(space.drives)}
@@ -324,8 +355,8 @@ def _resources(page: Page, found: Snapshot) -> None:
 
 Part = Callable[[Page, Snapshot], None]
 PAGES: dict[str, tuple[Part, ...]] = {
-    "cluster": (_capacity, _requests, _node),
-    "node": (_requests, _node, _drives),
+    "cluster": (_capacity, _requests, _node, _soundness),
+    "node": (_requests, _node, _drives, _soundness),
     "bucket": (_buckets,),
     "resource": (_drives, _resources) if os.path.exists("/proc/meminfo") else (_drives,),
 }

@@ -15,7 +15,10 @@ import struct
 import sys
 import time
 
+import msgspec
+
 from storage.engine.embedded import io
+from storage.engine.interface import Scrub
 
 MAGIC = 0x4452424F_00000001
 SLOTS = 64
@@ -32,6 +35,7 @@ STATES = ("starting", "replaying", "ready", "readonly", "full", "stopped")
 _GENERATION, _APPLIED, _STATE, _EPOCH, _PID, _INDEX, _RETIRED, _SUSPECT, _DAMAGES, _UNPROVEN = (
     range(1, 11)
 )
+_LAST_RECORD, _CLOCK_SUSPECT, _SCRUB = 11, 12, 16
 _SLOT_PID, _SLOT_BEAT, _SLOT_READ, _SLOT_FILES = range(4)
 
 
@@ -146,6 +150,34 @@ class Board:
     @unproven.setter
     def unproven(self, value: bool) -> None:
         self.words[_UNPROVEN] = int(value)
+
+    @property
+    def last_record(self) -> int:
+        """Believed time of the last change, ms since 1970 (``clock.Clock``), to the second."""
+        return self.words[_LAST_RECORD]
+
+    @last_record.setter
+    def last_record(self, value: int) -> None:
+        self.words[_LAST_RECORD] = value
+
+    @property
+    def clock_suspect(self) -> bool:
+        """The clock is more than a day off the last change."""
+        return self.words[_CLOCK_SUSPECT] != 0
+
+    @clock_suspect.setter
+    def clock_suspect(self, value: bool) -> None:
+        self.words[_CLOCK_SUSPECT] = int(value)
+
+    @property
+    def scrub(self) -> Scrub:
+        """What the services process tells of scrubbing."""
+        return Scrub(*self.words[_SCRUB : _SCRUB + len(Scrub.__struct_fields__)])
+
+    @scrub.setter
+    def scrub(self, value: Scrub) -> None:
+        for number, each in enumerate(msgspec.structs.astuple(value)):
+            self.words[_SCRUB + number] = each
 
     # -- slots
 

@@ -32,7 +32,7 @@ BATCH_BYTES = 1 << 20
 _logger = logging.getLogger("oversight.compaction")
 T = TypeVar("T")
 
-_HOLDERS: dict[int, tuple[str, Callable[[int, Any], tuple[Any, ...]]]] = {
+HOLDERS: dict[int, tuple[str, Callable[[int, Any], tuple[Any, ...]]]] = {
     records.PUT: (
         "SELECT coalesce(record, seq), segment FROM current WHERE bucket=?1 AND key=?2 AND seq=?3 "
         "UNION ALL SELECT coalesce(record, seq), segment FROM versions "
@@ -113,9 +113,9 @@ def needed_records(
 
 
 def _is_live(reader: Reader, row: link.Moved, body: Any, number: int) -> bool:
-    if row.type not in _HOLDERS:
+    if row.type not in HOLDERS:
         return False
-    sql, values = _HOLDERS[row.type]
+    sql, values = HOLDERS[row.type]
     # Of a version several records may lie in one segment: the index names one of them.
     named = (row.record or row.seq) if row.type == records.PUT else row.seq
     return (named, number) in reader.rows(sql, values(row.seq, body))
@@ -233,10 +233,15 @@ class Compactor:
 
 
 @contextlib.contextmanager
-def index_reader(engine: EmbeddedEngine) -> Iterator[Reader]:
-    """A connection to the index for the thread at hand. Unavailable while it is being made."""
+def index_reader(
+    engine: EmbeddedEngine, on_damage: Callable[[], None] | None = None
+) -> Iterator[Reader]:
+    """A connection to the index for the thread at hand. Unavailable while it is being made.
+
+    ``on_damage`` is told when it is found damaged.
+    """
     incarnation = engine.board.index_incarnation
-    reader = Reader(engine.drive.index)
+    reader = Reader(engine.drive.index, on_damage)
     try:
         if engine.board.state not in (board.READY, board.FULL):
             raise errors.Unavailable("the index is being made")

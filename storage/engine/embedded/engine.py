@@ -54,7 +54,7 @@ class EmbeddedEngine:
         self._generations.claim(line.generation)
         self.slot.file_generation = line.generation
         self._suspect_again = 0.0
-        self._index = Reader(drive.index, self._index_damaged)
+        self._index = Reader(drive.index, self.index_damaged)
         self._incarnation = self.board.index_incarnation
         self._segments = _Segments(drive.segments)
         self._retired = self.board.retired
@@ -123,7 +123,7 @@ class EmbeddedEngine:
             self._incarnation = incarnation
         return self._index
 
-    def _index_damaged(self) -> None:
+    def index_damaged(self) -> None:
         """Ask for another index, not too often: what a rebuild does not cure is no rot."""
         now = time.monotonic()
         if now >= self._suspect_again:
@@ -319,8 +319,15 @@ class EmbeddedEngine:
         self._reader()
         return self._feed.read(after, limit, self.board.applied_seq)
 
+    async def cursors(self) -> dict[str, int]:
+        return self._reader().cursors()
+
     async def space(self) -> i.Space:
         return self.drive.space()
+
+    async def health(self) -> i.Health:
+        board = self.board
+        return i.Health(board.damages, board.last_record, board.clock_suspect, board.scrub)
 
     def inline_limit(self) -> int:
         return self.config.inline_max

@@ -218,6 +218,10 @@ class FileStore:
             if _digest(block) != expected:
                 raise errors.DataCorrupt(f"file {ref.name}, block {number}")
 
+    def sums(self, ref: FileRef) -> tuple[int, ...]:
+        """The checksums of the blocks of a file whose footer verifies. Raises as ``verify``."""
+        return self._load(ref).sums
+
     def _opened(self, ref: FileRef) -> _OpenFile | None:
         file = self._open.get(ref.name)
         return file if file is not None and file.root == ref.root else None

@@ -15,6 +15,7 @@ import os
 from collections.abc import Sequence
 
 Buffer = bytes | bytearray | memoryview
+Writable = bytearray | memoryview
 
 
 class Calls:
@@ -29,6 +30,10 @@ class Calls:
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
         return os.pread(fd, size, offset)
+
+    def preadv(self, fd: int, buffers: Sequence[Writable], offset: int) -> int:
+        """Fill ``buffers``; the number of bytes, fewer at the end of the file."""
+        return os.preadv(fd, buffers, offset)
 
     def pwrite(self, fd: int, data: Buffer, offset: int) -> None:
         view = memoryview(data)
@@ -112,6 +117,10 @@ def mkdir(path: str, mode: int = 0o700) -> None:
 
 def pread(fd: int, size: int, offset: int) -> bytes:
     return _calls.pread(fd, size, offset)
+
+
+def preadv(fd: int, buffers: Sequence[Writable], offset: int) -> int:
+    return _calls.preadv(fd, buffers, offset)
 
 
 def pwrite(fd: int, data: Buffer, offset: int) -> None:

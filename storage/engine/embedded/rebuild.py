@@ -257,7 +257,7 @@ class _Rebuild:
         body = records.decode(kind, encoded)
         if kind == records.PUT:
             self._versioned = self._versioned or bool(body.flags)
-            self._objects.append(_put_row(record, seq, body))
+            self._objects.append(object_row(record, seq, body))
             if body.upload:
                 abort = records.encode(records.Abort(body.upload, body.upload_floor))
                 self._others.append((seq, record.seq, records.ABORT, 0, 0, 0, 0, abort))
@@ -347,7 +347,7 @@ class _Rebuild:
             self._tell(Progress(self._done, self._total, self._records, seconds, share))
 
 
-def _put_row(record: Record, seq: int, put: records.Put) -> tuple[Any, ...]:
+def object_row(record: Record, seq: int, put: records.Put) -> tuple[Any, ...]:
     """A row of the index (``index.SCHEMA``, table ``current``), what it is, and its own number."""
     return (
         put.bucket,

@@ -588,11 +588,15 @@ def batches(
     """
     limit = os.fstat(fd).st_size if stop is None else stop
     position = start
+    following = 0
     while position + BATCH_BYTES <= limit:
         try:
             batch = read_batch(fd, position, header.salt)
             if batch.end > align(limit):
                 raise Damaged("batch reaches beyond the segment")
+            if batch.first_seq < following:
+                # The copy in a footer, written since the file was opened.
+                raise Damaged("sequence numbers fall")
         except Damaged as damage:
             found = search_batch(fd, position + ALIGN, limit, header.salt) if search else None
             if found is None:
@@ -602,6 +606,7 @@ def batches(
             continue
         yield batch
         position = batch.end
+        following = batch.first_seq + batch.records
 
 
 def scan(

@@ -8,7 +8,7 @@ from storage.engine.interface import PART_NUMBER_MAX, Part, Version
 from storage.s3 import checksums, headers, xml
 from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
-from storage.s3.operations import list_objects, versioning
+from storage.s3.operations import lifecycle, list_objects, versioning
 
 _ACCEPT_RANGES = (b"accept-ranges", b"bytes")
 _DEFAULT_TYPE = (b"content-type", headers.DEFAULT_CONTENT_TYPE.encode())
@@ -90,8 +90,11 @@ def _validators(call: Call, version: Version) -> HeaderList:
         (b"last-modified", headers.http_date(version.modified // 1000)),
         _ACCEPT_RANGES,
     ]
-    if call.target.config:
-        lines += versioning.version_header(call.target, version)
+    bucket = call.target
+    if bucket.config:
+        lines += versioning.version_header(bucket, version)
+        if "versionId" not in call.query:
+            lines += lifecycle.expiration_header(call, bucket, version.key, version.modified)
     return lines
 
 

@@ -8,7 +8,7 @@ from storage.engine import interface as i
 from storage.s3 import checksums, headers
 from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
-from storage.s3.operations import versioning
+from storage.s3.operations import lifecycle, versioning
 from storage.s3.operations.access import authorize
 from storage.s3.operations.body import Body, Integrity, commit_file, read_small, write_file
 
@@ -67,8 +67,9 @@ async def put_object(call: Call) -> Response:
     else:
         committed, stored = await _put_large(call, change, meta, integrity, body)
     lines: HeaderList = [etag_header(committed.etag or change.etag)]
-    if committed.version_id:
+    if bucket.config:
         lines += versioning.committed_header(committed)
+        lines += lifecycle.expiration_header(call, bucket, call.key, change.modified)
     if stored:
         lines += checksums.response_headers(stored, checksums.FULL_OBJECT)
     return Response(200, lines)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from stack.cli import main
-from tests.serving import ServedStore
+from tests.serving import ServedStore, is_ready
 
 ROOT, SECRET = "bundle-root", "bundle-root-secret"
 _FOREIGN = ("OVERSIGHT_", "MINIO_", "LANGFUSE_", "AWS_", "DATAHUB_", "NEXTAUTH_")
@@ -42,7 +43,16 @@ def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedStore]
     folder = tmp_path_factory.mktemp("bundle")
     environment = {"OVERSIGHT_ROOT_USER": ROOT, "OVERSIGHT_ROOT_PASSWORD": SECRET}
     with ServedStore(folder / "drive", folder / "log", ("--workers", "1"), environment) as served:
+        wait_for_console(served)
         yield served
+
+
+def wait_for_console(served: ServedStore, timeout: float = 30) -> None:
+    """Wait for the control plane, which loads while S3 is served already. Unit: seconds."""
+    deadline = time.monotonic() + timeout
+    while not is_ready(served.console):
+        assert time.monotonic() < deadline, "the control plane did not get ready"
+        time.sleep(0.05)
 
 
 @pytest.fixture

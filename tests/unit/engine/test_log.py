@@ -282,3 +282,20 @@ def test_relocations_keep_the_number_that_seeds_their_payload() -> None:
     record = segment.Record(records.RELOCATION, 99, 1, 0, 0, 0, body)
     assert log.commit_seq(record) == 42
     assert log.commit_seq(record._replace(type=records.CURSOR)) == 99
+
+
+def test_a_scan_that_is_overtaken_does_not_take_the_footer_for_batches(
+    drive: Drive, config: Config
+) -> None:
+    opened = Opened(drive, config)
+    opened.append_many(3, b"x" * 1000)
+    path, length = opened.log.path(1), opened.log.length
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        scan = segment.batches(fd, segment.read_header(fd), search=False)
+        assert len([next(scan) for _ in range(3)]) == 3
+        opened.log.close()
+        segment.write_footer(path, length)
+        assert list(scan) == []
+    finally:
+        os.close(fd)

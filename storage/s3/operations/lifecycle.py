@@ -1,0 +1,260 @@
+"""Get, Put and Delete of BucketLifecycleConfiguration, and ``x-amz-expiration``.
+
+Only what is carried out is accepted: Expiration, NoncurrentVersionExpiration and
+AbortIncompleteMultipartUpload, by prefix. Transitions and filters by tag or size answer
+NotImplemented. ``<Prefix>`` without ``<Filter>``, the older form, is read back as it came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from urllib.parse import quote
+
+import msgspec
+
+from storage import lifecycle
+from storage.engine import interface as i
+from storage.lifecycle import Clock, Rule
+from storage.s3 import headers, xml
+from storage.s3.call import Call, HeaderList, Response
+from storage.s3.errors import S3Error
+from storage.s3.operations.body import read_document
+
+_ID_MAX = 255
+_NUMBER = re.compile(r"[0-9]{1,9}\Z")
+_ACTIONS = ("Expiration", "NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload")
+_ABSENT = {
+    "Transition": "Transitions are not implemented.",
+    "NoncurrentVersionTransition": "Transitions are not implemented.",
+    "And": "Lifecycle filters by tag or size are not implemented.",
+    "Tag": "Lifecycle filters by tag are not implemented.",
+    "ObjectSizeGreaterThan": "Lifecycle filters by size are not implemented.",
+    "ObjectSizeLessThan": "Lifecycle filters by size are not implemented.",
+}
+
+
+async def get_bucket_lifecycle(call: Call) -> Response:
+    """The rules as they were put. Raises NoSuchLifecycleConfiguration."""
+    document = call.target.config.get(lifecycle.DOCUMENT)
+    if document is None:
+        raise S3Error("NoSuchLifecycleConfiguration", BucketName=call.bucket)
+    text = "".join(map(_render, lifecycle.decode(document)))
+    return Response(200, [xml.CONTENT_TYPE], xml.document("LifecycleConfiguration", text))
+
+
+async def put_bucket_lifecycle(call: Call) -> Response:
+    """Replace the rules."""
+    root = xml.parse(await read_document(call), "LifecycleConfiguration")
+    rules = tuple(_parse_rule(node) for node in root.children)
+    if not rules:
+        raise S3Error("MalformedXML", Element="Rule")
+    if len(rules) > lifecycle.RULES_MAX:
+        raise S3Error("InvalidRequest", "The number of lifecycle rules must not exceed the limit")
+    if len({rule.id for rule in rules}) < len(rules):
+        raise S3Error(
+            "InvalidArgument", "Rule ID must be unique. Found same ID for more than one rule"
+        )
+    await _set(call, lifecycle.encode(rules))
+    return Response(200, [])
+
+
+async def delete_bucket_lifecycle(call: Call) -> Response:
+    """Nothing expires any more."""
+    await _set(call, None)
+    return Response(204, [])
+
+
+async def _set(call: Call, value: bytes | None) -> None:
+    await call.app.engine.commit(i.SetBucketConfig(call.target.name, lifecycle.DOCUMENT, value))
+
+
+def expiration_header(call: Call, bucket: i.Bucket, key: str, modified: int) -> HeaderList:
+    """``x-amz-expiration`` of a visible object that a rule will take."""
+    document = bucket.config.get(lifecycle.DOCUMENT)
+    if document is None:
+        return []
+    clock = Clock(time.time_ns() // 1_000_000, call.app.config.lifecycle_day)
+    at, rule = lifecycle.expiring(lifecycle.decode(document), key, modified, clock)
+    if not at:
+        return []
+    value = b'expiry-date="%b", rule-id="%b"' % (
+        headers.http_date(at // 1000),
+        quote(rule, safe=" ").encode(),
+    )
+    return [(b"x-amz-expiration", value)]
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def _parse_rule(node: xml.Node) -> Rule:
+    """One ``<Rule>``. Raises MalformedXML, InvalidArgument, NotImplemented, naming the element."""
+    if node.name != "Rule":
+        raise _malformed(node.name)
+    parts = _children(node, ("ID", "Status", "Prefix", "Filter", *_ACTIONS))
+    status = _leaf(parts, "Status")
+    if status not in ("Enabled", "Disabled"):
+        raise _malformed("Status")
+    if ("Prefix" in parts) == ("Filter" in parts):
+        raise _malformed("Filter")
+    prefix = _leaf(parts, "Prefix") if "Prefix" in parts else _parse_filter(parts["Filter"])
+    if len(prefix.encode()) > i.KEY_BYTES_MAX:
+        raise S3Error("InvalidRequest", "The maximum size of a prefix is 1024.", Element="Prefix")
+    if not any(name in parts for name in _ACTIONS):
+        raise S3Error(
+            "InvalidRequest", "At least one action needs to be specified in a rule.", Element="Rule"
+        )
+    rule_id = _leaf(parts, "ID") if "ID" in parts else ""
+    if len(rule_id) > _ID_MAX:
+        raise S3Error(
+            "InvalidArgument",
+            "ID length should not exceed allowed limit of 255",
+            ArgumentName="ID",
+            ArgumentValue=rule_id,
+        )
+    days, date, lone_markers = _parse_expiration(parts.get("Expiration"))
+    noncurrent_days, kept = _parse_noncurrent(parts.get("NoncurrentVersionExpiration"))
+    abort_days = _parse_abort(parts.get("AbortIncompleteMultipartUpload"))
+    rule = Rule(
+        rule_id, prefix, status == "Enabled", "Filter" in parts, days, date, lone_markers,
+        noncurrent_days, kept, abort_days,
+    )  # fmt: skip
+    if rule_id:
+        return rule
+    # S3 makes an id up. Made of the rule, the same document stays the same.
+    made = hashlib.sha256(repr(rule).encode()).hexdigest()[:32]
+    return msgspec.structs.replace(rule, id=made)
+
+
+def _parse_filter(node: xml.Node) -> str:
+    parts = _children(node, ("Prefix",))
+    return _leaf(parts, "Prefix") if parts else ""
+
+
+def _parse_expiration(node: xml.Node | None) -> tuple[int, int, str]:
+    """(days, date, lone markers), exactly one of them given."""
+    if node is None:
+        return 0, 0, ""
+    parts = _children(node, ("Days", "Date", "ExpiredObjectDeleteMarker"))
+    if len(parts) != 1:
+        raise _malformed("Expiration")
+    if "Days" in parts:
+        return _days(parts, "Days"), 0, ""
+    if "Date" in parts:
+        return 0, _date(_leaf(parts, "Date")), ""
+    value = _leaf(parts, "ExpiredObjectDeleteMarker").lower()
+    if value not in ("true", "false"):
+        raise _malformed("ExpiredObjectDeleteMarker")
+    return 0, 0, value
+
+
+def _parse_noncurrent(node: xml.Node | None) -> tuple[int, int]:
+    if node is None:
+        return 0, 0
+    parts = _children(node, ("NoncurrentDays", "NewerNoncurrentVersions"))
+    if "NoncurrentDays" not in parts:
+        raise _malformed("NoncurrentDays")
+    kept = 0
+    if "NewerNoncurrentVersions" in parts:
+        kept = _days(parts, "NewerNoncurrentVersions")
+        if kept > 100:
+            raise S3Error(
+                "InvalidArgument",
+                "'NewerNoncurrentVersions' for NoncurrentVersionExpiration action must be a "
+                "positive integer of at most 100",
+                ArgumentName="NewerNoncurrentVersions",
+                ArgumentValue=str(kept),
+            )
+    return _days(parts, "NoncurrentDays"), kept
+
+
+def _parse_abort(node: xml.Node | None) -> int:
+    if node is None:
+        return 0
+    return _days(_children(node, ("DaysAfterInitiation",)), "DaysAfterInitiation")
+
+
+def _children(node: xml.Node, allowed: tuple[str, ...]) -> dict[str, xml.Node]:
+    """Children by name, each at most once and known."""
+    found: dict[str, xml.Node] = {}
+    for child in node.children:
+        if child.name in _ABSENT and child.name not in allowed:
+            raise S3Error("NotImplemented", _ABSENT[child.name], Element=child.name)
+        if child.name not in allowed or child.name in found:
+            raise _malformed(child.name)
+        found[child.name] = child
+    return found
+
+
+def _leaf(parts: dict[str, xml.Node], name: str) -> str:
+    node = parts.get(name)
+    if node is None or node.children:
+        raise _malformed(name)
+    return node.text
+
+
+def _days(parts: dict[str, xml.Node], name: str) -> int:
+    text = _leaf(parts, name).strip()
+    if _NUMBER.match(text) is None:
+        raise _malformed(name)
+    if int(text) == 0:
+        raise S3Error(
+            "InvalidArgument",
+            f"'{name}' for a lifecycle action must be a positive integer",
+            ArgumentName=name,
+            ArgumentValue=text,
+        )
+    return int(text)
+
+
+def _date(text: str) -> int:
+    moment = headers.parse_iso_date(text.strip())
+    if not moment:
+        raise _malformed("Date")
+    if moment % (lifecycle.DAY_SECONDS * 1000):
+        raise S3Error(
+            "InvalidArgument",
+            "'Date' must be at midnight GMT",
+            ArgumentName="Date",
+            ArgumentValue=text,
+        )
+    return moment
+
+
+def _malformed(element: str) -> S3Error:
+    return S3Error("MalformedXML", Element=element)
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def _render(rule: Rule) -> str:
+    prefix = xml.element("Prefix", rule.prefix)
+    text = f"{xml.element('ID', rule.id)}"
+    text += f"<Filter>{prefix}</Filter>" if rule.in_filter else prefix
+    text += f"<Status>{'Enabled' if rule.enabled else 'Disabled'}</Status>"
+    if rule.days:
+        text += f"<Expiration><Days>{rule.days}</Days></Expiration>"
+    elif rule.date:
+        text += f"<Expiration><Date>{headers.iso_date(rule.date)}</Date></Expiration>"
+    elif rule.lone_markers:
+        text += (
+            f"<Expiration><ExpiredObjectDeleteMarker>{rule.lone_markers}"
+            "</ExpiredObjectDeleteMarker></Expiration>"
+        )
+    if rule.noncurrent_days:
+        kept = rule.noncurrent_kept
+        text += (
+            f"<NoncurrentVersionExpiration><NoncurrentDays>{rule.noncurrent_days}</NoncurrentDays>"
+            f"{f'<NewerNoncurrentVersions>{kept}</NewerNoncurrentVersions>' if kept else ''}"
+            "</NoncurrentVersionExpiration>"
+        )
+    if rule.abort_days:
+        text += (
+            "<AbortIncompleteMultipartUpload>"
+            f"<DaysAfterInitiation>{rule.abort_days}</DaysAfterInitiation>"
+            "</AbortIncompleteMultipartUpload>"
+        )
+    return f"<Rule>{text}</Rule>"
