@@ -423,7 +423,9 @@ class Committed(msgspec.Struct, array_like=True):
 class FeedEvent(msgspec.Struct):
     """One change as consumers of the feed see it, in commit order, at least once.
 
-    ``kind``: "put", "delete", "bucket-create", "bucket-delete", "bucket-config".
+    ``kind``: "put", "delete", "bucket-create", "bucket-delete", "bucket-config". Of a delete,
+    ``size``, ``etag`` and ``owner`` are those of the version ``victim`` that went, and
+    ``modified`` is when it went; deletes from before this was recorded have none of them.
     """
 
     seq: int
@@ -435,6 +437,13 @@ class FeedEvent(msgspec.Struct):
     etag: str = ""
     modified: int = 0
     owner: str = ""
+    version_id: str = ""
+    victim: int = 0
+    """Of a delete: seq of the put that it takes back."""
+    multipart: bool = False
+    """Of a put: it completed a multipart upload."""
+    document: str = ""
+    """Of a bucket-config: which document was set or removed."""
 
 
 class SystemRecord(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ uses it; a change is applied without suspending, so changes are atomic by constr
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -117,7 +118,9 @@ class MemoryEngine:
         )
         self._buckets[change.name] = self._by_id[bucket.id] = _Bucket(bucket)
         self._generation += 1
-        self._emit(self._next(), "bucket-create", bucket, owner=change.owner)
+        self._emit(
+            self._next(), "bucket-create", bucket, modified=change.created, owner=change.owner
+        )
         return bucket
 
     def _delete_bucket(self, change: i.DeleteBucket) -> None:
@@ -127,7 +130,7 @@ class MemoryEngine:
         del self._buckets[change.name]
         del self._by_id[held.bucket.id]
         self._generation += 1
-        self._emit(self._next(), "bucket-delete", held.bucket)
+        self._emit(self._next(), "bucket-delete", held.bucket, owner=held.bucket.owner)
 
     def _set_bucket_config(self, change: i.SetBucketConfig) -> None:
         held = self._named(change.name)
@@ -136,7 +139,7 @@ class MemoryEngine:
             config[change.document] = change.value
         held.bucket = msgspec.structs.replace(held.bucket, config=config)
         self._generation += 1
-        self._emit(self._next(), "bucket-config", held.bucket)
+        self._emit(self._next(), "bucket-config", held.bucket, document=change.document)
 
     def _put_object(self, change: i.PutObject) -> i.Committed:
         held = self._held(change.bucket_id)
@@ -163,7 +166,7 @@ class MemoryEngine:
         )
         return self._show(held, version)
 
-    def _show(self, held: _Bucket, version: i.Version) -> i.Committed:
+    def _show(self, held: _Bucket, version: i.Version, *, multipart: bool = False) -> i.Committed:
         """Make ``version`` the visible one of its key."""
         existed = version.key in held.objects
         if not existed:
@@ -178,6 +181,7 @@ class MemoryEngine:
             etag=version.etag,
             modified=version.modified,
             owner=version.owner,
+            multipart=multipart,
         )
         return _answer(version, existed)
 
@@ -191,7 +195,17 @@ class MemoryEngine:
         del held.objects[change.key]
         del held.keys[bisect_left(held.keys, change.key)]
         seq = self._next()
-        self._emit(seq, "delete", held.bucket, key=change.key, owner=current.owner)
+        self._emit(
+            seq,
+            "delete",
+            held.bucket,
+            key=change.key,
+            size=current.size,
+            etag=current.etag,
+            modified=time.time_ns() // 1_000_000,
+            owner=current.owner,
+            victim=current.seq,
+        )
         return i.Committed(seq=seq, existed=True)
 
     def _create_upload(self, change: i.CreateUpload) -> None:
@@ -270,7 +284,7 @@ class MemoryEngine:
             files=tuple(part.file for part in parts),
             place=tuple(progress.blobs[part.number] for part in parts),
         )
-        return self._show(held, version)
+        return self._show(held, version, multipart=True)
 
     def _abort_upload(self, change: i.AbortUpload) -> None:
         self._progress(change.bucket_id, change.key, change.upload_id)
@@ -310,9 +324,10 @@ class MemoryEngine:
         etag: str = "",
         modified: int = 0,
         owner: str = "",
+        **more: Any,
     ) -> None:
         self._feed.append(
-            i.FeedEvent(seq, kind, bucket.name, bucket.id, key, size, etag, modified, owner)
+            i.FeedEvent(seq, kind, bucket.name, bucket.id, key, size, etag, modified, owner, **more)
         )
 
     def generation(self) -> int:

@@ -516,7 +516,8 @@ class Committer:
     def _delete_object(self, change: i.DeleteObject) -> i.Committed:
         writer = self._writer()
         writer.owner(change.bucket_id)
-        old = writer.old(change.bucket_id, change.key.encode())
+        key = change.key.encode()
+        old = writer.old(change.bucket_id, key)
         if change.conditions is not None:
             i.check_write(change.conditions, _etag(old))
         if old is None or (change.expect_seq and old.seq != change.expect_seq):
@@ -524,7 +525,16 @@ class Committer:
                 # A PUT whose sync failed may come back at the next start: don't promise absence.
                 raise errors.ReadOnly("a sync failed and no new segment could be made")
             return i.Committed()
-        body = records.Delete(change.bucket_id, change.key, old.seq, old.floor)
+        body = records.Delete(
+            change.bucket_id,
+            change.key,
+            old.seq,
+            old.floor,
+            old.size,
+            unpack_etag(old.etag),
+            writer.owner_of(change.bucket_id, key),
+            time.time_ns() // 1_000_000,
+        )
         return i.Committed(self._emit(records.DELETE, body), True)
 
     def _create_bucket(self, change: i.CreateBucket) -> i.Bucket:
@@ -545,10 +555,10 @@ class Committer:
         found = writer.bucket_named(change.name)
         if found is None:
             raise errors.NoSuchBucket
-        number, _, floor = found
+        number, owner, floor = found
         if not writer.is_empty(number):
             raise errors.BucketNotEmpty
-        self._emit(records.BUCKET_DELETE, records.DropBucket(number, change.name, floor))
+        self._emit(records.BUCKET_DELETE, records.DropBucket(number, change.name, floor, owner))
         self._bump = True
 
     def _set_bucket_config(self, change: i.SetBucketConfig) -> None:

@@ -128,15 +128,34 @@ class Feed:
                     body.etag,
                     body.modified,
                     body.owner,
+                    multipart=bool(body.upload),
                 )
             case records.DELETE:
                 name = self._reader.bucket_name(body.bucket)
-                return event(record.seq, "delete", name, body.bucket, body.key)
+                return event(
+                    record.seq,
+                    "delete",
+                    name,
+                    body.bucket,
+                    body.key,
+                    body.size,
+                    body.etag,
+                    body.time,
+                    body.owner,
+                    victim=body.victim,
+                )
             case records.BUCKET:
-                return event(record.seq, "bucket-create", body.name, record.seq, owner=body.owner)
+                return event(
+                    record.seq,
+                    "bucket-create",
+                    body.name,
+                    record.seq,
+                    modified=body.created,
+                    owner=body.owner,
+                )
             case records.BUCKET_DELETE:
-                return event(record.seq, "bucket-delete", body.name, body.bucket)
+                return event(record.seq, "bucket-delete", body.name, body.bucket, owner=body.owner)
             case records.BUCKET_CONFIG:
                 name = self._reader.bucket_name(body.bucket)
-                return event(record.seq, "bucket-config", name, body.bucket)
+                return event(record.seq, "bucket-config", name, body.bucket, document=body.document)
         return None

@@ -544,6 +544,11 @@ class Writer:
         found = self.rows("SELECT id, owner, floor FROM buckets WHERE name=?", (name,))
         return found[0] if found else None
 
+    def owner_of(self, bucket: int, key: bytes) -> str:
+        """The owner of the visible object of a key that has one."""
+        owner = self.one("SELECT owner FROM current WHERE bucket=? AND key=?", (bucket, key))[0]
+        return self.owner(bucket) if owner is None else str(owner)
+
     def old(self, bucket: int, key: bytes) -> Old | None:
         """What is visible under a key."""
         found: list[Any] = self._execute(_OLD, (bucket, key)).fetchall()
