@@ -34,6 +34,7 @@ app.add_typer(buckets.buckets, name="bucket")
 app.add_typer(people.users, name="user")
 app.add_typer(people.keys, name="key")
 app.add_typer(people.policies, name="policy")
+app.add_typer(datahub, name="datahub")
 
 
 @app.command()

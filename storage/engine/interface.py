@@ -515,7 +515,9 @@ class FeedEvent(msgspec.Struct):
     """One change as consumers of the feed see it, in commit order, at least once.
 
     ``kind``: "put", "amend" (its metadata), "marker" (a delete marker was made), "delete" (a
-    version went, ``version_id`` tells which), "bucket-create", "bucket-delete", "bucket-config".
+    version went, ``version_id`` tells which), "bucket-create", "bucket-delete", "bucket-config". Of
+    a delete, ``size``, ``etag`` and ``owner`` are those of the version ``victim`` that went, and
+    ``modified`` is when it went; deletes from before this was recorded have none of them.
     """
 
     seq: int
@@ -528,6 +530,12 @@ class FeedEvent(msgspec.Struct):
     modified: int = 0
     owner: str = ""
     version_id: str = NULL_VERSION
+    victim: int = 0
+    """Of a delete: seq of the put that it takes back."""
+    multipart: bool = False
+    """Of a put: it completed a multipart upload."""
+    document: str = ""
+    """Of a bucket-config: which document was set or removed."""
 
 
 class SystemRecord(msgspec.Struct, frozen=True):

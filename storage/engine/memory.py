@@ -150,7 +150,9 @@ class MemoryEngine:
         )
         self._buckets[change.name] = self._by_id[bucket.id] = _Bucket(bucket)
         self._generation += 1
-        self._emit(self._next(), "bucket-create", bucket, owner=change.owner)
+        self._emit(
+            self._next(), "bucket-create", bucket, modified=change.created, owner=change.owner
+        )
         return bucket
 
     def _delete_bucket(self, change: i.DeleteBucket) -> None:
@@ -160,7 +162,7 @@ class MemoryEngine:
         del self._buckets[change.name]
         del self._by_id[held.bucket.id]
         self._generation += 1
-        self._emit(self._next(), "bucket-delete", held.bucket)
+        self._emit(self._next(), "bucket-delete", held.bucket, owner=held.bucket.owner)
 
     def _set_bucket_config(self, change: i.SetBucketConfig) -> None:
         held = self._named(change.name)
@@ -169,7 +171,7 @@ class MemoryEngine:
             config[change.document] = change.value
         held.bucket = msgspec.structs.replace(held.bucket, config=config)
         self._generation += 1
-        self._emit(self._next(), "bucket-config", held.bucket)
+        self._emit(self._next(), "bucket-config", held.bucket, document=change.document)
 
     def _put_object(self, change: i.PutObject) -> i.Committed:
         held = self._held(change.bucket_id)
@@ -198,14 +200,17 @@ class MemoryEngine:
         )
         return self._show(held, version)
 
-    def _show(self, held: _Bucket, version: i.Version) -> i.Committed:
+    def _show(self, held: _Bucket, version: i.Version, *, multipart: bool = False) -> i.Committed:
         """Make ``version`` the newest one of its key."""
         existed = held.visible(version.key) is not None
         held.add(version)
-        self._emit_version("marker" if version.delete_marker else "put", held.bucket, version)
+        kind = "marker" if version.delete_marker else "put"
+        self._emit_version(kind, held.bucket, version, multipart=multipart)
         return _answer(held, version, existed)
 
-    def _emit_version(self, kind: str, bucket: i.Bucket, version: i.Version, seq: int = 0) -> None:
+    def _emit_version(
+        self, kind: str, bucket: i.Bucket, version: i.Version, seq: int = 0, **more: Any
+    ) -> None:
         self._emit(
             seq or version.seq,
             kind,
@@ -216,6 +221,7 @@ class MemoryEngine:
             modified=version.modified,
             owner=version.owner,
             version_id=version.version_id,
+            **more,
         )
 
     def _delete_object(self, change: i.DeleteObject) -> i.Committed:
@@ -233,7 +239,10 @@ class MemoryEngine:
             return i.Committed(version_id=change.version_id)
         held.remove(gone)
         seq = self._next()
-        self._emit_version("delete", held.bucket, gone, seq)
+        now = time.time_ns() // 1_000_000
+        self._emit_version(
+            "delete", held.bucket, msgspec.structs.replace(gone, modified=now), seq, victim=gone.seq
+        )
         return i.Committed(
             seq, True, version_id=change.version_id, delete_marker=gone.delete_marker
         )
@@ -345,7 +354,7 @@ class MemoryEngine:
             place=tuple(progress.blobs[part.number] for part in parts),
             version_id=_new_id(held, seq),
         )
-        return self._show(held, version)
+        return self._show(held, version, multipart=True)
 
     def _abort_upload(self, change: i.AbortUpload) -> None:
         self._progress(change.bucket_id, change.key, change.upload_id)
@@ -385,12 +394,10 @@ class MemoryEngine:
         etag: str = "",
         modified: int = 0,
         owner: str = "",
-        version_id: str = i.NULL_VERSION,
+        **more: Any,
     ) -> None:
         self._feed.append(
-            i.FeedEvent(
-                seq, kind, bucket.name, bucket.id, key, size, etag, modified, owner, version_id
-            )
+            i.FeedEvent(seq, kind, bucket.name, bucket.id, key, size, etag, modified, owner, **more)
         )
 
     def generation(self) -> int:

@@ -32,7 +32,7 @@ class Follower:
     async def begin(self) -> int:
         """The position, durable from now on: 0 for a new follower, which misses nothing later."""
         if self._position is None:
-            self._position = self._engine.index.cursors().get(self.name)
+            self._position = (await self._engine.cursors()).get(self.name)
         if self._position is None:
             await self._advance(0)
         return self._position or 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 
 import pytest
 
@@ -211,7 +212,27 @@ async def test_the_feed_tells_what_happened_in_order(engine: Engine) -> None:
     assert (event.seq, event.size, event.etag) == (one.seq, 3, md5(b"one"))
     assert (event.modified, event.owner) == (NOW, "bob")
     assert (events[4].seq, events[4].etag, events[4].size) == (done.seq, done.etag, 4)
-    assert events[5].seq == gone.seq
+    assert (events[2].multipart, events[4].multipart) == (False, True)
+    assert events[1].document == "cors"
+    assert [events[0].owner, events[-1].owner] == ["alice", "alice"]
+    event = events[5]
+    assert (event.seq, event.victim) == (gone.seq, one.seq)
+    assert (event.size, event.etag, event.owner) == (3, md5(b"one"), "bob")
+    assert abs(event.modified - time.time() * 1000) < 60_000
+    assert (events[7].victim, events[7].etag) == (done.seq, done.etag)
+
+
+async def test_cursors_are_kept_by_consumer(engine: Engine) -> None:
+    before = await engine.cursors()
+    await engine.commit(SetCursor("one", 5))
+    await engine.commit(SetCursor("two", 7))
+    await engine.commit(SetCursor("one", 9))
+    assert await engine.cursors() == {**before, "one": 9, "two": 7}
+
+
+async def test_a_new_store_is_sound(engine: Engine) -> None:
+    health = await engine.health()
+    assert (health.damages, health.clock_suspect, health.scrub.damages) == (0, False, 0)
 
 
 async def feed_end(engine: Engine) -> int:

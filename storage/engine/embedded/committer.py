@@ -31,7 +31,7 @@ from storage.engine.embedded import board as boards
 from storage.engine.embedded import drives, files, index, io, link, log, records, segment
 from storage.engine.embedded.board import Board
 from storage.engine.embedded.drives import Drive
-from storage.engine.embedded.index import Old, Writer, unpack_etag
+from storage.engine.embedded.index import Found, Old, Writer, unpack_etag
 from storage.engine.embedded.log import Log
 from storage.engine.embedded.rebuild import rebuild
 from storage.engine.embedded.segment import Builder, Damage
@@ -548,16 +548,17 @@ class Committer:
         if state is None and not change.version_id:
             if change.expect_seq and old is not None and old.seq != change.expect_seq:
                 old = None
-            return self._remove(change, old)
+            visible = None if old is None else Found(old, index.CURRENT)
+            return self._remove(change, key, visible)
         if change.expect_seq:
             newest = writer.newest(change.bucket_id, key)
             if newest is None or newest.old.seq != change.expect_seq:
                 return i.Committed(version_id=change.version_id)
         if not change.version_id:
             return self._mark(change, key, old, state)
-        return self._remove(change, self._version_named(change, key))
+        return self._remove(change, key, self._version_named(change, key))
 
-    def _version_named(self, change: i.DeleteObject, key: bytes) -> Old | None:
+    def _version_named(self, change: i.DeleteObject, key: bytes) -> Found | None:
         """The version that a deletion names."""
         writer = self._writer()
         seq = i.parse_version_id(change.version_id)
@@ -567,17 +568,27 @@ class Committer:
         found = writer.find(bucket, key, seq) if seq else writer.find_null(bucket, key)
         if found is None or bool(found.old.flags & records.OWN_ID) != bool(seq):
             return None
-        return found.old
+        return found
 
-    def _remove(self, change: i.DeleteObject, old: Old | None) -> i.Committed:
-        """The version ``old`` goes."""
-        if old is None:
+    def _remove(self, change: i.DeleteObject, key: bytes, found: Found | None) -> i.Committed:
+        """A version goes."""
+        if found is None:
             if self._log.read_only:
                 # A PUT whose sync failed may come back at the next start: don't promise absence.
                 raise errors.ReadOnly("a sync failed and no new segment could be made")
             return i.Committed(version_id=change.version_id)
-        flags = old.flags & records.OWN_ID
-        body = records.Delete(change.bucket_id, change.key, old.seq, old.floor, flags)
+        old = found.old
+        body = records.Delete(
+            change.bucket_id,
+            change.key,
+            old.seq,
+            old.floor,
+            old.size,
+            unpack_etag(old.etag),
+            self._writer().owner_of(change.bucket_id, key, found),
+            time.time_ns() // 1_000_000,
+            old.flags & records.OWN_ID,
+        )
         return i.Committed(
             self._emit(records.DELETE, body),
             True,
@@ -668,10 +679,10 @@ class Committer:
         found = writer.bucket_named(change.name)
         if found is None:
             raise errors.NoSuchBucket
-        number, _, floor = found
+        number, owner, floor = found
         if not writer.is_empty(number):
             raise errors.BucketNotEmpty
-        self._emit(records.BUCKET_DELETE, records.DropBucket(number, change.name, floor))
+        self._emit(records.BUCKET_DELETE, records.DropBucket(number, change.name, floor, owner))
         self._bump = True
 
     def _set_bucket_config(self, change: i.SetBucketConfig) -> None:

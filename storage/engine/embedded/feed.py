@@ -125,15 +125,33 @@ class Feed:
                 return self._version_event(record.seq, "amend", body.seq, put)
             case records.DELETE:
                 name = self._reader.bucket_name(body.bucket)
-                version = _version_id(body.flags, body.victim)
-                return event(record.seq, "delete", name, body.bucket, body.key, version_id=version)
+                return event(
+                    record.seq,
+                    "delete",
+                    name,
+                    body.bucket,
+                    body.key,
+                    body.size,
+                    body.etag,
+                    body.time,
+                    body.owner,
+                    _version_id(body.flags, body.victim),
+                    victim=body.victim,
+                )
             case records.BUCKET:
-                return event(record.seq, "bucket-create", body.name, record.seq, owner=body.owner)
+                return event(
+                    record.seq,
+                    "bucket-create",
+                    body.name,
+                    record.seq,
+                    modified=body.created,
+                    owner=body.owner,
+                )
             case records.BUCKET_DELETE:
-                return event(record.seq, "bucket-delete", body.name, body.bucket)
+                return event(record.seq, "bucket-delete", body.name, body.bucket, owner=body.owner)
             case records.BUCKET_CONFIG:
                 name = self._reader.bucket_name(body.bucket)
-                return event(record.seq, "bucket-config", name, body.bucket)
+                return event(record.seq, "bucket-config", name, body.bucket, document=body.document)
         return None
 
     def _version_event(
@@ -150,6 +168,7 @@ class Feed:
             put.modified,
             put.owner,
             _version_id(put.flags, commit_seq),
+            multipart=bool(put.upload),
         )
 
 

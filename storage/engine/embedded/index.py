@@ -598,6 +598,12 @@ class Writer:
         found = self.rows("SELECT id, owner, floor FROM buckets WHERE name=?", (name,))
         return found[0] if found else None
 
+    def owner_of(self, bucket: int, key: bytes, found: Found) -> str:
+        """The owner of a version that was found."""
+        sql = f"SELECT owner FROM {found.table} WHERE bucket=? AND key=? AND seq=?"  # noqa: S608
+        owner = self.one(sql, (bucket, key, found.old.seq))[0]
+        return self.owner(bucket) if owner is None else str(owner)
+
     def old(self, bucket: int, key: bytes) -> Old | None:
         """What is visible under a key."""
         found: list[Any] = self._execute(_OLD, (bucket, key)).fetchall()

@@ -52,12 +52,19 @@ class Put(msgspec.Struct, array_like=True, gc=False):
 
 
 class Delete(msgspec.Struct, array_like=True, gc=False):
-    """The version ``victim`` goes: with ``OWN_ID`` that one, else whatever is the null version."""
+    """The version ``victim`` goes: with ``OWN_ID`` that one, else whatever is the null version.
+
+    What it was, and when it went, is for the feed.
+    """
 
     bucket: int
     key: str
     victim: int
     floor: int
+    size: int = 0
+    etag: str = ""
+    owner: str = ""
+    time: int = 0
     flags: int = 0
 
 
@@ -72,11 +79,12 @@ class MakeBucket(msgspec.Struct, array_like=True, gc=False):
 
 
 class DropBucket(msgspec.Struct, array_like=True, gc=False):
-    """A bucket goes, and its uploads in progress with it."""
+    """A bucket goes, and its uploads in progress with it. ``owner`` is for the feed."""
 
     bucket: int
     name: str
     floor: int
+    owner: str = ""
 
 
 class Config(msgspec.Struct, array_like=True, gc=False):
