@@ -329,6 +329,8 @@ _CHECKPOINT_WAIT = 20
 _OLD = """SELECT seq, size, etag, segment, offset, weight, floor, files
 FROM current WHERE bucket=? AND key=?"""
 _PUT = "REPLACE INTO current VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_PUT_NEW = """INSERT INTO current VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+ON CONFLICT (bucket, key) DO NOTHING"""
 UPLOAD_COLUMNS = (
     "seq, bucket, key, initiated, upload_id, owner, class, algorithm, type, segment, weight, "
     "floor, meta"
@@ -347,6 +349,7 @@ class Writer:
             remove(folder)  # a WAL without its database is another one's
         self.connection = connect(self.path, write=True, create=True)
         self._execute = self.connection.cursor().execute
+        self._changes = self.connection.changes
         self.wal_pages = 0
         """Pages in the WAL since it was last begun anew (the file itself never shrinks)."""
         self.connection.set_wal_hook(self._note_wal)
@@ -682,30 +685,36 @@ class Writer:
         if old is None or old.seq != seq:
             self._count(bucket, put.size, 1)
         self._born(place.segment, place.weight)
-        owner = self._owners.get(bucket)
+        self._execute(_PUT, self._row(seq, put, key, place))
+
+    def put_new(self, seq: int, put: records.Put, key: bytes, place: Place) -> bool:
+        """``put`` of a key that has no visible version; False, and nothing done, if it has one."""
+        self._execute(_PUT_NEW, self._row(seq, put, key, place))
+        if not self._changes():
+            return False
+        self._count(put.bucket, put.size, 1)
+        self._born(place.segment, place.weight)
+        return True
+
+    def _row(self, seq: int, put: records.Put, key: bytes, place: Place) -> tuple[Any, ...]:
+        """The row of ``current`` that a put makes."""
+        owner = self._owners.get(put.bucket)
         if owner is None:
-            owner = self._owner_or_none(bucket)
-        meta = put.meta
-        self._execute(
-            _PUT,
-            (
-                bucket,
-                key,
-                seq,
-                put.modified,
-                put.size,
-                pack_etag(put.etag),
-                None if put.storage_class == STANDARD else put.storage_class,
-                None if put.owner == owner else put.owner,
-                pack_checks(meta),
-                place.segment,
-                place.offset,
-                place.check,
-                place.weight,
-                put.floor,
-                _encode(put.files) if put.files else None,
-                meta,
-            ),
+            owner = self._owner_or_none(put.bucket)
+        return (
+            put.bucket,
+            key,
+            seq,
+            put.modified,
+            put.size,
+            pack_etag(put.etag),
+            None if put.storage_class == STANDARD else put.storage_class,
+            None if put.owner == owner else put.owner,
+            pack_checks(put.meta),
+            *place,
+            put.floor,
+            _encode(put.files) if put.files else None,
+            put.meta,
         )
 
     def _owner_or_none(self, bucket: int) -> str | None:
@@ -900,6 +909,7 @@ class Writer:
     def _epoch(self, _seq: int, begun: records.Epoch, _place: Place, _origin: int) -> None:
         """Remember the epoch: compaction may remove the segment whose batches tell it."""
         self.set_meta("epoch", max(begun.epoch, self.epoch))
+        self.set_meta("time", begun.time)
 
     # -- liveness, for compaction
 
