@@ -148,6 +148,9 @@ def env(
     langfuse_url: Annotated[
         str, typer.Option(help="Langfuse as browsers reach it.", metavar="URL")
     ] = "",
+    datahub_url: Annotated[
+        str, typer.Option(help="DataHub as browsers reach it.", metavar="URL")
+    ] = "",
     init: Annotated[
         bool,
         typer.Option(
@@ -178,7 +181,7 @@ def env(
     from stack.envfile import Wishes
 
     environment.run(
-        file, Wishes(publish, external_endpoint, langfuse_url, init),
+        file, Wishes(publish, external_endpoint, langfuse_url, datahub_url, init),
         data=data, new=new, projects=project or [],
     )  # fmt: skip
 

@@ -119,6 +119,7 @@ class Wishes:
     publish: str = ""
     external_endpoint: str = ""
     langfuse_url: str = ""
+    datahub_url: str = ""
     init: bool = True
 
 
@@ -130,6 +131,7 @@ def plan(present: Mapping[str, str], found: Installation, wishes: Wishes) -> Pla
     _plan_wish(made, present, "OVERSIGHT_PUBLISH", wishes.publish)
     _plan_wish(made, present, "OVERSIGHT_EXTERNAL_ENDPOINT", wishes.external_endpoint)
     _plan_wish(made, present, "NEXTAUTH_URL", wishes.langfuse_url)
+    _plan_wish(made, present, "DATAHUB_URL", wishes.datahub_url)
     if "METADATA_SERVICE_AUTH_ENABLED" not in present:
         made.added["METADATA_SERVICE_AUTH_ENABLED"] = "true"
     if wishes.init and "postgres" not in found.volumes:

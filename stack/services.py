@@ -27,7 +27,8 @@ _STORE = {
     for name in names()
     if name.variables[0] not in _SETTLED
 }
-_TABLE = _STORE | dict(VARIABLES)
+#: Every variable that a compose file may name: the store's and the stacks'.
+TABLE = _STORE | dict(VARIABLES)
 
 
 def _own(*variables: str) -> dict[str, str]:
@@ -80,6 +81,9 @@ _BOOTSTRAP = _own(
     "OVERSIGHT_DATAHUB_ACCESS_KEY",
     "OVERSIGHT_DATAHUB_SECRET_KEY",
     "OVERSIGHT_ARTIFACTS_BUCKET",
+    *(f"LANGFUSE_S3_{use}_{tail}" for use in LANGFUSE_USES for tail in ("BUCKET", "PREFIX")),
+    "NEXTAUTH_URL",
+    "DATAHUB_URL",
 ) | {"OVERSIGHT_CONSOLE_URL": "http://minio:9001"}
 
 #: The S3 client inside DataHub's containers.
@@ -137,12 +141,12 @@ def environment_of(service: str, environ: Mapping[str, str]) -> dict[str, str]:
 
     Raises KeyError for a service that this table does not describe.
     """
-    return {name: expand(template, environ, _TABLE) for name, template in SERVICES[service].items()}
+    return {name: expand(template, environ, TABLE) for name, template in SERVICES[service].items()}
 
 
 def expressions_of(service: str) -> dict[str, str]:
     """The environment of ``service`` as it stands in its compose file."""
-    return {name: compose(template, _TABLE) for name, template in SERVICES[service].items()}
+    return {name: compose(template, TABLE) for name, template in SERVICES[service].items()}
 
 
 if __name__ == "__main__":

@@ -415,6 +415,10 @@ class Stack(BaseSettings):
         "DATAHUB_PORT", "9002", section="datahub", unit="port",
         help="Port of this machine for DataHub.",
     )  # fmt: skip
+    datahub_url: Url = _setting(
+        "DATAHUB_URL", "http://localhost:${DATAHUB_PORT}", section="datahub", unit="URL",
+        help="DataHub's address as browsers see it; behind a proxy, the proxy's.",
+    )  # fmt: skip
     datahub_gms_port: Port = _setting(
         "DATAHUB_GMS_PORT", "8080", section="datahub", unit="port",
         help="Port of this machine, always on loopback, for DataHub's metadata service: the "

@@ -11,7 +11,7 @@ without suspending, which costs a fraction of a microsecond.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -563,8 +563,8 @@ class FileWriter(Protocol):
 class Engine(Protocol):
     """What a store must know and do. Every method may raise Unavailable."""
 
-    async def commit(self, change: Change) -> Any:
-        """Make ``change`` true and durable, then return its outcome (see each change)."""
+    def commit(self, change: Change) -> Awaitable[Any]:
+        """Make ``change`` true and durable; awaited, its outcome (see each change)."""
 
     def generation(self) -> int:
         """A number that grows with every change of buckets or system records (for caches)."""

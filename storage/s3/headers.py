@@ -45,6 +45,8 @@ _SYSTEM = (
     b"content-type",
     b"expires",
 )
+#: What describes an object beside its type and user metadata.
+_DESCRIBING = frozenset((*_SYSTEM, b"x-amz-tagging")) - {b"content-type"}
 _OVERRIDES = {
     "response-cache-control": b"cache-control",
     "response-content-disposition": b"content-disposition",
@@ -372,6 +374,11 @@ def system_headers(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     if "content-type" not in stored:
         stored["content-type"] = DEFAULT_CONTENT_TYPE
     return stored
+
+
+def describes_more(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a request may describe its object by more than a content type."""
+    return not _DESCRIBING.isdisjoint(headers) or _META in b"\n".join(headers)
 
 
 def user_metadata(headers: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -4,8 +4,9 @@ It speaks the same ASGI to the application as uvicorn's own protocol, from which
 differs where that one costs or errs (figures: docs/architecture.md, "The HTTP floor"):
 
 - The head of a response waits for the first piece of body, and both leave in one system call.
-- A request starts as a plain call inside ``data_received``. Only if it has to wait for something
-  does a task take it over: most reads never make one.
+- A request starts as a plain call inside ``data_received``; what it waits for first goes on with
+  it the same way. Only if it has to wait for a second time does a task take it over: most reads
+  wait for nothing and small writes for their commit alone.
 - Body bytes of a declared length go past the parser, are handed over as they arrived, and up to
   1 MiB of them is read ahead.
 - Blocks are written without copying, and ``send`` returns only once the kernel has taken them:
@@ -14,8 +15,8 @@ differs where that one costs or errs (figures: docs/architecture.md, "The HTTP f
   idle, stalled and dribbling connections are closed by one sweep a second instead of a timer
   each.
 
-An application runs its first step outside of any task: it must not use ``asyncio.timeout`` or
-``asyncio.current_task`` before it has awaited something.
+An application runs its first two steps outside of any task: it must not use ``asyncio.timeout``
+or ``asyncio.current_task`` before it has had to wait twice.
 
 Framing follows RFC 9112, the expectation of 100-continue RFC 9110, section 10.1.1.
 """
@@ -27,6 +28,7 @@ import logging
 import types
 from collections import deque
 from collections.abc import Coroutine, Generator, Iterable, MutableMapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
@@ -86,6 +88,7 @@ def _status_line(status: int) -> bytes:
 
 _STATUS_LINES = {status: _status_line(status) for status in range(100, 600)}
 
+_ENDED = object()
 # How the end of a response's body is told.
 _DECLARED, _CHUNKS, _NOTHING, _CLOSING = range(4)
 
@@ -554,17 +557,44 @@ class S3Protocol(HttpToolsProtocol):
         self._active = exchange
         app: Any = self.app
         coroutine = app(exchange.scope, exchange.receive, exchange.send)
+        awaited = self._step(exchange, coroutine)
+        if awaited is _ENDED:
+            return
+        if getattr(awaited, "_asyncio_future_blocking", False):
+            # What a task would do with a future, without the task.
+            awaited._asyncio_future_blocking = False
+            awaited.add_done_callback(partial(self._awaited, exchange, coroutine))
+        else:
+            self._hand_over(exchange, coroutine, awaited)
+
+    def _awaited(
+        self, exchange: Exchange, coroutine: Coroutine[Any, Any, None], _future: Any
+    ) -> None:
+        """The first thing that the application waited for is there."""
+        awaited = self._step(exchange, coroutine)
+        if awaited is not _ENDED:
+            self._hand_over(exchange, coroutine, awaited)
+
+    def _step(self, exchange: Exchange, coroutine: Coroutine[Any, Any, None]) -> Any:
+        """Run the application until it waits; for what. ``_ENDED``: for nothing any more."""
         try:
-            awaited = coroutine.send(None)
+            return coroutine.send(None)
         except StopIteration:
             if not exchange.complete:
                 self._ended_early(exchange, None)
+        except asyncio.CancelledError:
+            self._ended_early(exchange, None)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
             self._ended_early(exchange, error)
-        else:
-            task = self.loop.create_task(self._carry_on(exchange, coroutine, awaited))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+        return _ENDED
+
+    def _hand_over(
+        self, exchange: Exchange, coroutine: Coroutine[Any, Any, None], awaited: Any
+    ) -> None:
+        """Let a task go on with an application that waits for ``awaited``."""
+        task = self.loop.create_task(self._carry_on(exchange, coroutine, awaited))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def _carry_on(
         self, exchange: Exchange, coroutine: Coroutine[Any, Any, None], awaited: Any

@@ -30,6 +30,7 @@ from storage.engine import interface as i
 from storage.engine.embedded import board as boards
 from storage.engine.embedded import drives, files, index, io, link, log, records, segment
 from storage.engine.embedded.board import Board
+from storage.engine.embedded.clock import Clock
 from storage.engine.embedded.drives import Drive
 from storage.engine.embedded.index import Found, Old, Writer, unpack_etag
 from storage.engine.embedded.log import Log
@@ -55,6 +56,11 @@ _SIZE_MAX = 1 << 46
 """Bytes of an object: far beyond S3's limit, and small enough for sums of sizes."""
 _UNSENT_MAX = 32 << 20
 """Bytes of answers that a client may leave unread."""
+_CROWD = 3
+"""Changes in one batch that prove several clients at work; a lone one never waits for company."""
+_GATHERING = 0.0006
+"""Seconds that a crowd gets to come together. A batch costs a sync, an index transaction and a
+wake-up of everybody; about as long as one takes is enough for those just answered to be back."""
 _logger = logging.getLogger("oversight.committer")
 
 
@@ -89,6 +95,9 @@ class Committer:
         self.damages: list[Damage] = []
         self.board.damages = 0
         self._log = self._new_log()
+        self._clock = Clock()
+        self._timed = 0
+        """What was applied when the time was last told."""
         self._index: Writer | None = None
         self._batch: Builder | None = None
         self._bump = False
@@ -126,6 +135,7 @@ class Committer:
 
     def _take_over(self) -> None:
         self._index = self._open_index()
+        self._begin_time(self._index)
         self._log.begin_epoch(self._index.epoch)
         self.board.epoch = self._log.epoch
         self._reconcile()
@@ -133,7 +143,7 @@ class Committer:
 
     def _record_epoch(self) -> None:
         """The first record of every committer; the segment at hand may have no room for it."""
-        body = records.Epoch(self._log.epoch, os.uname().nodename, os.getpid())
+        body = records.Epoch(self._log.epoch, os.uname().nodename, os.getpid(), self._clock.time)
         writer = self._writer()
         while True:
             writer.begin()
@@ -147,6 +157,24 @@ class Committer:
             else:
                 self._finish()
                 return
+
+    def _begin_time(self, writer: Writer) -> None:
+        """Time goes on from the last batch, or from what the last epoch's record says."""
+        applied = writer.applied()
+        time = (applied.time if applied else 0) or int(writer.get_meta("time") or 0)
+        self._clock.begin(time, applied.doubt if applied else 0)
+        self.board.last_record = time or self._clock.time
+        self._timed = self.board.applied_seq
+        self._tell_time()
+
+    def _tell_time(self) -> None:
+        """Stamp the batches that follow, to the second: none of them looks at a clock."""
+        clock = self._clock
+        self._log.time, self._log.doubt = clock.time, clock.doubt
+        self.board.clock_suspect = clock.suspect
+        if self.board.applied_seq != self._timed:
+            self._timed = self.board.applied_seq
+            self.board.last_record = clock.time
 
     def _new_log(self) -> Log:
         found = Log(self.drive, self.config, self._damaged)
@@ -202,6 +230,8 @@ class Committer:
         writer = Writer(self.drive.index, self.drive.store_id)
         self._log = self._new_log()
         self._log.promised = promised
+        if promised is not None:
+            self._log.time, self._log.doubt = promised.time, promised.doubt
         rebuild(self._log, writer)
         self.board.applied_seq = self._log.next_seq - 1
         self.board.bump_index()
@@ -489,15 +519,6 @@ class Committer:
         bucket = change.bucket_id
         writer.owner(bucket)
         key = change.key.encode()
-        old = writer.old(bucket, key)
-        if change.conditions is not None:
-            i.check_write(change.conditions, _etag(old))
-        if change.expect_seq and (old is None or old.seq != change.expect_seq):
-            raise errors.Conflict
-        flags, floor = 0, old.floor if old is not None else batch.segment
-        if (state := writer.versioning(bucket)) is not None or (old is not None and old.flags):
-            flags, floor = self._placed(bucket, key, state)
-            self._refuse_shared_files(change, old, flags)
         put = records.Put(
             bucket,
             change.key,
@@ -508,17 +529,33 @@ class Committer:
             change.storage_class,
             change.meta,
             change.files,
-            floor,
-            0,
-            0,
-            flags,
+            batch.segment,
         )
-        encoded = records.encode(put)
         payload = change.payload
-        self._need(len(encoded), len(payload))
         seq = batch.first_seq + batch.count
+        state = writer.versioning(bucket)
+        if change.conditions is None and not change.expect_seq and state is None:
+            # Most keys are new: one descent of the index finds that out and takes the place.
+            encoded = records.encode(put)
+            self._need(len(encoded), len(payload))
+            place = batch.add(records.PUT, encoded, payload)
+            if writer.put_new(seq, put, key, place):
+                return i.Committed(seq, False, change.etag, "", change.modified)
+            batch.take_back(place, encoded, payload)
+        old = writer.old(bucket, key)
+        if change.conditions is not None:
+            i.check_write(change.conditions, _etag(old))
+        if change.expect_seq and (old is None or old.seq != change.expect_seq):
+            raise errors.Conflict
+        if state is not None or (old is not None and old.flags):
+            put.flags, put.floor = self._placed(bucket, key, state)
+            self._refuse_shared_files(change, old, put.flags)
+        elif old is not None:
+            put.floor = old.floor
+        encoded = records.encode(put)
+        self._need(len(encoded), len(payload))
         writer.put(seq, put, key, batch.add(records.PUT, encoded, payload), old)
-        version = "" if state is None else _version_id(seq, flags)
+        version = "" if state is None else _version_id(seq, put.flags)
         return i.Committed(seq, old is not None, change.etag, version, change.modified)
 
     def _placed(self, bucket: int, key: bytes, state: bytes | None) -> tuple[int, int]:
@@ -933,6 +970,8 @@ class Committer:
         if now < self._next_tick:
             return
         self._next_tick = now + _TICK
+        self._clock.look()
+        self._tell_time()
         if self.board.suspect and self._index is not None:
             self._abandon_index(apsw.CorruptError("a reader met damage"))
             with contextlib.suppress(errors.StoreError):
@@ -1105,8 +1144,9 @@ class _Client:
 class Server:
     """The committer's loop: gather what all workers sent, settle it, answer.
 
-    While a batch is being synced the next one gathers in the sockets: group commit without a
-    clock. Nothing waits for company.
+    While a batch is being synced the next one gathers in the sockets: group commit. Where syncs
+    are so fast that they let batches stay small, a crowd is given a moment to gather as well
+    (``_gather``); a lone client, and whoever comes to an idle committer, never waits.
     """
 
     def __init__(self, committer: Committer, listener: socket.socket) -> None:
@@ -1134,19 +1174,32 @@ class Server:
         """Run until ``stop``."""
         committer = self._committer
         while not self._stopping:
-            waiting = 0.0 if self._background or self._urgent else _TICK
-            events = self._poll.poll(waiting)
-            while events:
-                self._receive(events)
-                if len(self._urgent) >= _BATCH_CHANGES:
-                    break
-                events = self._poll.poll(0)
+            self._collect(0.0 if self._background or self._urgent else _TICK)
             if self._urgent:
-                self._settle(self._take(self._urgent, _BATCH_CHANGES))
+                batch = self._take(self._urgent, _BATCH_CHANGES)
+                self._settle(batch)
+                self._gather(len(batch))
             elif self._background:
                 self._settle(self._take(self._background, 1))
             committer.tend()
         self._settle(self._take(self._urgent, len(self._urgent)))
+
+    def _collect(self, patience: float) -> None:
+        """Read what waits in the sockets; for up to ``patience`` seconds wait for the first."""
+        events = self._poll.poll(patience)
+        while events:
+            self._receive(events)
+            if len(self._urgent) >= _BATCH_CHANGES:
+                break
+            events = self._poll.poll(0)
+
+    def _gather(self, settled: int) -> None:
+        """Let a crowd come together again, unless half as many as were ``settled`` are here."""
+        if settled < _CROWD:
+            return
+        self._collect(0)
+        if 2 * len(self._urgent) < settled and not self._stopping:
+            time.sleep(_GATHERING)  # not in poll: each arrival would wake us
 
     def _take(
         self, source: deque[tuple[_Client, int, Any]], limit: int

@@ -12,7 +12,7 @@ import errno
 import os
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any
 
 from storage import errors
@@ -98,8 +98,8 @@ class EmbeddedEngine:
 
     # -- changes
 
-    async def commit(self, change: i.Change) -> Any:
-        return await self._line.submit(change)
+    def commit(self, change: i.Change) -> Awaitable[Any]:
+        return self._line.submit(change)
 
     async def internal(self, change: link.Internal) -> Any:
         """A change of the engine's own services (compaction, collection)."""

@@ -371,6 +371,8 @@ _PUT_INTO = {
     for table in (CURRENT, VERSIONS)
 }
 _PUT = _PUT_INTO[CURRENT]
+_PUT_NEW = """INSERT INTO current VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+ON CONFLICT (bucket, key) DO NOTHING"""
 _NOBODY: Any = object()
 UPLOAD_COLUMNS = (
     "seq, bucket, key, initiated, upload_id, owner, class, algorithm, type, segment, weight, "
@@ -390,6 +392,7 @@ class Writer:
             remove(folder)  # a WAL without its database is another one's
         self.connection = connect(self.path, write=True, create=True)
         self._execute = self.connection.cursor().execute
+        self._changes = self.connection.changes
         self.wal_pages = 0
         """Pages in the WAL since it was last begun anew (the file itself never shrinks)."""
         self.connection.set_wal_hook(self._note_wal)
@@ -796,17 +799,24 @@ class Writer:
         if old is None or old.seq != seq:
             self._count(bucket, put.size, 1)
         self._born(place.segment, place.weight)
-        self._execute(_PUT, self._values(seq, put, key, place))
+        self._execute(_PUT, self._row(seq, put, key, place))
 
-    def _values(self, seq: int, put: records.Put, key: bytes, place: Place) -> tuple[Any, ...]:
-        """The row of a version."""
-        bucket = put.bucket
-        owner = self._owners.get(bucket)
+    def put_new(self, seq: int, put: records.Put, key: bytes, place: Place) -> bool:
+        """``put`` of a key that has no visible version; False, and nothing done, if it has one."""
+        self._execute(_PUT_NEW, self._row(seq, put, key, place))
+        if not self._changes():
+            return False
+        self._count(put.bucket, put.size, 1)
+        self._born(place.segment, place.weight)
+        return True
+
+    def _row(self, seq: int, put: records.Put, key: bytes, place: Place) -> tuple[Any, ...]:
+        """The row that a put makes."""
+        owner = self._owners.get(put.bucket)
         if owner is None:
-            owner = self._owner_or_none(bucket)
-        meta = put.meta
+            owner = self._owner_or_none(put.bucket)
         return (
-            bucket,
+            put.bucket,
             key,
             seq,
             put.modified,
@@ -814,7 +824,7 @@ class Writer:
             pack_etag(put.etag),
             None if put.storage_class == STANDARD else put.storage_class,
             None if put.owner == owner else put.owner,
-            pack_checks(meta),
+            pack_checks(put.meta),
             place.segment,
             place.offset,
             place.check,
@@ -823,13 +833,13 @@ class Writer:
             put.flags,
             None if place.record == seq else place.record,
             _encode(put.files) if put.files else None,
-            meta,
+            put.meta,
         )
 
     def _put_version(self, seq: int, put: records.Put, key: bytes, place: Place) -> None:
         """``apply`` a put where a key may have several versions."""
         bucket = put.bucket
-        values = self._values(seq, put, key, place)
+        values = self._row(seq, put, key, place)
         there = self.find(bucket, key, seq)
         if there is not None:  # moved or amended
             self._died(there.old.segment, there.old.weight)
@@ -1086,6 +1096,7 @@ class Writer:
     def _epoch(self, _seq: int, begun: records.Epoch, _place: Place, _origin: int) -> None:
         """Remember the epoch: compaction may remove the segment whose batches tell it."""
         self.set_meta("epoch", max(begun.epoch, self.epoch))
+        self.set_meta("time", begun.time)
 
     # -- liveness, for compaction
 

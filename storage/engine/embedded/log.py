@@ -27,12 +27,17 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Applied(msgspec.Struct, array_like=True, frozen=True):
-    """How far an index has followed the log: the last applied batch and its last seq."""
+    """How far an index has followed the log: the last applied batch and its last seq.
+
+    ``time`` and ``doubt`` are those of the clock then (``clock.Clock``); 0: not known.
+    """
 
     seq: int
     segment: int
     start: int
     check: int
+    time: int = 0
+    doubt: int = 0
 
 
 class Mismatch(Exception):
@@ -56,6 +61,8 @@ class Log:
         self.folder = drive.segments
         self.epoch = 0
         self.next_seq = 1
+        self.time = self.doubt = 0
+        """What batches are stamped with (``clock.Clock``)."""
         self.read_only = False
         self.unproven = False
         """A sync failed and what was to be synced is still part of the log: the pages may count
@@ -93,7 +100,9 @@ class Log:
 
     def tip(self) -> Applied:
         """Something to promise (``promised``): all that was appended so far."""
-        return Applied(self.next_seq - 1, self.segment, self._position - 1, 0)
+        return Applied(
+            self.next_seq - 1, self.segment, self._position - 1, 0, self.time, self.doubt
+        )
 
     def path(self, number: int) -> str:
         """Path of a segment."""
@@ -112,6 +121,8 @@ class Log:
             if applied.segment not in headers:
                 raise Mismatch(f"segment {applied.segment:x} is missing")
             self.next_seq = max(self.next_seq, applied.seq + 1)
+            self.time = applied.time or self.time
+            self.doubt = applied.doubt or self.doubt
         following = [number for number in headers if applied is None or number >= applied.segment]
         for index, number in enumerate(following):
             successor = headers[following[index + 1]] if index + 1 < len(following) else None
@@ -205,7 +216,8 @@ class Log:
                 self.epoch = max(self.epoch, batch.epoch)
                 self.next_seq = max(self.next_seq, batch.first_seq + batch.records)
                 seq = batch.first_seq + batch.records - 1
-                yield Applied(seq, header.segment, batch.start, batch.check), found
+                stamp = (self.time, self.doubt)
+                yield Applied(seq, header.segment, batch.start, batch.check, *stamp), found
             if closed and stop is not None and position < stop:
                 self.tell(Damage(header.segment, position, stop, "batches are missing"))
             if not closed:
@@ -365,7 +377,7 @@ class Log:
         self._previous = check
         self._position = end
         self._footer_bytes += segment.BATCH_BYTES + batch.heads_bytes
-        return Applied(batch.next_seq - 1, batch.segment, batch.start, check)
+        return Applied(batch.next_seq - 1, batch.segment, batch.start, check, self.time, self.doubt)
 
     def _abandon(self) -> None:
         try:

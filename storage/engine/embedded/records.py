@@ -161,11 +161,12 @@ class Amendment(Relocation, array_like=True, gc=False):
 
 
 class Epoch(msgspec.Struct, array_like=True, gc=False):
-    """The first record of every committer."""
+    """The first record of every committer. ``time`` is the believed one (``clock.Clock``), ms."""
 
     epoch: int
     host: str
     pid: int
+    time: int = 0
 
 
 Body = (

@@ -436,6 +436,15 @@ class Builder:
             at += len(payload)
         raise LookupError(offset)
 
+    def take_back(self, place: Place, body: bytes, payload: bytes) -> None:
+        """Undo the last ``add``: what it was given, and what it returned."""
+        self._heads.pop()
+        if payload:
+            self._payloads.pop()
+            self._payload_end = place.offset
+        self.heads_bytes -= RECORD_BYTES + len(body)
+        self.count -= 1
+
     def buffers(self, epoch: int, previous: int) -> tuple[list[bytes | memoryview], int, int]:
         """What to write at ``start``; the offset behind it; the batch's checksum."""
         salt = self._salt

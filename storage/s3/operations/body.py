@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -35,6 +35,11 @@ DOCUMENT_BYTES_MAX = 4 * 1024 * 1024
 _hashing = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="hash")
 
 Pieces = Iterable[bytes | memoryview]
+
+#: Headers that promise something of a body beside the signature.
+_PROMISING = frozenset(
+    (b"content-md5", b"x-amz-trailer", b"x-amz-sdk-checksum-algorithm", *checksums.HEADER.values())
+)
 
 
 class Integrity:
@@ -62,8 +67,10 @@ class Integrity:
         Raises InvalidDigest and InvalidRequest for promises that no body can keep.
         """
         headers = call.headers
-        self = cls()
+        self = cls(default_algorithm)
         self._sha256 = call.auth.sha256
+        if _PROMISING.isdisjoint(headers):
+            return self
         self._md5 = checksums.content_md5(headers)
         declared = checksums.declared(headers)
         trailer = checksums.trailing(headers)
@@ -133,13 +140,31 @@ class Integrity:
 
         Raises XAmzContentSHA256Mismatch, BadDigest, InvalidRequest.
         """
-        md5 = self._hashers["md5"].digest()
-        if self._sha256 and self._hashers["sha256"].digest().hex() != self._sha256:
+        if self._sha256:
+            self._check_sha256(self._hashers["sha256"].digest().hex())
+        self._check_md5(self._hashers["md5"].digest())
+        return self._check_algorithm(trailers) if self.algorithm else {}
+
+    def verify_whole(self, data: bytes, trailers: dict[str, str]) -> dict[str, str]:
+        """``start``, ``update`` and ``verify`` for a body in one piece."""
+        if self.algorithm:
+            self.start()
+            self.update(data)
+            return self.verify(trailers)
+        if self._sha256:
+            self._check_sha256(hashlib.sha256(data).hexdigest())
+        self._check_md5(hashlib.md5(data, usedforsecurity=False).digest())
+        return {}
+
+    def _check_sha256(self, computed: str) -> None:
+        if computed != self._sha256:
             raise S3Error(
                 "XAmzContentSHA256Mismatch",
                 ClientComputedContentSHA256=self._sha256,
-                S3ComputedContentSHA256=self._hashers["sha256"].digest().hex(),
+                S3ComputedContentSHA256=computed,
             )
+
+    def _check_md5(self, md5: bytes) -> None:
         if self._md5 is not None and self._md5 != md5:
             raise S3Error(
                 "BadDigest",
@@ -148,8 +173,8 @@ class Integrity:
                 CalculatedDigest=checksums.encode(md5),
             )
         self.etag = md5.hex()
-        if not self.algorithm:
-            return {}
+
+    def _check_algorithm(self, trailers: dict[str, str]) -> dict[str, str]:
         computed = checksums.encode(self._hashers[self.algorithm].digest())
         promised = self._value
         if self.trailing:
@@ -194,7 +219,9 @@ class Body:
 
     async def _receive(self) -> tuple[bytes, bool]:
         """The next bytes as sent, and whether more follow. Raises IncompleteBody."""
-        message = await self._call.receive()
+        return self._open(await self._call.receive())
+
+    def _open(self, message: Mapping[str, Any]) -> tuple[bytes, bool]:
         if message["type"] != "http.request":
             raise S3Error("IncompleteBody")
         data: bytes = message.get("body", b"")
@@ -225,7 +252,7 @@ class Body:
         """The whole content, for bodies whose ``length`` the caller has found small enough."""
         joined = bytearray()
         if self._decoder is None:
-            data, more = await self._receive()
+            data, more = self._open(await self._call.receive())
             if not more and len(data) == self.length:
                 return data
             if not more or len(data) > self.length:
@@ -250,18 +277,8 @@ async def read_document(call: Call, *, about_object: bool = False) -> bytes:
         raise S3Error("MaxMessageLengthExceeded", MaxMessageLengthBytes=str(DOCUMENT_BYTES_MAX))
     integrity = Integrity.of_document(call) if about_object else Integrity.of_call(call)
     data = await body.read()
-    integrity.start()
-    integrity.update(data)
-    integrity.verify(body.trailers)
+    integrity.verify_whole(data, body.trailers)
     return data
-
-
-async def read_small(body: Body, integrity: Integrity) -> tuple[bytes, dict[str, str]]:
-    """(content, checksums to store) of a body that goes into the log, verified."""
-    data = await body.read()
-    integrity.start()
-    integrity.update(data)
-    return data, integrity.verify(body.trailers)
 
 
 # -- large bodies ---------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 
 from storage.engine import interface as i
 from storage.s3 import checksums, headers
@@ -10,7 +11,7 @@ from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
 from storage.s3.operations import lifecycle, versioning
 from storage.s3.operations.access import authorize
-from storage.s3.operations.body import Body, Integrity, commit_file, read_small, write_file
+from storage.s3.operations.body import Body, Integrity, commit_file, write_file
 
 
 def now_ms() -> int:
@@ -32,6 +33,25 @@ def object_meta(call: Call) -> i.Meta:
     return meta
 
 
+@lru_cache(maxsize=256)
+def _meta_of_type(content_type: bytes) -> bytes:
+    """The encoded metadata of an object of which nothing but its type is told."""
+    return i.encode_meta(i.Meta(headers=headers.system_headers({b"content-type": content_type})))
+
+
+def _encoded_meta(call: Call) -> bytes | None:
+    """``object_meta``, encoded, where there is only a content type; it repeats. Else None."""
+    request = call.headers
+    content_type = request.get(b"content-type", b"")
+    if headers.describes_more(request) or len(content_type) > _TYPE_BYTES_MAX:
+        return None
+    return _meta_of_type(content_type)
+
+
+_TYPE_BYTES_MAX = 256
+"""Longer content types are not remembered."""
+
+
 def etag_header(etag: str) -> tuple[bytes, bytes]:
     return (b"etag", b'"%b"' % etag.encode())
 
@@ -46,7 +66,7 @@ async def put_object(call: Call) -> Response:
     engine = call.app.engine
     conditions = headers.write_conditions(call.headers)
     storage_class = headers.storage_class(call.headers)
-    meta = object_meta(call)
+    meta = _encoded_meta(call) or object_meta(call)
     integrity = Integrity.of_call(call)
     body = Body(call)
     change = i.PutObject(
@@ -61,7 +81,8 @@ async def put_object(call: Call) -> Response:
         conditions=conditions,
     )
     if body.length <= engine.inline_limit():
-        change.payload, stored = await read_small(body, integrity)
+        change.payload = payload = await body.read()
+        stored = integrity.verify_whole(payload, body.trailers)
         _complete(change, meta, integrity, stored)
         committed = await engine.commit(change)
     else:
@@ -76,19 +97,21 @@ async def put_object(call: Call) -> Response:
 
 
 def _complete(
-    change: i.PutObject, meta: i.Meta, integrity: Integrity, stored: dict[str, str]
+    change: i.PutObject, meta: i.Meta | bytes, integrity: Integrity, stored: dict[str, str]
 ) -> None:
     """Fill in what is known only once the body was read."""
     if stored:
+        if isinstance(meta, bytes):
+            meta = i.decode_meta(meta)
         meta.checksums = stored
         meta.checksum_type = checksums.FULL_OBJECT
     change.etag = integrity.etag
-    change.meta = i.encode_meta(meta)
+    change.meta = meta if isinstance(meta, bytes) else i.encode_meta(meta)
     change.modified = now_ms()
 
 
 async def _put_large(
-    call: Call, change: i.PutObject, meta: i.Meta, integrity: Integrity, body: Body
+    call: Call, change: i.PutObject, meta: i.Meta | bytes, integrity: Integrity, body: Body
 ) -> tuple[i.Committed, dict[str, str]]:
     engine = call.app.engine
     if change.conditions is not None:

@@ -223,6 +223,29 @@ def test_a_bucket_and_its_first_object_fit_into_one_batch(config: Config) -> Non
         assert again is None
 
 
+def test_a_key_that_turns_out_to_be_taken_leaves_no_trace_of_the_first_try(config: Config) -> None:
+    with store(config) as opened:
+        opened.make_bucket()
+        first, _, second, third, _ = opened.settle(
+            opened.put("a", b"one"),
+            opened.put("b", b"empty comes next"),
+            opened.put("a", b""),
+            opened.put("a", b"three"),
+            opened.put("c", b"last"),
+        )
+        assert [first.existed, second.existed, third.existed] == [False, True, True]
+        assert third.seq == second.seq + 1
+        wanted = {"a": b"three", "b": b"empty comes next", "c": b"last"}
+        assert {key: opened.payload(key) for key in wanted} == wanted
+        before, bucket = opened.dump(), opened.bucket
+        index.remove(opened.drive.index)
+    with store(config) as opened:
+        assert opened.dump() == before
+        opened.bucket = bucket
+        assert {key: opened.payload(key) for key in wanted} == wanted
+        assert not opened.committer.damages
+
+
 def test_one_batch_is_one_sync(config: Config) -> None:
     with store(config) as opened:
         opened.make_bucket()
@@ -448,13 +471,13 @@ def test_an_index_that_fails_before_the_log_leaves_nothing(
 ) -> None:
     with store(config) as opened:
         opened.make_bucket()
-        real = index.Writer.put
+        real = index.Writer.put_new
 
         def put(*arguments: Any) -> None:
-            monkeypatch.setattr(index.Writer, "put", real)
+            monkeypatch.setattr(index.Writer, "put_new", real)
             raise apsw.IOError("disk")
 
-        monkeypatch.setattr(index.Writer, "put", put)
+        monkeypatch.setattr(index.Writer, "put_new", put)
         with pytest.raises(errors.Unavailable):
             opened.do(opened.put("a"))
         assert opened.keys() == []

@@ -16,7 +16,7 @@ import uvloop
 
 from storage import errors
 from storage.engine import interface as i
-from storage.engine.embedded import link
+from storage.engine.embedded import committer, link
 from storage.engine.embedded.committer import Server
 from storage.engine.embedded.link import Address, Assembler, Generations, ProcessLink
 
@@ -125,6 +125,33 @@ async def test_one_turn_of_the_loop_is_one_batch(running: Running, run: Path) ->
     running.committer.batches.clear()
     await asyncio.gather(*[line.submit(put(str(n))) for n in range(50)])
     assert [len(batch) for batch in running.committer.batches] == [50]
+    await line.close()
+
+
+async def test_a_crowd_gets_a_moment_to_gather_and_a_lone_client_never_waits(
+    running: Running, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[int] = []
+    fake = running.committer
+    monkeypatch.setattr(committer.time, "sleep", lambda _: naps.append(len(fake.batches)))
+    line = await connected(run)
+    fake.batches.clear()
+    for n in range(3):
+        await line.submit(put(str(n)))
+    assert naps == []
+    await asyncio.gather(*[line.submit(put(str(n))) for n in range(4)])
+    await line.submit(put("alone"))
+    assert naps == [4]
+    fake.gate.clear()
+    first = asyncio.gather(*[line.submit(put(str(n))) for n in range(6)])
+    await asyncio.sleep(0.05)
+    waiting = asyncio.gather(*[line.submit(put(str(n))) for n in range(3)])
+    await asyncio.sleep(0.05)
+    fake.gate.set()
+    await asyncio.gather(first, waiting)
+    await line.submit(put("last"))
+    assert [len(batch) for batch in fake.batches[5:]] == [6, 3, 1]
+    assert naps == [4, 7]  # none behind the six: half as many were there already
     await line.close()
 
 
