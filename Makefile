@@ -13,10 +13,11 @@ MC_VERSION := v0.0.0-20250313080218-cf909e1063a9
 
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
+DATAHUB := $(VENV)/.datahub-installed
 JS      := tests/clients/js/node_modules/.package-lock.json
 MC      := $(CACHE)/mc-$(MC_VERSION)/mc
 
-.PHONY: help run test lint format bench soak fuzz clients js-clients mc lock clean
+.PHONY: help run test lint format bench soak fuzz clients js-clients mc datahub lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -48,6 +49,8 @@ fuzz: $(DEV) ## Run the property tests with many more examples
 
 clients: mc js-clients ## Get the client tests' tools that are not Python (needs go and npm, no root)
 
+datahub: $(DATAHUB) ## Get DataHub's SDK and command line (about 450 MB) for their tests
+
 mc: $(MC)
 
 js-clients: $(JS)
@@ -64,6 +67,7 @@ lock: $(DEV) ## Resolve the dependencies anew and pin them with hashes
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(call compile,requirements.lock)
 	@$(call compile,requirements-dev.lock --extra dev --constraint requirements.lock)
+	@$(call compile,requirements-datahub.lock --extra dev --extra datahub --constraint requirements-dev.lock)
 
 # Indexes and folders of this machine must not leak into the lock: no URL, no path, public hashes.
 compile = env -u PIP_FIND_LINKS -u UV_FIND_LINKS UV_NO_CONFIG=1 $(BIN)/uv pip compile --quiet --upgrade \
@@ -101,3 +105,12 @@ $(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python
 $(DEV): requirements-dev.lock requirements.lock pyproject.toml | $(BIN)/python
 	@$(call install,requirements-dev.lock)
 	@touch $@ $(RUNTIME)
+
+# Two of its packages exist as source alone; both are pure Python.
+$(DATAHUB): requirements-datahub.lock $(DEV)
+	@printf 'Installing DataHub into $(VENV), once ... '
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes \
+		--only-binary :all: --no-binary linear-tsv,unicodecsv --no-build-isolation \
+		--requirement requirements-datahub.lock
+	@echo done
+	@touch $@

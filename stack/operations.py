@@ -69,7 +69,66 @@ def bootstrap(
     raise typer.Exit(command.run(endpoint, wait, as_json))
 
 
+def migrate(
+    source: Annotated[
+        str, typer.Option("--from", help="The old store's S3 endpoint.", metavar="URL")
+    ],
+    target: Annotated[
+        str, typer.Option("--to", help="The new one's, if not that of the settings.", metavar="URL")
+    ] = "",
+    bucket: Annotated[
+        list[str] | None, typer.Option(help="Only this bucket; repeatable.", metavar="NAME")
+    ] = None,
+    latest_only: Annotated[
+        bool, typer.Option("--latest-only", help="Move the latest versions of versioned buckets.")
+    ] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Only compare; move nothing.")] = False,
+    headers: Annotated[
+        bool, typer.Option("--headers", help="Compare headers and metadata too: slower.")
+    ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune", help="Remove what an earlier run brought and the source has deleted since."
+        ),
+    ] = False,
+    keep_times: Annotated[
+        bool, typer.Option("--keep-times", help="Write the time of change into metadata (mtime).")
+    ] = False,
+    parallel: Annotated[int, typer.Option(help="Objects at once.", min=1, max=256)] = 16,
+    limit: Annotated[
+        str, typer.Option(help="Bytes a second at most, as in 20MiB.", metavar="RATE")
+    ] = "",
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="File of further BUCKET/KEY lines that the old store does not list."),
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="File that remembers between runs.", metavar="FILE")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move all objects of another S3 store here, and compare both at the end.
+
+    Bytes, headers, user metadata, tags and ETags stay as they are. Repeat it as often as you
+    like: it moves only what differs, and goes on where it was stopped. The old store's
+    credentials come from OVERSIGHT_FROM_ACCESS_KEY and OVERSIGHT_FROM_SECRET_KEY.
+    """
+    from stack.migration import command
+    from stack.migration.journey import Plan
+
+    plan = Plan(
+        list(bucket or ()), parallel, compare_only=compare, prune=prune, keep_times=keep_times,
+        headers=headers,
+    )  # fmt: skip
+    code = command.run(
+        source, target, plan, latest_only=latest_only, limit=limit, keys=keys, state=state,
+        as_json=as_json,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
 def add_to(app: typer.Typer) -> None:
     """Make these commands part of ``app``."""
-    for command in (bootstrap, doctor):
+    for command in (bootstrap, doctor, migrate):
         app.command()(command)

@@ -243,6 +243,31 @@ class S3:
             raise error_of(answer, "POST")
         return (tree.findtext("ETag") or "").strip('"')
 
+    def parts(self, bucket: str, key: str, upload: str) -> dict[int, tuple[int, str]]:
+        """(size, ETag) of each part that an upload has, by number; none if it is not known."""
+        found: dict[int, tuple[int, str]] = {}
+        marker = ""
+        while True:
+            query = [("uploadId", upload), *([("part-number-marker", marker)] if marker else [])]
+            try:
+                tree = _tree(self.request("GET", bucket, key, query=query))
+            except S3Error as error:
+                if error.code == "NoSuchUpload":
+                    return {}
+                raise
+            for row in tree.iter("Part"):
+                number = int(row.findtext("PartNumber") or 0)
+                etag = (row.findtext("ETag") or "").strip('"')
+                found[number] = int(row.findtext("Size") or 0), etag
+            if tree.findtext("IsTruncated") != "true":
+                return found
+            marker = tree.findtext("NextPartNumberMarker") or ""
+
+    def tags(self, bucket: str, key: str) -> list[tuple[str, str]]:
+        """An object's tags."""
+        tree = _tree(self.request("GET", bucket, key, query=[("tagging", "")]))
+        return [(t.findtext("Key") or "", t.findtext("Value") or "") for t in tree.iter("Tag")]
+
     def abort_upload(self, bucket: str, key: str, upload: str) -> None:
         """Drop an upload and its parts."""
         self.request("DELETE", bucket, key, query=[("uploadId", upload)])

@@ -36,8 +36,12 @@ class Answer:
         self._response = connection.getresponse()
         self._connection, self._timeout = connection, timeout
         self.status = self._response.status
-        self.headers: Mapping[str, str] = {n.lower(): v for n, v in self._response.getheaders()}
+        self.headers: Mapping[str, str] = {
+            name.lower(): _text(value) for name, value in self._response.getheaders()
+        }
         self._body: bytes | None = None
+        if self._response.length == 0:
+            self._response.close()  # nothing follows: the connection is free again
 
     @property
     def body(self) -> bytes:
@@ -174,6 +178,11 @@ class Transport:
                 self._name, self._port, timeout=self.timeout, context=context
             )
         return http.client.HTTPConnection(self._name, self._port, timeout=self.timeout)
+
+
+def _text(value: str) -> str:
+    """A header's value, which http.client takes for Latin-1, as UTF-8 that keeps every byte."""
+    return value.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
 _CLOSED_IDLE = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)

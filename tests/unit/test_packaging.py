@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = [ROOT / "requirements.lock", ROOT / "requirements-dev.lock"]
+DATAHUB_LOCK = ROOT / "requirements-datahub.lock"
 JS_LOCK = ROOT / "tests/clients/js/package-lock.json"
 
 
@@ -31,7 +32,7 @@ def _name(requirement: str) -> str:
 # -- locks ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lock", [*LOCKS, JS_LOCK], ids=lambda path: path.name)
+@pytest.mark.parametrize("lock", [*LOCKS, DATAHUB_LOCK, JS_LOCK], ids=lambda path: path.name)
 def test_lock_names_no_registry_and_no_path(lock: Path) -> None:
     funding = re.compile(r'^\s*"url": "\S+"$', re.MULTILINE)  # pages of sponsors, fetched by nobody
     text = funding.sub("", lock.read_text()) if lock == JS_LOCK else lock.read_text()
@@ -40,7 +41,7 @@ def test_lock_names_no_registry_and_no_path(lock: Path) -> None:
     assert '"resolved"' not in text
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+@pytest.mark.parametrize("lock", [*LOCKS, DATAHUB_LOCK], ids=lambda path: path.name)
 def test_every_pin_has_hashes(lock: Path) -> None:
     entries = re.split(r"^(?=[a-z0-9-]+==)", lock.read_text(), flags=re.MULTILINE)[1:]
     assert len(entries) > 20
@@ -67,6 +68,13 @@ def test_dev_lock_repeats_the_runtime_lock() -> None:
     runtime, dev = map(_pins, LOCKS)
     runtime.pop("colorama", None)  # a dependency on Windows alone
     assert runtime.items() <= dev.items()
+
+
+def test_datahub_lock_repeats_the_dev_lock() -> None:
+    """So that `make datahub` adds packages and changes none."""
+    dev, datahub = _pins(LOCKS[1]), _pins(DATAHUB_LOCK)
+    assert dev.items() <= datahub.items()
+    assert "acryl-datahub" in datahub.keys() - dev.keys()
 
 
 # -- packages ------------------------------------------------------------------------------------
@@ -124,7 +132,14 @@ def test_wheel_brings_the_command(wheel: zipfile.ZipFile) -> None:
 
 def test_heavy_packages_are_extras() -> None:
     runtime = {_name(each) for each in PROJECT["dependencies"]}
-    assert not runtime & {"boto3", "langfuse", "opentelemetry-sdk", "testcontainers", "duckdb"}
+    assert not runtime & {
+        "boto3",
+        "langfuse",
+        "opentelemetry-sdk",
+        "testcontainers",
+        "duckdb",
+        "acryl-datahub",
+    }
 
 
 def test_python_and_licence_are_declared() -> None:
