@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stack import buckets, container, operations, people
+from stack import buckets, container, lifecycles, people
 from stack.integrations.datahub.commands import datahub
 from stack.output import FAILED, WRONG, AsJson, fail, show, warn
 from stack.store import CommandError, store
@@ -31,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(buckets.buckets, name="bucket")
+app.add_typer(lifecycles.lifecycle, name="lifecycle")
 app.add_typer(people.users, name="user")
 app.add_typer(people.keys, name="key")
 app.add_typer(people.policies, name="policy")

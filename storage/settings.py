@@ -311,6 +311,16 @@ class Settings(BaseSettings):
         7 * 86400, "OVERSIGHT_FEED_RETENTION", unit="seconds", shown="7d", ge=60,
         help="How long a consumer of the change feed may lag before it has to start anew.",
     )  # fmt: skip
+    events_retention_days: int = _setting(
+        0, "OVERSIGHT_EVENTS_RETENTION_DAYS", unit="days", shown="never", ge=0, le=36500,
+        help="Days after which what Langfuse keeps under `langfuse/events/` expires, by a lifecycle "
+        "rule of that bucket. Traces stay in Langfuse; its own retention is another matter.",
+    )  # fmt: skip
+    lifecycle_day: Seconds = _setting(
+        86400, "OVERSIGHT_LIFECYCLE_DAY_SECONDS", unit="seconds", shown="86400", ge=1, le=86400,
+        help="Length of a day of lifecycle rules, to try them out. Never shorten it on a store with "
+        "data that matters.",
+    )  # fmt: skip
     scrub_interval: Seconds = _setting(
         7 * 86400, "OVERSIGHT_SCRUB_INTERVAL", unit="seconds", shown="7d", ge=0,
         help="How long after a search for rot the next one begins; 0 switches it off. It reads "
@@ -426,6 +436,8 @@ class Settings(BaseSettings):
             segment_size=self.segment_size,
             free_min=self.free_min,
             feed_retention=self.feed_retention,
+            events_retention_days=self.events_retention_days,
+            lifecycle_day=self.lifecycle_day,
             scrub_interval=self.scrub_interval,
             access_log=self.access_log,
             log_format=self.log_format,

@@ -6,12 +6,14 @@ import time
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field
 
 from storage.control.access import Caller, SignedIn, bucket_arn, open_bucket
 from storage.control.problems import Problem
 from storage.engine import interface as engine
+from storage.lifecycle import Clock
+from storage.lifecycle.due import preview
 from storage.names import is_bucket_name
 
 router = APIRouter(prefix="/api/v1/buckets", tags=["buckets"])
@@ -81,6 +83,31 @@ async def create_bucket(caller: SignedIn, new: NewBucket) -> Bucket:
 async def bucket_info(caller: SignedIn, bucket: BucketName) -> Bucket:
     """A bucket's owner, age and counters."""
     return await _described(caller, await open_bucket(caller, bucket, "s3:ListBucket"))
+
+
+class Expiring(BaseModel):
+    """What one lifecycle rule would take at a moment."""
+
+    rule: str
+    kind: str = Field(description="expire, noncurrent, marker or abort (an upload).")
+    count: int
+    bytes: int = Field(description="Bytes of what goes; with versioning `expire` only hides.")
+
+
+@router.get("/{bucket}/lifecycle/preview", summary="What lifecycle rules would take")
+async def preview_lifecycle(
+    caller: SignedIn,
+    bucket: BucketName,
+    days: Annotated[int, Query(ge=0, le=36500, description="So many days from now; 0: now.")] = 0,
+) -> list[Expiring]:
+    """By rule and kind, how many objects, versions and uploads would go, and how many bytes."""
+    found = await open_bucket(caller, bucket, "s3:GetLifecycleConfiguration")
+    day = caller.plane.config.lifecycle_day
+    clock = Clock(time.time_ns() // 1_000_000 + days * day * 1000, day)
+    return [
+        Expiring(rule=each.rule, kind=each.kind, count=each.count, bytes=each.bytes)
+        for each in await preview(caller.plane.engine, found, clock)
+    ]
 
 
 @router.delete("/{bucket}", status_code=204, summary="Delete an empty bucket")

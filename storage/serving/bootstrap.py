@@ -3,6 +3,7 @@
 - The store key is made at the first start and kept wrapped under the root secret; later starts
   unwrap it, which is also the check of the root credentials.
 - Configured buckets exist, and so do their prefixes, as empty objects.
+- The lifecycle rule for Langfuse's events is as the setting says.
 - An empty directory under the data path becomes a bucket (MinIO's ``mkdir`` trick).
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from storage import errors
+from storage import errors, lifecycle
 from storage.config import Config
 from storage.engine import interface as i
 from storage.engine.embedded import drives
@@ -20,6 +21,10 @@ from storage.iam.users import ROOT_ID
 
 #: The system record that holds the wrapped store key (``storage.iam.sealing``).
 STORE_KEY_KIND, STORE_KEY_NAME = "store-key", "root"
+
+#: The lifecycle rule that ``OVERSIGHT_EVENTS_RETENTION_DAYS`` makes, and what it is about.
+RETENTION_RULE = "oversight-events-retention"
+EVENTS_BUCKET, EVENTS_PREFIX = "langfuse", "events/"
 
 _EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 _PREFIX_META = i.encode_meta(i.Meta(headers={"content-type": "application/x-directory"}))
@@ -38,6 +43,7 @@ async def prepare(engine: i.Engine, config: Config) -> tuple[bytes, list[str]]:
         await _ensure_bucket(engine, name, config.region)
     for prefix in config.prefixes:
         await _ensure_prefix(engine, prefix)
+    await _ensure_retention(engine, config.events_retention_days)
     return store_key, sorted(bucket.name for bucket in await engine.buckets())
 
 
@@ -72,6 +78,22 @@ async def rekey(engine: i.Engine, store_key: bytes, root_password: str) -> None:
 
 async def _keep(engine: i.Engine, blob: bytes, expect_seq: int) -> None:
     await engine.commit(i.PutSystem(STORE_KEY_KIND, STORE_KEY_NAME, blob, expect_seq))
+
+
+async def _ensure_retention(engine: i.Engine, days: int) -> None:
+    """Keep the rule for Langfuse's events as the setting says; other rules stay as they are."""
+    bucket = await engine.bucket(EVENTS_BUCKET)
+    if bucket is None:
+        return
+    rules = lifecycle.decode(bucket.config.get(lifecycle.DOCUMENT))
+    wanted = tuple(rule for rule in rules if rule.id != RETENTION_RULE)
+    if days:
+        # What versioning would keep goes, too: this is about space.
+        wanted += (lifecycle.Rule(RETENTION_RULE, EVENTS_PREFIX, days=days, noncurrent_days=days),)
+    if wanted != rules:
+        document = lifecycle.encode(wanted) if wanted else None
+        change = i.SetBucketConfig(EVENTS_BUCKET, lifecycle.DOCUMENT, document)
+        await engine.commit(change)
 
 
 async def _ensure_bucket(engine: i.Engine, name: str, region: str) -> None:

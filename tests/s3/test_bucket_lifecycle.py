@@ -1,0 +1,160 @@
+"""Get, Put and Delete of BucketLifecycleConfiguration, and x-amz-expiration."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.s3.raw import RawClient
+
+EVENTS = {
+    "ID": "events",
+    "Status": "Enabled",
+    "Filter": {"Prefix": "events/"},
+    "Expiration": {"Days": 30},
+}
+
+
+def put(client: Any, bucket: str, *rules: dict[str, Any]) -> None:
+    client.put_bucket_lifecycle_configuration(
+        Bucket=bucket, LifecycleConfiguration={"Rules": list(rules)}
+    )
+
+
+def code_of(call: Any, **arguments: Any) -> str:
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    return str(caught.value.response["Error"]["Code"])
+
+
+def test_from_beginning_to_end(boto_client: Any, bucket: str) -> None:
+    get = boto_client.get_bucket_lifecycle_configuration
+    assert code_of(get, Bucket=bucket) == "NoSuchLifecycleConfiguration"
+    put(boto_client, bucket, EVENTS)
+    assert get(Bucket=bucket)["Rules"] == [EVENTS]
+    boto_client.delete_bucket_lifecycle(Bucket=bucket)
+    assert code_of(get, Bucket=bucket) == "NoSuchLifecycleConfiguration"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        EVENTS,
+        EVENTS | {"Status": "Disabled"},
+        EVENTS | {"Filter": {"Prefix": "a&<b>/é"}},
+        EVENTS | {"Expiration": {"ExpiredObjectDeleteMarker": True}},
+        EVENTS | {"Expiration": {"ExpiredObjectDeleteMarker": False}},
+        {
+            "ID": "old form",
+            "Prefix": "x/",
+            "Status": "Enabled",
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 3, "NewerNoncurrentVersions": 5},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+        },
+        EVENTS | {"Expiration": {"Date": datetime.datetime(2030, 1, 2, tzinfo=datetime.UTC)}},
+    ],
+)
+def test_what_is_put_is_read_back(boto_client: Any, bucket: str, rule: dict[str, Any]) -> None:
+    put(boto_client, bucket, rule)
+    (found,) = boto_client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert found == rule
+
+
+def test_a_rule_without_id_gets_one(boto_client: Any, bucket: str) -> None:
+    rule = {name: value for name, value in EVENTS.items() if name != "ID"}
+    put(boto_client, bucket, rule, rule | {"Expiration": {"Days": 31}})
+    rules = boto_client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert len({found["ID"] for found in rules}) == 2
+
+
+@pytest.mark.parametrize(
+    ("rules", "code"),
+    [
+        ([EVENTS, EVENTS], "InvalidArgument"),
+        ([EVENTS | {"ID": "x" * 256}], "InvalidArgument"),
+        ([EVENTS | {"Expiration": {"Days": 0}}], "InvalidArgument"),
+        ([EVENTS | {"Status": "enabled"}], "MalformedXML"),
+        ([EVENTS | {"Expiration": {}}], "MalformedXML"),
+        ([EVENTS | {"Prefix": "both"}], "MalformedXML"),
+        ([{k: v for k, v in EVENTS.items() if k != "Expiration"}], "InvalidRequest"),
+        ([EVENTS | {"Filter": {"Tag": {"Key": "a", "Value": "b"}}}], "NotImplemented"),
+        ([EVENTS | {"Filter": {"ObjectSizeGreaterThan": 5}}], "NotImplemented"),
+        ([EVENTS | {"Transitions": [{"Days": 1, "StorageClass": "GLACIER"}]}], "NotImplemented"),
+        (
+            [
+                EVENTS
+                | {"Expiration": {"Date": datetime.datetime(2030, 1, 2, 3, tzinfo=datetime.UTC)}}
+            ],
+            "InvalidArgument",
+        ),
+    ],
+)
+def test_rules_that_are_refused(
+    boto_client: Any, bucket: str, rules: list[dict[str, Any]], code: str
+) -> None:
+    put(boto_client, bucket, EVENTS | {"ID": "before"})
+    configuration = {"Rules": rules}
+    assert (
+        code_of(
+            boto_client.put_bucket_lifecycle_configuration,
+            Bucket=bucket,
+            LifecycleConfiguration=configuration,
+        )
+        == code
+    )
+    (kept,) = boto_client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert kept["ID"] == "before"
+
+
+@pytest.mark.parametrize(
+    ("content", "element"),
+    [
+        ("", "Rule"),
+        ("<Other/>", "Other"),
+        ("<Rule><Status>Enabled</Status><Filter/><Odd/></Rule>", "Odd"),
+        (
+            "<Rule><Status>Enabled</Status><Filter/><Expiration><Days>x</Days></Expiration></Rule>",
+            "Days",
+        ),
+        (
+            "<Rule><Status>Enabled</Status><Filter/><Expiration><Days>1</Days><Date>2030-01-01"
+            "T00:00:00Z</Date></Expiration></Rule>",
+            "Expiration",
+        ),
+        (
+            "<Rule><Status>Enabled</Status><Filter/><AbortIncompleteMultipartUpload/></Rule>",
+            "DaysAfterInitiation",
+        ),
+    ],
+)
+def test_a_malformed_document_names_its_element(
+    raw: RawClient, bucket: str, content: str, element: str
+) -> None:
+    body = f"<LifecycleConfiguration>{content}</LifecycleConfiguration>".encode()
+    answer = raw.request("PUT", f"/{bucket}", "lifecycle", body=body)
+    assert (answer.status, answer.code) == (400, "MalformedXML")
+    assert answer.text("Element") == element
+
+
+def test_answers_tell_when_an_object_expires(boto_client: Any, bucket: str) -> None:
+    put(
+        boto_client,
+        bucket,
+        EVENTS | {"ID": "a rule"},
+        EVENTS | {"ID": "late", "Expiration": {"Days": 90}},
+    )
+    told = boto_client.put_object(Bucket=bucket, Key="events/k", Body=b"x")["Expiration"]
+    assert told.endswith('rule-id="a rule"')
+    head = boto_client.head_object(Bucket=bucket, Key="events/k")
+    assert head["Expiration"] == told
+    assert boto_client.get_object(Bucket=bucket, Key="events/k")["Expiration"] == told
+    moment = datetime.datetime.strptime(told.split('"')[1], "%a, %d %b %Y %H:%M:%S GMT").replace(
+        tzinfo=datetime.UTC
+    )
+    assert (moment.hour, moment.minute, moment.second) == (0, 0, 0)
+    age = moment - head["LastModified"]
+    assert datetime.timedelta(days=30) <= age <= datetime.timedelta(days=31)
+    assert "Expiration" not in boto_client.put_object(Bucket=bucket, Key="other", Body=b"x")

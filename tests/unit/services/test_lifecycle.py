@@ -1,0 +1,198 @@
+"""What lifecycle rules take, and what they leave."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from storage import lifecycle
+from storage.engine.interface import (
+    ENABLED,
+    VERSIONING,
+    Bucket,
+    Engine,
+    SetBucketConfig,
+)
+from storage.engine.memory import MemoryEngine
+from storage.lifecycle import Clock, Rule
+from storage.lifecycle.due import ABORT, EXPIRE, MARKER, NONCURRENT, preview
+from storage.services.lifecycle import Lifecycle
+from tests.contract.store import delete, keys, make_bucket, put, start_upload
+
+pytestmark = pytest.mark.anyio
+DAY = lifecycle.DAY_SECONDS * 1000
+TODAY = 20_000 * DAY + 5
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return MemoryEngine()
+
+
+async def with_rules(engine: Engine, *rules: Rule, versioned: bool = False) -> Bucket:
+    await make_bucket(engine)
+    if versioned:
+        await engine.commit(SetBucketConfig("bucket", VERSIONING, ENABLED))
+    await engine.commit(
+        SetBucketConfig("bucket", lifecycle.DOCUMENT, lifecycle.encode(tuple(rules)))
+    )
+    found = await engine.bucket("bucket")
+    assert found is not None
+    return found
+
+
+async def at(engine: Engine, moment: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Run at ``moment`` (ms); numbers of what went, by kind."""
+    monkeypatch.setattr("time.time_ns", lambda: moment * 1_000_000)
+    found: dict[str, int] = {}
+    for tally in await Lifecycle(engine).run():
+        found[tally.kind] = found.get(tally.kind, 0) + tally.count
+    return found
+
+
+async def versions(engine: Engine, bucket: Bucket) -> list[tuple[str, bool]]:
+    page = await engine.list_versions(bucket.id)
+    return [(entry.key, entry.delete_marker) for entry in page.entries]
+
+
+def test_days_are_rounded_up_to_midnight() -> None:
+    """As in S3's example: made on January 15 at 10:30, 3 days, due on January 19 at 0:00."""
+    made = 1_705_314_600_000  # 2024-01-15T10:30Z
+    due = 1_705_622_400_000  # 2024-01-19T00:00Z
+    assert Clock(0).due_at(made, 3) == due
+    assert Clock(due).is_due(made, 3)
+    assert not Clock(due - 1).is_due(made, 3)
+    assert Clock(0).due_at(due, 1) == due + DAY
+
+
+async def test_objects_expire_by_prefix_and_age(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = await with_rules(engine, Rule("r", "events/", days=2))
+    for key, age in (("events/old", 4), ("events/young", 1), ("media/old", 9), ("event", 9)):
+        await put(engine, bucket, key, b"12345", modified=TODAY - age * DAY)
+    (tally,) = await preview(engine, bucket, Clock(TODAY))
+    assert (tally.rule, tally.kind, tally.count, tally.bytes) == ("r", EXPIRE, 1, 5)
+    assert len(await keys(engine, bucket)) == 4
+    assert await at(engine, TODAY, monkeypatch) == {EXPIRE: 1}
+    assert await keys(engine, bucket) == ["event", "events/young", "media/old"]
+    assert await at(engine, TODAY, monkeypatch) == {}
+
+
+async def test_a_disabled_rule_does_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = await with_rules(engine, Rule("r", enabled=False, days=1, abort_days=1))
+    await put(engine, bucket, "k", modified=0)
+    assert await at(engine, TODAY, monkeypatch) == {}
+
+
+async def test_a_date(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = await with_rules(engine, Rule("r", date=TODAY - 5))
+    await put(engine, bucket, "k", modified=TODAY)
+    assert await at(engine, TODAY - 6, monkeypatch) == {}
+    assert await at(engine, TODAY, monkeypatch) == {EXPIRE: 1}
+
+
+async def test_with_versioning_expiration_hides(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = await with_rules(engine, Rule("r", days=1), versioned=True)
+    made = await put(engine, bucket, "k", modified=TODAY - 9 * DAY)
+    assert await at(engine, TODAY, monkeypatch) == {EXPIRE: 1}
+    assert await versions(engine, bucket) == [("k", True), ("k", False)]
+    found = await engine.version(bucket.id, "k")
+    assert found is not None
+    assert (found.owner, found.modified) == ("root", TODAY)
+    assert await at(engine, TODAY, monkeypatch) == {}
+    await delete(engine, bucket, "k", version_id=made.version_id)
+    # Nothing is behind the marker any more: it goes a day after it was made.
+    assert await at(engine, TODAY, monkeypatch) == {}
+    assert await at(engine, TODAY + 2 * DAY, monkeypatch) == {MARKER: 1}
+    assert await versions(engine, bucket) == []
+
+
+async def test_versions_go_when_a_newer_one_is_old_enough(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = await with_rules(engine, Rule("r", noncurrent_days=2), versioned=True)
+    for age in (30, 20, 10, 1):
+        await put(engine, bucket, "k", b"%d" % age, modified=TODAY - age * DAY)
+    # The one of 10 days ago was superseded only a day ago.
+    assert await at(engine, TODAY, monkeypatch) == {NONCURRENT: 2}
+    page = await engine.list_versions(bucket.id)
+    assert [TODAY - entry.modified for entry in page.entries] == [1 * DAY, 10 * DAY]
+
+
+async def test_so_many_newer_versions_stay(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = Rule("r", noncurrent_days=1, noncurrent_kept=2)
+    bucket = await with_rules(engine, rule, versioned=True)
+    for age in range(60, 10, -10):
+        await put(engine, bucket, "k", modified=TODAY - age * DAY)
+    assert await at(engine, TODAY, monkeypatch) == {NONCURRENT: 2}
+    page = await engine.list_versions(bucket.id)
+    assert [(TODAY - entry.modified) // DAY for entry in page.entries] == [20, 30, 40]
+
+
+async def test_lone_markers(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = await with_rules(engine, Rule("r", lone_markers="true"), versioned=True)
+    await put(engine, bucket, "kept", modified=TODAY)
+    for key in ("a", "kept", "z"):
+        await delete(engine, bucket, key, modified=TODAY)
+    assert await at(engine, TODAY, monkeypatch) == {MARKER: 2}
+    assert await versions(engine, bucket) == [("kept", True), ("kept", False)]
+
+
+async def test_uploads_are_aborted(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = await with_rules(engine, Rule("r", "a/", abort_days=7))
+    await start_upload(engine, bucket, "a/old", "u1", initiated=TODAY - 9 * DAY)
+    await start_upload(engine, bucket, "a/young", "u2", initiated=TODAY - 3 * DAY)
+    await start_upload(engine, bucket, "b/old", "u3", initiated=TODAY - 9 * DAY)
+    assert await at(engine, TODAY, monkeypatch) == {ABORT: 1}
+    uploads = (await engine.list_uploads(bucket.id)).uploads
+    assert [upload.upload_id for upload in uploads] == ["u2", "u3"]
+
+
+async def test_what_is_written_meanwhile_stays(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = await with_rules(engine, Rule("r", days=1))
+    await put(engine, bucket, "k", b"old", modified=0)
+    commit = engine.commit
+
+    async def overtaken(change: object) -> object:
+        monkeypatch.setattr(engine, "commit", commit)
+        await put(engine, bucket, "k", b"new", modified=TODAY)
+        return await commit(change)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine, "commit", overtaken)
+    assert await at(engine, TODAY, monkeypatch) == {}
+    found = await engine.lookup(bucket.id, "k")
+    assert found is not None
+    assert found.modified == TODAY
+
+
+async def test_many_pages_and_rules_that_overlap(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice = random.Random(1)
+    bucket = await with_rules(
+        engine, Rule("all", days=50), Rule("a", "a", days=5), Rule("ab", "ab", days=1)
+    )
+    kept = set()
+    for number in range(2500):
+        key = f"{dice.choice(['a', 'ab', 'b'])}{number}"
+        age = dice.randrange(80)
+        limit = 1 if key.startswith("ab") else 5 if key.startswith("a") else 50
+        await put(engine, bucket, key, modified=TODAY - age * DAY)
+        if Clock(0).due_at(TODAY - age * DAY, limit) > TODAY:
+            kept.add(key)
+    assert await at(engine, TODAY, monkeypatch) == {EXPIRE: 2500 - len(kept)}
+    page = await engine.list_objects(bucket.id, limit=3000)
+    assert {entry.key for entry in page.entries} == kept
