@@ -260,3 +260,39 @@ def test_applications_that_wait_behave_like_those_that_do_not(
     with server.wire() as wire:
         wire.send(request * 2)
         assert [wire.answer()[2] for _ in range(2)] == [b"%d" % suspensions] * 2
+
+
+@pytest.mark.parametrize("then", ["answer", "fail", "silence", "cancellation", "wait again"])
+def test_one_wait_takes_no_task_and_changes_nothing(server: Running, then: str) -> None:
+    tasks: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        loop = asyncio.get_running_loop()
+        first = loop.create_future()
+        if then == "cancellation":
+            loop.call_soon(first.cancel)
+        else:
+            loop.call_soon(first.set_result, 7)
+        assert await first == 7
+        tasks.append(asyncio.current_task())
+        if then == "fail":
+            raise ValueError("a bug")
+        if then == "wait again":
+            second = loop.create_future()
+            loop.call_soon(second.set_result, None)
+            await second
+            tasks.append(asyncio.current_task())
+        if then != "silence":
+            await respond(send, 200, b"done")
+
+    request = route(server, app)
+    with server.wire() as wire:
+        wire.send(request)
+        status, _, body = wire.answer()
+        if then in ("answer", "wait again"):
+            assert (status, body) == (200, b"done")
+            assert wire.is_open()
+        else:
+            assert (status, b"InternalError" in body) == (500, True)
+    assert tasks[:1] == ([] if then == "cancellation" else [None])
+    assert (tasks[-1:] != [None]) == (then in ("cancellation", "wait again"))
