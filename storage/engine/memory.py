@@ -352,6 +352,11 @@ class MemoryEngine:
         return i.Usage(len(sizes), sum(sizes), len(held.uploads), tuple(histogram))
 
     async def lookup(self, bucket_id: int, key: str) -> i.Version | None:
+        return self.lookup_at_once(bucket_id, key)
+
+    immediate = True
+
+    def lookup_at_once(self, bucket_id: int, key: str) -> i.Version | None:
         held = self._by_id.get(bucket_id)
         return held.objects.get(key) if held else None
 
@@ -446,6 +451,9 @@ class MemoryEngine:
     # -- bytes ------------------------------------------------------------------------------------
 
     async def read_inline(self, version: i.Version) -> bytes:
+        return self.read_at_once(version)
+
+    def read_at_once(self, version: i.Version) -> bytes:
         return bytes(version.place[0])
 
     async def read(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import apsw
 import msgspec
@@ -87,7 +87,7 @@ def _decodes(
     return guarded
 
 
-class InlinePlace(NamedTuple):
+class InlinePlace(msgspec.Struct, frozen=True, gc=False):
     """Where the payload of an inline version lies: ``Version.place``."""
 
     segment: int
@@ -132,10 +132,13 @@ class Reader:
         try:
             found: list[Any] = self._execute(sql, values).fetchall()
         except apsw.Error as error:
-            if isinstance(error, _DAMAGE):
-                raise self._damaged(error) from error
-            raise errors.Unavailable(f"the index can't be read: {error}") from error
+            raise self._unreadable(error) from error
         return found
+
+    def _unreadable(self, error: apsw.Error) -> errors.Unavailable:
+        if isinstance(error, _DAMAGE):
+            return self._damaged(error)
+        return errors.Unavailable(f"the index can't be read: {error}")
 
     def _damaged(self, error: Exception) -> errors.Unavailable:
         """Tell of damage; the error for whoever asked."""
@@ -197,10 +200,14 @@ class Reader:
     # -- objects
 
     def lookup(self, bucket: int, key: str) -> interface.Version | None:
-        found = self.rows(_LOOKUP, (bucket, key.encode()))
-        if not found:
+        try:
+            # The one row or None; the statement is finished, no snapshot stays.
+            row: Any = self._execute(_LOOKUP, (bucket, key.encode())).get
+        except apsw.Error as error:
+            raise self._unreadable(error) from error
+        if row is None:
             return None
-        seq, modified, size, etag, kind, owner, segment, offset, crc, files, meta = found[0]
+        seq, modified, size, etag, kind, owner, segment, offset, crc, files, meta = row
         try:
             return interface.Version(
                 bucket,

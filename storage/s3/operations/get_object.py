@@ -20,10 +20,16 @@ async def find(call: Call) -> Version:
 
     Raises NoSuchKey, or AccessDenied where the caller may not know what keys exist.
     """
-    bucket = call.target
-    version = await call.app.engine.lookup(bucket.id, call.key)
+    return _found(call, await call.app.engine.lookup(call.target.id, call.key))
+
+
+def _find_at_once(call: Call) -> Version:
+    return _found(call, call.app.engine.lookup_at_once(call.target.id, call.key))
+
+
+def _found(call: Call, version: Version | None) -> Version:
     if version is None:
-        if not allowed(call, "s3:ListBucket", bucket):
+        if not allowed(call, "s3:ListBucket", call.target):
             raise S3Error("AccessDenied")
         raise S3Error("NoSuchKey", Key=call.key)
     return version
@@ -37,19 +43,39 @@ async def get_object(call: Call) -> Response:
         return response
     engine = call.app.engine
     if not version.files:
-        data = await engine.read_inline(version)
-        response.body = data if stop - start == len(data) else data[start:stop]
-        response.length = -1
-        return response
+        return _whole(response, await engine.read_inline(version), start, stop)
     blocks = engine.read(version, start, stop)
     # The first block is read before the status goes out: damage that shows here is an error.
     response.stream = _chain(await anext(blocks), blocks)
     return response
 
 
+def get_object_at_once(call: Call) -> Response | None:
+    """``get_object`` of a small object whose bytes are in memory; None of any other."""
+    version = _find_at_once(call)
+    if version.files:
+        return None
+    response, start, stop = _describe(call, version)
+    if response.status >= 300 or start == stop:
+        return response
+    data = call.app.engine.read_at_once(version)
+    return None if data is None else _whole(response, data, start, stop)
+
+
+def _whole(response: Response, data: bytes | bytearray, start: int, stop: int) -> Response:
+    """``response`` with the bytes [start, stop) of an object's ``data``."""
+    response.body = data if stop - start == len(data) else data[start:stop]
+    return response
+
+
 async def head_object(call: Call) -> Response:
     """An object's headers."""
     return _describe(call, await find(call))[0]
+
+
+def head_object_at_once(call: Call) -> Response:
+    """``head_object``, where nothing has to be waited for."""
+    return _describe(call, _find_at_once(call))[0]
 
 
 async def _chain(
