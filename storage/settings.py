@@ -313,13 +313,14 @@ class Settings(BaseSettings):
     )  # fmt: skip
     events_retention_days: int = _setting(
         0, "OVERSIGHT_EVENTS_RETENTION_DAYS", unit="days", shown="never", ge=0, le=36500,
-        help="Days after which what Langfuse keeps under `langfuse/events/` expires, by a lifecycle "
-        "rule of that bucket. Traces stay in Langfuse; its own retention is another matter.",
+        help="Days after which what Langfuse keeps under `langfuse/events/` expires, by a "
+        "lifecycle rule of that bucket. Traces stay in Langfuse; its own retention is another "
+        "matter.",
     )  # fmt: skip
     lifecycle_day: Seconds = _setting(
         86400, "OVERSIGHT_LIFECYCLE_DAY_SECONDS", unit="seconds", shown="86400", ge=1, le=86400,
-        help="Length of a day of lifecycle rules, to try them out. Never shorten it on a store with "
-        "data that matters.",
+        help="Length of a day of lifecycle rules, to try them out. Never shorten it on a store "
+        "with data that matters.",
     )  # fmt: skip
     scrub_interval: Seconds = _setting(
         7 * 86400, "OVERSIGHT_SCRUB_INTERVAL", unit="seconds", shown="7d", ge=0,

@@ -5,8 +5,8 @@ honest (``embedded``, ``memory``, later ``cluster``) and one contract suite runs
 (``tests/contract``). Times are milliseconds since the epoch, sizes are bytes, keys are ``str``
 and order everywhere by their UTF-8 bytes (S3's order).
 
-Reads are ``async`` because a cluster must await a database; the embedded engine answers them
-without suspending, which costs a fraction of a microsecond.
+Reads are ``async`` because a cluster must await a database. An engine that knows what exists
+without asking anybody is ``immediate``, and answers the hottest of them as plain calls as well.
 """
 
 from __future__ import annotations
@@ -575,6 +575,16 @@ class Engine(Protocol):
     async def usage(self, bucket_id: int) -> Usage: ...
     async def lookup(self, bucket_id: int, key: str) -> Version | None:
         """The visible version of ``key``."""
+
+    @property
+    def immediate(self) -> bool:
+        """Whether ``lookup_at_once`` and ``read_at_once`` may be called."""
+
+    def lookup_at_once(self, bucket_id: int, key: str) -> Version | None:
+        """``lookup`` without waiting."""
+
+    def read_at_once(self, version: Version) -> bytes | bytearray | None:
+        """``read_inline`` where the payload is in memory; None if it has to be waited for."""
 
     async def version(self, bucket_id: int, key: str, version_id: str = "") -> Version | None:
         """The version of this id, or the newest one; also if it is a delete marker."""

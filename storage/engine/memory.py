@@ -438,6 +438,11 @@ class MemoryEngine:
         )
 
     async def lookup(self, bucket_id: int, key: str) -> i.Version | None:
+        return self.lookup_at_once(bucket_id, key)
+
+    immediate = True
+
+    def lookup_at_once(self, bucket_id: int, key: str) -> i.Version | None:
         held = self._by_id.get(bucket_id)
         return held.visible(key) if held else None
 
@@ -573,6 +578,9 @@ class MemoryEngine:
     # -- bytes ------------------------------------------------------------------------------------
 
     async def read_inline(self, version: i.Version) -> bytes:
+        return self.read_at_once(version)
+
+    def read_at_once(self, version: i.Version) -> bytes:
         return bytes(version.place[0])
 
     async def read(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from time import perf_counter
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from storage.config import Config
 from storage.engine.interface import KEY_BYTES_MAX, Bucket, Engine
 from storage.iam.users import Identity
 from storage.s3 import auth, cors, headers, routes, xml
-from storage.s3.call import Call, Receive, Response, Scope, Send
+from storage.s3.call import AsgiRequest, Call, HeaderList, Receive, Request, Response, Scope, Send
 from storage.s3.errors import S3Error, slow_down, translate
 from storage.s3.operations.access import authorize
 
@@ -29,6 +30,7 @@ HOST_ID = secrets.token_hex(16)
 #: What metrics and access log see of a request that was cancelled before it had an answer.
 _BROKEN_OFF = 499
 _COPY_SOURCE = b"x-amz-copy-source"
+_ORIGIN = b"origin"
 #: Parameters of a presigned query that were never headers.
 _AUTHENTICATION = frozenset(
     f"x-amz-{name}"
@@ -81,31 +83,70 @@ class S3App:
         if scope["type"] != "http":
             await _lifespan(scope, receive, send)
             return
+        rest = self.begin(AsgiRequest(scope, receive, send))
+        if rest is not None:
+            await rest
+
+    def begin(self, request: Request) -> Coroutine[Any, Any, None] | None:
+        """Answer ``request`` as far as that goes without waiting; the rest, to be run to its end.
+
+        Most reads are answered whole: no coroutine is made for them.
+        """
         minio = self.hooks.minio
-        if minio is not None and scope["raw_path"].startswith(_DELEGATED):
-            await minio(scope, receive, send)
-            return
-        on_response = self.hooks.on_response
-        started = perf_counter() if on_response is not None else 0.0
-        call = Call(self, scope, receive, send)
-        response: Response | None = None
+        if minio is not None and request.raw_path.startswith(_DELEGATED):
+            delegated: Coroutine[Any, Any, None] = minio(
+                request.scope, request.receive, request.send
+            )
+            return delegated
+        call = Call(self, request)
+        call.started = perf_counter()
         self.in_flight += 1
+        response = self._answer(call)
+        if not isinstance(response, Response):
+            return self._finish(call, response, None)
         try:
-            response = await self._answer(call)
-            if b"origin" in call.headers:
-                cors.decorate(call, response, self.config.cors_allow_origin)
-            await _send(call, response)
+            rest = _send(call, response)
+        except BaseException as error:
+            self._count(call, response.status)
+            if isinstance(error, ConnectionError):  # the client has gone
+                return None
+            raise
+        if rest is not None:
+            return self._finish(call, None, rest, response.status)
+        self._count(call, response.status)
+        return None
+
+    async def _finish(
+        self,
+        call: Call,
+        answer: Awaitable[Response] | None,
+        rest: Awaitable[None] | None,
+        status: int = _BROKEN_OFF,
+    ) -> None:
+        """What ``begin`` had to leave: the response, or sending it."""
+        try:
+            if answer is not None:
+                response = await answer
+                status = response.status
+                rest = _send(call, response)
+            if rest is not None:
+                await rest
         except ConnectionError:
             pass  # the client has gone
         finally:
-            self.in_flight -= 1
-            if on_response is not None:
-                status = 0 if response is None else response.status
-                seconds = perf_counter() - started
-                on_response(call, status or _BROKEN_OFF, call.bytes_in, call.bytes_out, seconds)
+            self._count(call, status)
 
-    async def _answer(self, call: Call) -> Response:
-        """The response to ``call``, errors included: never raises but for cancellation."""
+    def _count(self, call: Call, status: int) -> None:
+        """The answer to ``call`` has ended, whole or not."""
+        self.in_flight -= 1
+        if (on_response := self.hooks.on_response) is not None:
+            seconds = perf_counter() - call.started
+            on_response(call, status, call.bytes_in, call.bytes_out, seconds)
+
+    def _answer(
+        self, call: Call, identity: Identity | None = None
+    ) -> Response | Coroutine[Any, Any, Response]:
+        """The response to ``call``, or what has to be awaited for it. Errors are responses, too."""
         try:
             if self.in_flight > self._requests_max:
                 raise slow_down()
@@ -113,7 +154,9 @@ class S3App:
             if call.method == "OPTIONS":
                 return cors.preflight(call, self.config.cors_allow_origin)
             route = self._route(call)
-            identity = self.directory.current() or await self.directory.refresh()
+            identity = identity or self.directory.current()
+            if identity is None:
+                return self._identified(call)
             call.auth = auth.authenticate(call, identity.keyring, self._region)
             if call.query:
                 self._adopt_query(call)
@@ -124,26 +167,61 @@ class S3App:
                 raise S3Error("NotImplemented", f"{route.operation} is not implemented.")
             bucket = None
             if route.needs_bucket:
-                bucket = call.target = await self.bucket(call.bucket)
-                self.check_owner(call, bucket)
-            if not route.per_key:
-                action = route.action
-                if call.query and "versionId" in call.query:
-                    action = route.version_action
-                authorize(call, action, bucket, call.key)
+                bucket = self._known_bucket(call.bucket)
+                if bucket is None:
+                    return self._operate(call, route, permitted=False)
+            self._permit(call, route, bucket)
+            if route.at_once is not None and self.engine.immediate:
+                response = route.at_once(call)
+                if response is not None:
+                    return response
+            return self._operate(call, route, permitted=True)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+            return self._failure(call, error)
+
+    async def _identified(self, call: Call) -> Response:
+        """The response to ``call`` once it is known again who there is."""
+        try:
+            identity = await self.directory.refresh()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+            return self._failure(call, error)
+        response = self._answer(call, identity)
+        return response if isinstance(response, Response) else await response
+
+    async def _operate(self, call: Call, route: routes.Route, *, permitted: bool) -> Response:
+        """The response of an operation that has to wait for something."""
+        assert route.handler is not None
+        try:
+            if not permitted:
+                self._permit(call, route, await self.bucket(call.bucket))
             return await route.handler(call)
-        except S3Error as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+            return self._failure(call, error)
+
+    def _permit(self, call: Call, route: routes.Route, bucket: Bucket | None) -> None:
+        """Let ``call`` at the bucket it asked for. Raises AccessDenied."""
+        if bucket is not None:
+            call.target = bucket
+            self.check_owner(call, bucket)
+        if not route.per_key:
+            action = route.action
+            if call.query and "versionId" in call.query:
+                action = route.version_action
+            authorize(call, action, bucket, call.key)
+
+    def _failure(self, call: Call, error: Exception) -> Response:
+        """What a client is told of ``error``."""
+        if isinstance(error, S3Error):
             return _error_response(call, error)
-        except errors.BucketExists:
+        if isinstance(error, errors.BucketExists):
             return _error_response(call, S3Error("BucketAlreadyExists"))
-        except errors.StoreError as error:
+        if isinstance(error, errors.StoreError):
             translated = translate(error)
             if translated.status >= 500:
                 _logger.error("%s %s: %r", call.request_id, call.method, error)
             return _error_response(call, translated)
-        except Exception:
-            _logger.exception("%s %s failed", call.request_id, call.method)
-            return _error_response(call, S3Error("InternalError"))
+        _logger.error("%s %s failed", call.request_id, call.method, exc_info=error)
+        return _error_response(call, S3Error("InternalError"))
 
     def _route(self, call: Call) -> routes.Route:
         """The operation asked for. Raises MethodNotAllowed, KeyTooLongError."""
@@ -197,18 +275,14 @@ class S3App:
     @staticmethod
     def error_document(call: Call, error: errors.StoreError) -> bytes:
         """The body of an error that shows only after the status went out."""
-        return _error_response(call, translate(error)).body
+        return bytes(_error_response(call, translate(error)).body)
 
     async def bucket(self, name: str) -> Bucket:
         """The bucket of this name, from a cache as old as the engine's generation.
 
         Raises NoSuchBucket.
         """
-        generation = self.engine.generation()
-        if generation != self._generation:
-            self._buckets.clear()
-            self._generation = generation
-        bucket = self._buckets.get(name)
+        bucket = self._known_bucket(name)
         if bucket is None:
             found = await self.engine.bucket(name)
             if found is None:
@@ -216,30 +290,49 @@ class S3App:
             bucket = self._buckets[name] = found
         return bucket
 
+    def _known_bucket(self, name: str) -> Bucket | None:
+        generation = self.engine.generation()
+        if generation != self._generation:
+            self._buckets.clear()
+            self._generation = generation
+        return self._buckets.get(name)
 
-async def _send(call: Call, response: Response) -> None:
-    """Send ``response``, counting in ``call.bytes_out``.
+
+def _send(call: Call, response: Response) -> Coroutine[Any, Any, None] | None:
+    """Send ``response``, counting in ``call.bytes_out``; what is left of that to be awaited.
+
+    Raises what the server raises once the client has gone.
+    """
+    if _ORIGIN in call.headers:
+        cors.decorate(call, response, call.app.config.cors_allow_origin)
+    lines = response.headers
+    lines.append((b"x-amz-request-id", call.request_id.encode()))
+    length = response.length
+    if response.stream is not None:
+        if length >= 0:
+            lines.append((b"content-length", b"%d" % length))
+        return _stream(call, response.status, lines, response.stream)
+    body = response.body
+    if length < 0:
+        length = len(body)
+    if response.status == 304 or response.status == 204:
+        length = -1
+    call.bytes_out = len(body)
+    return call.request.answer(response.status, lines, length, body)
+
+
+async def _stream(
+    call: Call, status: int, lines: HeaderList, stream: AsyncIterator[bytes | memoryview]
+) -> None:
+    """Send a response piece by piece.
 
     A stream that fails leaves the answer incomplete: the server then closes the connection, which
     is all that HTTP has to say "this was not everything". Raises what the server's ``send`` raises
     once the client has gone, so that nothing more is read for it.
     """
-    send = call.send
-    lines = response.headers
-    lines.append((b"x-amz-request-id", call.request_id.encode()))
-    stream = response.stream
-    body = response.body
-    if stream is None or response.length >= 0:
-        length = response.length if response.length >= 0 else len(body)
-        if response.status != 304 and response.status != 204:
-            lines.append((b"content-length", b"%d" % length))
-    if stream is None:
-        await send({"type": "http.response.start", "status": response.status, "headers": lines})
-        await send({"type": "http.response.body", "body": body})
-        call.bytes_out = len(body)
-        return
+    send = call.request.send
     try:
-        await send({"type": "http.response.start", "status": response.status, "headers": lines})
+        await send({"type": "http.response.start", "status": status, "headers": lines})
         async for block in stream:
             await send({"type": "http.response.body", "body": block, "more_body": True})
             call.bytes_out += len(block)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from storage.s3.errors import S3Error
@@ -30,13 +30,69 @@ HeaderList = list[tuple[bytes, bytes]]
 _PERCENT = ord("%")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _EMPTY_QUERY: dict[str, str] = {}
-_request_prefix = secrets.token_hex(4).upper()
-_request_numbers = itertools.count(1)
+# A random half and a counting one; the first digit is never 0, so that there are always 16.
+_request_numbers = itertools.count((1 << 63) + (secrets.randbits(31) << 32) + 1)
 
 
 def new_request_id() -> str:
     """An id that no other request gets, in error documents, answers' headers and logs."""
-    return f"{_request_prefix}{next(_request_numbers):08X}"
+    return f"{next(_request_numbers):X}"
+
+
+class Request(Protocol):
+    """A request as an HTTP server hands it over, and the way back to the client.
+
+    ``headers`` has lower-case names, repeated ones joined with commas; ``client`` is address and
+    port of the peer.
+    """
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def raw_path(self) -> bytes: ...
+    @property
+    def raw_query(self) -> bytes: ...
+    @property
+    def headers(self) -> dict[bytes, bytes]: ...
+    @property
+    def scope(self) -> Scope:
+        """The same as ASGI has it."""
+
+    @property
+    def receive(self) -> Receive: ...
+    @property
+    def send(self) -> Send: ...
+
+    def answer(
+        self, status: int, headers: HeaderList, length: int, body: bytes | bytearray
+    ) -> Coroutine[Any, Any, None] | None:
+        """Send a whole response; what is left of that to be awaited.
+
+        ``length`` is the Content-Length to declare, -1 for none.
+        """
+
+
+class AsgiRequest:
+    """A request from any ASGI server."""
+
+    __slots__ = ("headers", "method", "raw_path", "raw_query", "receive", "scope", "send")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.method: str = scope["method"]
+        self.raw_path: bytes = scope["raw_path"]
+        self.raw_query: bytes = scope["query_string"]
+        self.headers = join_repeated(scope["headers"])
+
+    async def answer(
+        self, status: int, headers: HeaderList, length: int, body: bytes | bytearray
+    ) -> None:
+        if length >= 0:
+            headers.append((b"content-length", b"%d" % length))
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
 
 
 class Call:
@@ -46,7 +102,8 @@ class Call:
     ``raw_query`` are as sent, for signatures. ``headers`` has lower-case names; repeated headers
     are joined with commas. ``query`` must not be changed. ``auth`` is what
     ``storage.s3.auth.authenticate`` returned, ``target`` the bucket, where the operation needs
-    one that exists. ``bytes_in`` and ``bytes_out`` count the bodies as far as they came and went.
+    one that exists. ``bytes_in`` and ``bytes_out`` count the bodies as far as they came and went;
+    ``started`` is what the clock of ``time.perf_counter`` showed.
     """
 
     __slots__ = (
@@ -61,38 +118,42 @@ class Call:
         "query",
         "raw_path",
         "raw_query",
-        "receive",
+        "request",
         "request_id",
         "route",
-        "scope",
-        "send",
+        "started",
         "target",
     )
 
     app: S3App
     auth: Any
     route: Route | None
+    started: float
     target: Bucket
 
-    def __init__(self, app: S3App, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, app: S3App, request: Request) -> None:
         """Never raises: what the client may have got wrong is found by ``parse``."""
         self.app = app
-        self.scope = scope
-        self.receive = receive
-        self.send = send
-        self.method: str = scope["method"]
-        self.raw_path: bytes = scope["raw_path"]
-        self.raw_query: bytes = scope["query_string"]
+        self.request = request
+        self.method = request.method
+        self.raw_path = request.raw_path
+        self.raw_query = request.raw_query
+        self.headers = request.headers
         self.request_id = new_request_id()
         self.auth = self.route = None  # an answer may come before either is known
         self.bucket = self.key = ""
         self.query = _EMPTY_QUERY
         self.bytes_in = self.bytes_out = 0
-        pairs = scope["headers"]
-        headers: dict[bytes, bytes] = dict(pairs)
-        if len(headers) != len(pairs):
-            headers = _join_repeated(pairs)
-        self.headers = headers
+
+    @property
+    def scope(self) -> Scope:
+        """The request as ASGI has it, for what is asked for less often."""
+        return self.request.scope
+
+    @property
+    def receive(self) -> Receive:
+        """ASGI's: the next piece of the body."""
+        return self.request.receive
 
     def parse(self) -> None:
         """Decode path and query. Raises InvalidURI where they are not percent-encoded UTF-8.
@@ -134,7 +195,7 @@ class Response:
         self,
         status: int,
         headers: HeaderList,
-        body: bytes = b"",
+        body: bytes | bytearray = b"",
         stream: AsyncIterator[bytes | memoryview] | None = None,
         length: int = -1,
     ) -> None:
@@ -146,7 +207,7 @@ class Response:
         """Content-Length to declare; -1: that of ``body`` (or chunked, with a stream)."""
 
 
-def _join_repeated(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def join_repeated(pairs: HeaderList) -> dict[bytes, bytes]:
     """Headers as a dict, repeated ones joined with a comma (RFC 9110, section 5.3)."""
     joined: dict[bytes, bytes] = {}
     for name, value in pairs:

@@ -18,6 +18,10 @@ differs where that one costs or errs (figures: docs/architecture.md, "The HTTP f
 An application runs its first two steps outside of any task: it must not use ``asyncio.timeout``
 or ``asyncio.current_task`` before it has had to wait twice.
 
+Beside ASGI there is a shorter way: an application that has a method ``begin(exchange)`` is not
+called; ``begin`` answers what needs no waiting as a plain function, through ``Exchange.answer``,
+and returns None, or the coroutine that is left to be run.
+
 Framing follows RFC 9112, the expectation of 100-continue RFC 9110, section 10.1.1.
 """
 
@@ -67,8 +71,8 @@ HEAD_TIMEOUT = 20
 STALL_TIMEOUT = 60
 LINGER_TIMEOUT = 5
 
-# Looked for as numbers: bytes in bytes are found at ten times the price.
-_PERCENT, _HASH = b"%#"
+# Looked for as a number: bytes in bytes are found at ten times the price.
+_HASH = ord("#")
 _VERSIONS = ("1.1", "1.0")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CONNECTION_CLOSE = b"connection: close\r\n"
@@ -104,6 +108,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_scope",
         "chunks",
         "complete",
         "disconnected",
@@ -111,22 +116,41 @@ class Exchange:
         "expects_continue",
         "framing",
         "head",
+        "headers",
         "keep_alive",
         "left",
         "length",
+        "method",
         "more_body",
         "protocol",
+        "raw_path",
+        "raw_query",
         "received",
-        "scope",
+        "repeated",
         "started",
         "unread",
+        "version",
         "waiter",
     )
 
-    def __init__(self, protocol: S3Protocol, scope: Scope, keep_alive: bool) -> None:
+    def __init__(
+        self,
+        protocol: S3Protocol,
+        method: str,
+        target: tuple[bytes, bytes],
+        version: str,
+        headers: dict[bytes, bytes],
+        repeated: Headers | None,
+        keep_alive: bool,
+    ) -> None:
         self.protocol = protocol
-        self.scope = scope
+        self.method = method
+        self.raw_path, self.raw_query = target
+        self.version = version
+        self.headers = headers
+        self.repeated = repeated
         self.keep_alive = keep_alive
+        self._scope: Scope | None = None
         # the request's body
         self.expects_continue = False
         self.length = -1
@@ -144,7 +168,35 @@ class Exchange:
         self.framing = _DECLARED
         self.left = 0
 
+    @property
+    def scope(self) -> Scope:
+        """The request as ASGI has it, made when it is first asked for."""
+        if self._scope is None:
+            protocol, path = self.protocol, self.raw_path.decode("latin-1")
+            self._scope = {
+                "type": "http",
+                "asgi": _ASGI,
+                "http_version": self.version,
+                "method": self.method,
+                "scheme": protocol.scheme,
+                "path": unquote(path) if "%" in path else path,
+                "raw_path": self.raw_path,
+                "query_string": self.raw_query,
+                "root_path": "",
+                "headers": self.repeated or list(self.headers.items()),
+                "client": protocol.client,
+                "server": protocol.server,
+            }
+        return self._scope
+
     # -- the request's body -----------------------------------------------------------------------
+
+    def expect_body(self) -> None:
+        """Learn from the headers what the body will be."""
+        length = self.headers.get(b"content-length")
+        if length is not None:
+            self.length = int(length)
+        self.expects_continue = self.headers.get(b"expect", b"").lower() == b"100-continue"
 
     async def receive(self) -> Message:
         """The next piece of the request's body as it arrived, or the news of a disconnect."""
@@ -223,30 +275,70 @@ class Exchange:
             body = _chunk(body, last)
         elif self.framing == _NOTHING:
             body = b""
-        protocol = self.protocol
-        head = self.head
-        if head is None:
-            if body:
-                protocol.transport.write(body)
+        head, self.head = self.head, None
+        if head is not None:
+            self._write(head, body)
+        elif body:
+            self.protocol.transport.write(body)
+        if self.protocol.write_paused:
+            await self.protocol.drained()
+        if last:
+            self._sent()
+
+    def answer(
+        self, status: int, headers: Headers, length: int, body: bytes | bytearray
+    ) -> Coroutine[Any, Any, None] | None:
+        """Send a whole response; what is left of that to be awaited.
+
+        It is what two ``send`` say, in one plain call. ``length`` is the Content-Length to declare,
+        -1 for none; ``headers`` say nothing of framing. Raises as ``send`` does.
+        """
+        if self.disconnected:
+            raise ClientDisconnected
+        parts = [_STATUS_LINES[status], b""]
+        for name, value in headers:
+            parts += (name, b": ", value, b"\r\n")
+        lines = len(headers)
+        if length >= 0:
+            parts.append(b"content-length: %d\r\n" % length)
+            lines += 1
+        head = self._seal(parts, lines, status, length, told_to_close=False)
+        if self.framing != _DECLARED:
+            body = _chunk(body, True) if self.framing == _CHUNKS else b""
+        elif length != len(body):
+            raise RuntimeError(f"the body is {len(body) - length} bytes off its declared length")
+        self.started = True
+        self._write(head, body)
+        if self.protocol.write_paused:
+            return self._drain()
+        self._sent()
+        return None
+
+    async def _drain(self) -> None:
+        await self.protocol.drained()
+        self._sent()
+
+    def _write(self, head: bytes, body: bytes | bytearray | memoryview) -> None:
+        transport = self.protocol.transport
+        if not body:
+            transport.write(head)
+        elif len(body) <= JOIN_MAX:
+            transport.write(b"".join((head, body)))
         else:
-            self.head = None
-            if not body:
-                protocol.transport.write(head)
-            elif len(body) <= JOIN_MAX:
-                protocol.transport.write(b"".join((head, body)))
-            else:
-                protocol.transport.writelines((head, body))
-        if protocol.write_paused:
-            await protocol.drained()
-        if last and not self.complete and not self.disconnected:
+            transport.writelines((head, body))
+
+    def _sent(self) -> None:
+        """The kernel has the last byte of the response."""
+        if not self.complete and not self.disconnected:
             self.complete = True
-            self.wake()
-            protocol.exchange_complete(self)
+            if self.waiter is not None:
+                self.wake()
+            self.protocol.exchange_complete(self)
 
     def _encode_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """Status line and headers as bytes. Decides on framing, and whether to keep alive."""
-        default, breaks = self.protocol.default_head()
-        parts = [_STATUS_LINES[status], default]
+        parts = [_STATUS_LINES[status], b""]
+        lines = 0
         declared = -1
         told_to_close = False
         for name, value in headers:
@@ -257,15 +349,26 @@ class Exchange:
             elif name == b"transfer-encoding":
                 continue  # framing is decided below
             parts += (name, b": ", value, b"\r\n")
-            breaks += 1
+            lines += 1
+        return self._seal(parts, lines, status, declared, told_to_close=told_to_close)
+
+    def _seal(
+        self, parts: list[bytes], lines: int, status: int, declared: int, *, told_to_close: bool
+    ) -> bytes:
+        """The head made of ``parts``, the second of which is still empty, with ``lines`` headers.
+
+        Decides on framing, and whether to keep alive.
+        """
+        parts[1], breaks = self.protocol.default_head()
+        breaks += lines
         if told_to_close or (self.more_body and not self._rest_is_small()):
             self.keep_alive = False
         self.left = declared
-        if self.scope["method"] == "HEAD" or status == 204 or status == 304:
+        if self.method == "HEAD" or status == 204 or status == 304:
             self.framing = _NOTHING
         elif declared >= 0:
             self.framing = _DECLARED
-        elif self.scope["http_version"] == "1.1":
+        elif self.version == "1.1":
             self.framing = _CHUNKS
             parts.append(_CHUNKED)
             breaks += 1
@@ -290,9 +393,11 @@ class Exchange:
         return self.length - self.received <= DISCARD_MAX
 
 
-def _chunk(body: bytes | memoryview, last: bool) -> bytes:
+def _chunk(body: bytes | bytearray | memoryview, last: bool) -> bytes:
     """A piece of body in chunked coding (RFC 9112, section 7.1)."""
-    parts: tuple[bytes | memoryview, ...] = (b"%x\r\n" % len(body), body, b"\r\n") if body else ()
+    parts: tuple[bytes | bytearray | memoryview, ...] = (
+        (b"%x\r\n" % len(body), body, b"\r\n") if body else ()
+    )
     return b"".join((*parts, b"0\r\n\r\n") if last else parts)
 
 
@@ -450,7 +555,7 @@ class S3Protocol(HttpToolsProtocol):
         """Undo that the parser saw no body because of an Upgrade header. False if refused."""
         reading = self._reading
         assert reading is not None
-        if any(name == b"transfer-encoding" for name, _ in reading.scope["headers"]):
+        if b"transfer-encoding" in reading.headers:
             reading.more_body = True
             self._refuse("BadRequest", _MALFORMED)
             return False
@@ -479,7 +584,8 @@ class S3Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._url = b""
-        self.headers = []
+        self._headers: dict[bytes, bytes] = {}
+        self._repeated: Headers | None = None
         self._in_head = True
         self._head_bytes = 0
         self._head_age = 0
@@ -488,11 +594,24 @@ class S3Protocol(HttpToolsProtocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        name = name.lower()
+        headers = self._headers
+        if name in headers or self._repeated is not None:
+            value = self._repeat(name, value)
+        headers[name] = value
+
+    def _repeat(self, name: bytes, value: bytes) -> bytes:
+        """Keep the list of a head with repeated headers; the joined value (RFC 9110, 5.3)."""
+        if self._repeated is None:
+            self._repeated = list(self._headers.items())
+        self._repeated.append((name, value))
+        earlier = self._headers.get(name)
+        return value if earlier is None else earlier + b"," + value
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if self._big and _size(self._url, self.headers) > HEAD_BYTES_MAX:
+        headers, repeated = self._headers, self._repeated
+        if self._big and _size(self._url, repeated or headers.items()) > HEAD_BYTES_MAX:
             self._refuse("RequestHeaderSectionTooLarge", _HEAD_TOO_LARGE)
             raise _Refused(_HEAD_TOO_LARGE)
         if len(self._waiting) >= PIPELINE_MAX:
@@ -501,31 +620,19 @@ class S3Protocol(HttpToolsProtocol):
         version = parser.get_http_version()
         if version not in _VERSIONS:
             raise _Refused(_MALFORMED)
-        headers = self.headers
-        self.headers = []  # trailers are not headers
-        path, query = _split(self._url)
+        self._headers, self._repeated = {}, None  # trailers are not headers
         method = parser.get_method()
-        scope = {
-            "type": "http",
-            "asgi": _ASGI,
-            "http_version": version,
-            "method": method.decode("ascii"),
-            "scheme": self.scheme,
-            "path": unquote(path.decode("latin-1")) if _PERCENT in path else path.decode("latin-1"),
-            "raw_path": path,
-            "query_string": query,
-            "root_path": "",
-            "headers": headers,
-            "client": self.client,
-            "server": self.server,
-        }
-        exchange = Exchange(self, scope, parser.should_keep_alive())
+        exchange = Exchange(
+            self,
+            method.decode("ascii"),
+            _split(self._url),
+            version,
+            headers,
+            repeated,
+            parser.should_keep_alive(),
+        )
         if method != b"GET" and method != b"HEAD":
-            for name, value in headers:
-                if name == b"content-length":
-                    exchange.length = int(value)
-                elif name == b"expect" and value.lower() == b"100-continue":
-                    exchange.expects_continue = True
+            exchange.expect_body()
         self._reading = exchange
         self._waiting.append(exchange)
 
@@ -556,7 +663,17 @@ class S3Protocol(HttpToolsProtocol):
     def _start(self, exchange: Exchange) -> None:
         self._active = exchange
         app: Any = self.app
-        coroutine = app(exchange.scope, exchange.receive, exchange.send)
+        begin = getattr(app, "begin", None)
+        if begin is None:
+            coroutine = app(exchange.scope, exchange.receive, exchange.send)
+        else:
+            try:
+                coroutine = begin(exchange)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+                self._ended_early(exchange, error)
+                return
+            if coroutine is None:
+                return
         awaited = self._step(exchange, coroutine)
         if awaited is _ENDED:
             return
@@ -761,7 +878,7 @@ def _split(url: bytes) -> tuple[bytes, bytes]:
     return path, query
 
 
-def _size(url: bytes, headers: Headers) -> int:
+def _size(url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> int:
     return len(url) + sum(len(name) + len(value) + 4 for name, value in headers)
 
 

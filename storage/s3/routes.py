@@ -28,6 +28,7 @@ from storage.s3.operations import (
 )
 
 Handler = Callable[[Call], Awaitable[Response]]
+AtOnce = Callable[[Call], Response | None]
 
 SERVICE, BUCKET, OBJECT = "service", "bucket", "object"
 _COPY = b"x-amz-copy-source"
@@ -37,10 +38,12 @@ class Route:
     """One operation.
 
     ``needs_bucket``: the bucket must exist. ``per_key``: the handler authorizes each key itself.
+    ``at_once`` does the same as ``handler`` where nothing has to be waited for, and returns None
+    where something has; it is asked only on an engine that is ``immediate``.
     """
 
-    __slots__ = ("action", "handler", "header", "method", "needs_bucket", "operation", "per_key",
-                 "query", "scope", "version_action")  # fmt: skip
+    __slots__ = ("action", "at_once", "handler", "header", "method", "needs_bucket", "operation",
+                 "per_key", "query", "scope", "version_action")  # fmt: skip
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class Route:
         query: str = "",
         header: bytes = b"",
         handler: Handler | None = None,
+        at_once: AtOnce | None = None,
     ) -> None:
         self.operation = operation
         self.method = method
@@ -61,6 +65,7 @@ class Route:
         self.query = tuple(query.split())
         self.header = header
         self.handler = handler
+        self.at_once = at_once
         self.needs_bucket = scope != SERVICE and operation != "CreateBucket"
         self.per_key = operation == "DeleteObjects"
 
@@ -130,8 +135,10 @@ ROUTES: tuple[Route, ...] = (
           handler=delete_object.delete_objects),
     Route("ListMultipartUploads", "GET", BUCKET, "s3:ListBucketMultipartUploads", "uploads",
           handler=multipart.list_multipart_uploads),
-    Route("GetObject", "GET", OBJECT, "s3:GetObject", handler=get_object.get_object),
-    Route("HeadObject", "HEAD", OBJECT, "s3:GetObject", handler=get_object.head_object),
+    Route("GetObject", "GET", OBJECT, "s3:GetObject", handler=get_object.get_object,
+          at_once=get_object.get_object_at_once),
+    Route("HeadObject", "HEAD", OBJECT, "s3:GetObject", handler=get_object.head_object,
+          at_once=get_object.head_object_at_once),
     Route("GetObjectAttributes", "GET", OBJECT, "s3:GetObjectAttributes", "attributes",
           handler=get_object.get_object_attributes),
     Route("PutObject", "PUT", OBJECT, "s3:PutObject", handler=put_object.put_object),

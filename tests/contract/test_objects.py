@@ -102,6 +102,21 @@ async def test_bytes_come_back(engine: Engine, bucket: Bucket, size: int, files:
     assert await get(engine, bucket, "key") == data
 
 
+async def test_answers_at_once_are_the_same(engine: Engine, bucket: Bucket) -> None:
+    if not engine.immediate:
+        return
+    assert engine.lookup_at_once(bucket.id, "key") is None
+    for data in (b"", b"one", os.urandom(4096)):
+        await put(engine, bucket, "key", data)
+        version = engine.lookup_at_once(bucket.id, "key")
+        assert version is not None
+        assert version == await engine.lookup(bucket.id, "key")
+        assert await engine.read_inline(version) == data
+        assert engine.read_at_once(version) in (data, None)
+    await delete(engine, bucket, "key")
+    assert engine.lookup_at_once(bucket.id, "key") is None
+
+
 async def test_large_bytes_come_back_in_pieces(engine: Engine, bucket: Bucket) -> None:
     data = os.urandom(5 * MIB + 12345)
     await put(engine, bucket, "big", data)

@@ -30,6 +30,7 @@ from storage.engine import interface as i
 from storage.engine.embedded import board as boards
 from storage.engine.embedded import drives, files, index, io, link, log, records, segment
 from storage.engine.embedded.board import Board
+from storage.engine.embedded.checkpoint import Checkpointer
 from storage.engine.embedded.clock import Clock
 from storage.engine.embedded.drives import Drive
 from storage.engine.embedded.index import Found, Old, Writer, unpack_etag
@@ -45,8 +46,6 @@ _BATCH_BYTES = 8 << 20
 _BACKGROUND_ROWS = 64
 _REPLAY_RECORDS = 4096
 _TICK = 1.0
-_WAL_PASSIVE = (32 << 20) // index.PAGE_BYTES
-_WAL_RESTART = (128 << 20) // index.PAGE_BYTES
 _WAL_MAX = (512 << 20) // index.PAGE_BYTES
 _BROKEN = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.SQLError)
 """What SQLite says of a damaged file: only making it anew helps."""
@@ -109,7 +108,7 @@ class Committer:
         self._last_generation = 0
         self._named: set[int] | None = None
         self._next_tick = 0.0
-        self._checkpointer: threading.Thread | None = None
+        self._checkpointer = Checkpointer(drive.index)
 
     # -- takeover -------------------------------------------------------------------------------
 
@@ -226,6 +225,7 @@ class Committer:
         self._rebuild_next = False
         self.board.suspect = False
         promised = self._log.promised or index.last_applied(self.drive.index, self.drive.store_id)
+        self._checkpointer.join()
         index.remove(self.drive.index)
         writer = Writer(self.drive.index, self.drive.store_id)
         self._log = self._new_log()
@@ -965,7 +965,9 @@ class Committer:
     # -- upkeep -----------------------------------------------------------------------------------
 
     def tend(self) -> None:
-        """Once a second: space, reserve, checkpoints. Cheap when there is nothing to do."""
+        """Between batches: checkpoints; once a second: space, reserve. Cheap if nothing is due."""
+        if self._index is not None:
+            self._checkpointer.tend(self._index)
         now = time.monotonic()
         if now < self._next_tick:
             return
@@ -978,7 +980,8 @@ class Committer:
                 self._repaired()
         whole = self._log.tend()
         self._check_space(whole)
-        self._tend_wal()
+        if self._index is not None:
+            self._watch_wal(self._index.wal_pages)
 
     def _check_space(self, whole: bool = True) -> None:
         free = self.drive.space().free
@@ -992,21 +995,6 @@ class Committer:
             self.board.state = boards.STOPPED
         else:
             self.board.state = boards.FULL if self._full else boards.READY
-
-    def _tend_wal(self) -> None:
-        if self._index is None:
-            return
-        if self._index.wal_pages > _WAL_RESTART:
-            with contextlib.suppress(apsw.Error):
-                self._index.checkpoint(apsw.SQLITE_CHECKPOINT_RESTART)
-        elif self._index.wal_pages > _WAL_PASSIVE and (
-            self._checkpointer is None or not self._checkpointer.is_alive()
-        ):
-            self._checkpointer = threading.Thread(
-                target=_checkpoint_passive, args=(self.drive.index,), daemon=True
-            )
-            self._checkpointer.start()
-        self._watch_wal(self._index.wal_pages)
 
     def _watch_wal(self, pages: int) -> None:
         """Refuse new objects while somebody keeps the WAL from being begun anew."""
@@ -1026,6 +1014,7 @@ class Committer:
         """Checkpoint and close. The drive stays locked: it is the owner's to close."""
         self.board.state = boards.STOPPED
         self.board.committer_pid = 0
+        self._checkpointer.join()
         if self._index is not None:
             with contextlib.suppress(apsw.Error):
                 self._index.checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
@@ -1114,15 +1103,6 @@ def _choose_parts(
     if sum(part.size for part in chosen) != change.size:
         raise errors.Conflict
     return chosen
-
-
-def _checkpoint_passive(folder: str) -> None:
-    with contextlib.suppress(apsw.Error):
-        connection = index.connect(os.path.join(folder, index.FILE), write=True)
-        try:
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        finally:
-            connection.close()
 
 
 # -- the process ----------------------------------------------------------------------------------

@@ -158,6 +158,11 @@ class EmbeddedEngine:
         return self._reader().usage(bucket_id)
 
     async def lookup(self, bucket_id: int, key: str) -> i.Version | None:
+        return self.lookup_at_once(bucket_id, key)
+
+    immediate = True
+
+    def lookup_at_once(self, bucket_id: int, key: str) -> i.Version | None:
         if self.board.generation != self._buckets_of:
             self._bucket_cache()
         return self._reader().lookup(bucket_id, key)
@@ -255,20 +260,35 @@ class EmbeddedEngine:
         fresh = self._reader().version(version.bucket_id, version.key, version.version_id)
         return fresh if fresh is not None and fresh.seq == version.seq else None
 
+    def read_at_once(self, version: i.Version) -> bytes | bytearray | None:
+        """Also None where something is wrong: ``read_inline`` finds out what."""
+        size = version.size
+        if not size:
+            return b""
+        place: InlinePlace = version.place
+        try:
+            file = self._segment(place.segment)
+        except (FileNotFoundError, errors.DataCorrupt):
+            return None
+        data = file.read_now(place.offset, size)
+        if data is None or payload_check(data, file.salt, version.seq) != place.check:
+            return None
+        return data
+
     async def _read_place(self, version: i.Version) -> bytes:
         size = version.size
         if not size:
             return b""
         place: InlinePlace = version.place
         file = self._segment(place.segment)
-        data = file.read_now(place.offset, size)
+        data: bytes | bytearray | None = file.read_now(place.offset, size)
         if data is None:
             data = await self._loop.run_in_executor(None, file.read, place.offset, size)
         if len(data) != size or payload_check(data, file.salt, version.seq) != place.check:
             raise errors.DataCorrupt(
                 f"payload at {place.offset} of segment {place.segment:x} does not verify"
             )
-        return data
+        return bytes(data)
 
     def _segment(self, number: int) -> _OpenSegment:
         retired = self.board.retired
@@ -379,14 +399,14 @@ class _OpenSegment:
         self._nowait = _NOWAIT
         self.salt = segment.open_header(self._fd, path).salt
 
-    def read_now(self, offset: int, size: int) -> bytes | None:
+    def read_now(self, offset: int, size: int) -> bytes | bytearray | None:
         """The bytes if the page cache has them, None if the drive must be asked."""
         if not self._nowait:
             return self.read(offset, size)
         buffer = bytearray(size)
         try:
             if os.preadv(self._fd, (buffer,), offset, self._nowait) == size:
-                return bytes(buffer)
+                return buffer
         except BlockingIOError:
             return None
         except OSError as error:

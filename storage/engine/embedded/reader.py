@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import apsw
 import msgspec
@@ -106,7 +106,7 @@ def _decodes(
     return guarded
 
 
-class InlinePlace(NamedTuple):
+class InlinePlace(msgspec.Struct, frozen=True, gc=False):
     """Where the payload of an inline version lies: ``Version.place``."""
 
     segment: int
@@ -151,10 +151,13 @@ class Reader:
         try:
             found: list[Any] = self._execute(sql, values).fetchall()
         except apsw.Error as error:
-            if isinstance(error, _DAMAGE):
-                raise self._damaged(error) from error
-            raise errors.Unavailable(f"the index can't be read: {error}") from error
+            raise self._unreadable(error) from error
         return found
+
+    def _unreadable(self, error: apsw.Error) -> errors.Unavailable:
+        if isinstance(error, _DAMAGE):
+            return self._damaged(error)
+        return errors.Unavailable(f"the index can't be read: {error}")
 
     def _damaged(self, error: Exception) -> errors.Unavailable:
         """Tell of damage; the error for whoever asked."""
@@ -216,8 +219,14 @@ class Reader:
     # -- objects
 
     def lookup(self, bucket: int, key: str) -> interface.Version | None:
-        found = self.rows(_LOOKUP, (bucket, key.encode()))
-        return self._version(bucket, key, found[0]) if found else None
+        try:
+            # The one row or None; the statement is finished, no snapshot stays.
+            row: Any = self._execute(_LOOKUP, (bucket, key.encode())).get
+        except apsw.Error as error:
+            raise self._unreadable(error) from error
+        if row is None:
+            return None
+        return self._version(bucket, key, row)
 
     def version(self, bucket: int, key: str, version_id: str) -> interface.Version | None:
         """The version of this id, the newest one without; also a delete marker."""

@@ -517,7 +517,7 @@ def decode_heads(
         seq += 1
 
 
-def payload_check(payload: bytes | memoryview, salt: int, seq: int) -> int:
+def payload_check(payload: bytes | bytearray | memoryview, salt: int, seq: int) -> int:
     """The 63-bit checksum of a payload committed as ``seq`` in the segment with ``salt``."""
     return xxh3(payload, seed=salt ^ seq) & _MASK63 if len(payload) else 0
 

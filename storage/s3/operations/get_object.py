@@ -20,6 +20,13 @@ async def find(call: Call) -> Version:
     return await versioning.find(call, call.target, call.key, version_id)
 
 
+def _find_at_once(call: Call) -> Version | None:
+    """The visible version; None where there is none, or another one is asked for."""
+    if call.query and "versionId" in call.query:
+        return None
+    return call.app.engine.lookup_at_once(call.target.id, call.key)
+
+
 async def get_object(call: Call) -> Response:
     """An object's bytes, or a range of them."""
     version = await find(call)
@@ -28,19 +35,40 @@ async def get_object(call: Call) -> Response:
         return response
     engine = call.app.engine
     if not version.files:
-        data = await engine.read_inline(version)
-        response.body = data if stop - start == len(data) else data[start:stop]
-        response.length = -1
-        return response
+        return _whole(response, await engine.read_inline(version), start, stop)
     blocks = engine.read(version, start, stop)
     # The first block is read before the status goes out: damage that shows here is an error.
     response.stream = _chain(await anext(blocks), blocks)
     return response
 
 
+def get_object_at_once(call: Call) -> Response | None:
+    """``get_object`` of a small object whose bytes are in memory; None of any other."""
+    version = _find_at_once(call)
+    if version is None or version.files:
+        return None
+    response, start, stop = _describe(call, version)
+    if response.status >= 300 or start == stop:
+        return response
+    data = call.app.engine.read_at_once(version)
+    return None if data is None else _whole(response, data, start, stop)
+
+
+def _whole(response: Response, data: bytes | bytearray, start: int, stop: int) -> Response:
+    """``response`` with the bytes [start, stop) of an object's ``data``."""
+    response.body = data if stop - start == len(data) else data[start:stop]
+    return response
+
+
 async def head_object(call: Call) -> Response:
     """An object's headers."""
     return _describe(call, await find(call))[0]
+
+
+def head_object_at_once(call: Call) -> Response | None:
+    """``head_object`` of what is visible; None where something has to be waited for."""
+    version = _find_at_once(call)
+    return None if version is None else _describe(call, version)[0]
 
 
 async def _chain(

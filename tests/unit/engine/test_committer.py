@@ -699,16 +699,18 @@ def test_a_change_that_nobody_foresaw_breaks_only_itself(config: Config) -> None
 def test_the_wal_begins_anew_beyond_its_bound(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.engine.embedded.committer._WAL_RESTART", 20)
+    monkeypatch.setattr("storage.engine.embedded.checkpoint._LONG", 20)
     with store(config) as opened:
         opened.make_bucket()
         for n in range(10):
             opened.do(opened.put(f"k{n}"))
         assert opened.committer._index is not None
         assert opened.committer._index.wal_pages > 20
-        opened.committer._next_tick = 0
         opened.committer.tend()
-        opened.do(opened.put("k"))
+        opened.committer._checkpointer.join()
+        opened.do(opened.put("k"))  # there is always something left to move
+        opened.committer.tend()
+        opened.do(opened.put("l"))
         assert opened.committer._index.wal_pages < 20
 
 

@@ -73,6 +73,7 @@ async def test_a_version_that_was_moved_is_read_at_its_new_place(engine: Embedde
     assert moved.place != version.place
     assert moved.seq == version.seq
     engine._segments.clear()
+    assert engine.read_at_once(version) is None
     assert await engine.read_inline(version) == b"payload"
 
 
@@ -107,6 +108,7 @@ async def test_a_rotten_payload_is_an_error_and_no_bytes(engine: EmbeddedEngine)
     fd = os.open(path, os.O_RDWR)
     os.pwrite(fd, b"P", version.place.offset)
     os.close(fd)
+    assert engine.read_at_once(version) is None
     with pytest.raises(errors.DataCorrupt):
         await engine.read_inline(version)
 

@@ -16,7 +16,7 @@ import pytest
 from storage import errors
 from storage.config import Config
 from storage.engine import interface as i
-from storage.engine.embedded import committer, index, io, link
+from storage.engine.embedded import checkpoint, committer, index, io, link
 from storage.engine.embedded.committer import Server
 from storage.engine.interface import DeleteObject, FileRef, PutObject, PutPart
 from tests.unit.engine.test_committer import MIB, Store, store
@@ -188,7 +188,8 @@ def test_a_client_that_never_reads_is_dropped(
 def test_objects_are_refused_while_the_wal_can_not_shrink(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(committer, "_WAL_RESTART", 10)
+    monkeypatch.setattr(checkpoint, "_LONG", 10)
+    monkeypatch.setattr(checkpoint, "_PAUSE", 0)
     monkeypatch.setattr(committer, "_WAL_MAX", 50)
     with store(config) as opened:
         opened.make_bucket()
@@ -217,8 +218,10 @@ def test_objects_are_refused_while_the_wal_can_not_shrink(
 
 
 def tend(opened: Store) -> None:
-    opened.committer._next_tick = 0.0
-    opened.committer.tend()
+    for _ in range(2):  # a checkpoint's thread, then what it leaves
+        opened.committer._checkpointer.join()
+        opened.committer._next_tick = 0.0
+        opened.committer.tend()
 
 
 # -- a start that fails ---------------------------------------------------------------------------

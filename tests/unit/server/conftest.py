@@ -82,10 +82,22 @@ class Wire:
             return False
 
 
+class _Door:
+    """The server's application. ``begin`` is S3Protocol's shorter way in, absent until set."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.begin: Callable[[Any], Any] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._app(scope, receive, send)
+
+
 class Running:
     """A server on a free port. ``routes`` maps a path to an ASGI application."""
 
     def __init__(self, protocol: type[HttpToolsProtocol]) -> None:
+        self.door = _Door(self._app)
         self.routes: dict[str, App] = {"/echo": echo}
         self.seen: list[dict[str, Any]] = []
         self._protocol = protocol
@@ -103,7 +115,7 @@ class Running:
         self._stop = asyncio.Event()
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
-        self.server = webserver.Server(webserver.configure(self._app, self._protocol))
+        self.server = webserver.Server(webserver.configure(self.door, self._protocol))
         await self.server.open([listener])
         self._started.set()
         await self._stop.wait()

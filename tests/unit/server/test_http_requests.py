@@ -73,6 +73,32 @@ def test_the_scope_says_what_was_asked(server: Running) -> None:
     assert scope["client"][0] == "127.0.0.1"
 
 
+def test_repeated_headers(server: Running) -> None:
+    """ASGI gets them as they came, our own way in joined; trailers never count among them."""
+    joined: list[dict[bytes, bytes]] = []
+    lines = b"x-a: 1\r\nx-b: 2\r\nX-A: 1\r\nx-b:\r\nx-c: 3\r\ntransfer-encoding: chunked"
+    request = b"PUT /echo HTTP/1.1\r\n" + lines + b"\r\n\r\n2\r\nhi\r\n0\r\nx-a: no\r\n\r\n"
+    with server.wire() as wire:
+        wire.send(request)
+        assert wire.answer()[2] == b"hi"
+
+        def begin(exchange: Any) -> Any:
+            joined.append(exchange.headers)
+            return exchange.answer(200, [], 0, b"")
+
+        server.door.begin = begin
+        wire.send(request, request)
+        wire.answer()
+        wire.answer()
+    (scope,) = server.seen
+    assert scope["headers"] == [
+        (b"x-a", b"1"), (b"x-b", b"2"), (b"x-a", b"1"), (b"x-b", b""), (b"x-c", b"3"),
+        (b"transfer-encoding", b"chunked"),
+    ]  # fmt: skip
+    expected = {b"x-a": b"1,1", b"x-b": b"2,", b"x-c": b"3", b"transfer-encoding": b"chunked"}
+    assert joined == [expected, expected]
+
+
 @pytest.mark.parametrize(
     ("target", "path", "raw", "query"),
     [

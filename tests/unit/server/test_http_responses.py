@@ -260,3 +260,130 @@ def test_applications_that_wait_behave_like_those_that_do_not(
     with server.wire() as wire:
         wire.send(request * 2)
         assert [wire.answer()[2] for _ in range(2)] == [b"%d" % suspensions] * 2
+
+
+@pytest.mark.parametrize("then", ["answer", "fail", "silence", "cancellation", "wait again"])
+def test_one_wait_takes_no_task_and_changes_nothing(server: Running, then: str) -> None:
+    tasks: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        loop = asyncio.get_running_loop()
+        first = loop.create_future()
+        if then == "cancellation":
+            loop.call_soon(first.cancel)
+        else:
+            loop.call_soon(first.set_result, 7)
+        assert await first == 7
+        tasks.append(asyncio.current_task())
+        if then == "fail":
+            raise ValueError("a bug")
+        if then == "wait again":
+            second = loop.create_future()
+            loop.call_soon(second.set_result, None)
+            await second
+            tasks.append(asyncio.current_task())
+        if then != "silence":
+            await respond(send, 200, b"done")
+
+    request = route(server, app)
+    with server.wire() as wire:
+        wire.send(request)
+        status, _, body = wire.answer()
+        if then in ("answer", "wait again"):
+            assert (status, body) == (200, b"done")
+            assert wire.is_open()
+        else:
+            assert (status, b"InternalError" in body) == (500, True)
+    assert tasks[:1] == ([] if then == "cancellation" else [None])
+    assert (tasks[-1:] != [None]) == (then in ("cancellation", "wait again"))
+
+
+# -- answered at once: ``begin`` and ``Exchange.answer`` -------------------------------------------
+
+
+def at_once(server: Running, status: int, *lines: tuple[bytes, bytes], body: bytes = b"") -> None:
+    """Answer everything so, without a coroutine."""
+    length = -1 if status in (204, 304) else len(body)
+    server.door.begin = lambda exchange: exchange.answer(status, list(lines), length, body)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 100_000, 9 * MIB])
+def test_whole_answers(server: Running, size: int) -> None:
+    at_once(server, 200, (b"x-one", b"1"), body=b"x" * size)
+    with server.wire() as wire:
+        for _ in range(3):
+            wire.send(GET, GET)
+            for _ in range(2):
+                status, headers, body = wire.answer()
+                assert (status, headers["x-one"], body) == (200, "1", b"x" * size)
+        assert headers["server"] == "Oversight"
+
+
+def test_whole_answers_without_a_body(server: Running) -> None:
+    with server.wire() as wire:
+        at_once(server, 304, (b"etag", b'"a"'))
+        wire.send(GET)
+        status, headers, _ = wire.answer(head_only=True)
+        assert (status, headers["etag"], "content-length" in headers) == (304, '"a"', False)
+        server.door.begin = lambda exchange: exchange.answer(200, [], 1000, b"")
+        wire.send(GET.replace(b"GET", b"HEAD"))
+        status, headers, _ = wire.answer(head_only=True)
+        assert (status, headers["content-length"]) == (200, "1000")
+        at_once(server, 200, body=b"next")
+        wire.send(GET)
+        assert wire.answer()[2] == b"next"
+
+
+def test_a_whole_answer_waits_for_a_slow_reader(server: Running) -> None:
+    """The next request of a connection starts only once the kernel has all of this answer."""
+    begun: list[int] = []
+
+    def begin(exchange: Any) -> Any:
+        begun.append(1)
+        return exchange.answer(200, [], 32 * MIB, bytes(32 * MIB))
+
+    server.door.begin = begin
+    with server.wire() as wire:
+        wire.send(GET, GET)
+        until(lambda: begun == [1])
+        assert server.connections()[0].write_paused
+        assert len(wire.answer()[2]) == 32 * MIB
+        assert len(wire.answer()[2]) == 32 * MIB
+    assert len(begun) == 2
+
+
+@pytest.mark.parametrize("value", [b"a\r\nset-cookie: x", b"a\nb", b"a\rb", b"a\0b", b"a\n\rb"])
+def test_whole_answers_can_not_be_forged(server: Running, value: bytes) -> None:
+    at_once(server, 200, (b"x-meta", value), body=b"x")
+    with server.wire() as wire:
+        wire.send(GET)
+        status, headers, _ = wire.answer()
+        assert (status, "set-cookie" in headers, "x-meta" in headers) == (500, False, False)
+
+
+def test_a_whole_answer_unlike_its_length_is_never_passed_on(server: Running) -> None:
+    server.door.begin = lambda exchange: exchange.answer(200, [], 5, b"four")
+    with server.wire() as wire:
+        wire.send(GET)
+        assert wire.answer()[0] == 500
+
+
+def test_what_is_left_of_an_answer_is_run_to_its_end(server: Running) -> None:
+    async def rest(exchange: Any) -> None:
+        await asyncio.sleep(0.01)
+        exchange.answer(200, [], 4, b"late")
+
+    server.door.begin = rest
+    with server.wire() as wire:
+        wire.send(GET, GET)
+        assert [wire.answer()[2] for _ in range(2)] == [b"late", b"late"]
+
+
+def test_an_application_that_fails_at_once(server: Running) -> None:
+    def begin(exchange: Any) -> None:
+        raise ValueError("secret detail")
+
+    server.door.begin = begin
+    with server.wire() as wire:
+        wire.send(GET)
+        assert wire.answer()[0] == 500
