@@ -22,6 +22,11 @@ DEFAULT_URL = "http://localhost:9091"
 _TIMEOUT = 60.0
 
 
+def _default_url(environ: Mapping[str, str]) -> str:
+    port = environ.get("OVERSIGHT_CONSOLE_PORT", "")
+    return f"http://localhost:{port}" if port.isdigit() else DEFAULT_URL
+
+
 class Unreachable(CommandError):
     """Nobody answers at the address of the control API."""
 
@@ -64,7 +69,7 @@ class Control:
             raise CommandError(unreadable[0])
         found = reading.values
         return cls(
-            environ.get(URL) or DEFAULT_URL,
+            environ.get(URL) or _default_url(environ),
             found.get("access_key", DEFAULT_USER),
             found.get("secret_key", DEFAULT_PASSWORD),
         )
