@@ -120,8 +120,16 @@ class Control:
         if status < 400:
             return value
         if status == 503 and b"starting" in content:
-            raise Starting(f"The store at {self._url} is starting: try again in a moment.")
+            raise Starting(
+                f"The store at {self._url} is starting (after a crash it replays its log, which "
+                "may take minutes; its own log tells how far it is): try again in a moment."
+            )
         if not isinstance(value, dict) or "detail" not in value:
+            if status == 503:
+                raise CommandError(
+                    f"{self._url} answers 503: the store is not ready, or what stands before it "
+                    "does not reach it. Try again in a moment."
+                )
             raise CommandError(
                 f"{self._url} is no control API of an Oversight store (it answered {status}): "
                 f"set {URL} to the console port."
