@@ -64,7 +64,8 @@ def test_store_that_starts_says_so(status: Status, own_store: ServedStore) -> No
         shown = status(**addresses)
         found = status("--json", **addresses)
     assert shown.code == 1
-    assert shown.err.startswith(f"The store at {starting.url} is starting (after a crash it replays")
+    told = f"The store at {starting.url} is starting (after a crash it replays its log"
+    assert shown.err.startswith(told)
     assert shown.err.endswith("try again in a moment.\n")
     assert "store     starting" in shown.out
     assert found.code == 1
