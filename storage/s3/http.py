@@ -691,8 +691,9 @@ class S3Protocol(HttpToolsProtocol):
         awaited = self._step(exchange, coroutine)
         if awaited is _ENDED:
             return
-        if getattr(awaited, "_asyncio_future_blocking", False):
-            # What a task would do with a future, without the task.
+        if not exchange.more_body and getattr(awaited, "_asyncio_future_blocking", False):
+            # What a task would do with a future, without the task. Who waits for a client's body
+            # needs one: it is what the end of a drain cancels.
             awaited._asyncio_future_blocking = False
             awaited.add_done_callback(partial(self._awaited, exchange, coroutine))
         else:
