@@ -16,7 +16,7 @@ import typer
 
 from stack import buckets, container, lifecycles, people
 from stack.integrations.datahub.commands import datahub
-from stack.output import FAILED, WRONG, AsJson, fail, show, warn
+from stack.output import FAILED, WRONG, AsJson, fail, show
 from stack.store import CommandError, store
 
 _DRIVES_HELP = "Folder that holds the data."
@@ -35,6 +35,7 @@ app.add_typer(lifecycles.lifecycle, name="lifecycle")
 app.add_typer(people.users, name="user")
 app.add_typer(people.keys, name="key")
 app.add_typer(people.policies, name="policy")
+operations.add_to(app)
 app.add_typer(datahub, name="datahub")
 
 
@@ -65,19 +66,20 @@ def serve(
     )
     from storage import server
 
+    container.take_over(config.drives)
     server.become(config)
 
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Show the running store at a glance."""
-    found = store().get("status")
-    if not as_json:
-        for warning in found.pop("warnings"):
-            warn(warning)
-        capacity = found.pop("capacity")
-        found |= {"capacity": capacity["total"], "free": capacity["free"]}
-    show(found, as_json)
+    """Show the store and what stands around it at a glance.
+
+    Endpoints, health, capacity, buckets, workers, warnings, and whether Langfuse answers. Ends
+    with 1 while the store is not ready.
+    """
+    from stack import overview
+
+    raise typer.Exit(overview.run(as_json))
 
 
 @app.command()
@@ -118,7 +120,9 @@ def backup(
     """
     from stack import backups
 
-    backups.back_up(destination, config_of(drives=drives), as_json)
+    config = config_of(drives=drives)
+    container.take_over(config.drives, [destination])
+    backups.back_up(destination, config, as_json)
 
 
 @app.command()

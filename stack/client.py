@@ -22,6 +22,11 @@ DEFAULT_URL = "http://localhost:9091"
 _TIMEOUT = 60.0
 
 
+def _default_url(environ: Mapping[str, str]) -> str:
+    port = environ.get("OVERSIGHT_CONSOLE_PORT", "")
+    return f"http://localhost:{port}" if port.isdigit() else DEFAULT_URL
+
+
 class Unreachable(CommandError):
     """Nobody answers at the address of the control API."""
 
@@ -64,7 +69,7 @@ class Control:
             raise CommandError(unreadable[0])
         found = reading.values
         return cls(
-            environ.get(URL) or DEFAULT_URL,
+            environ.get(URL) or _default_url(environ),
             found.get("access_key", DEFAULT_USER),
             found.get("secret_key", DEFAULT_PASSWORD),
         )
@@ -115,8 +120,16 @@ class Control:
         if status < 400:
             return value
         if status == 503 and b"starting" in content:
-            raise Starting(f"The store at {self._url} is starting: try again in a moment.")
+            raise Starting(
+                f"The store at {self._url} is starting (after a crash it replays its log, which "
+                "may take minutes; its own log tells how far it is): try again in a moment."
+            )
         if not isinstance(value, dict) or "detail" not in value:
+            if status == 503:
+                raise CommandError(
+                    f"{self._url} answers 503: the store is not ready, or what stands before it "
+                    "does not reach it. Try again in a moment."
+                )
             raise CommandError(
                 f"{self._url} is no control API of an Oversight store (it answered {status}): "
                 f"set {URL} to the console port."

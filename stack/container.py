@@ -9,17 +9,14 @@ changes nothing. Outside of the image none of this happens.
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 
+from stack import image
 from stack.store import CommandError
 
 #: User and group that the image's commands become. docs/container.md promises them.
 USER = GROUP = 10001
-#: File in the Python environment that compose/Dockerfile makes: we are in the image.
-MARKER = "oversight-image"
 
 _FOLDER = ".oversight"
 _EMPTY_ON_EXT4 = "lost+found"
@@ -31,25 +28,16 @@ _DEFAULTS = (
 
 
 def run(module: str) -> None:
-    """Run ``main`` of a command's module as the program of the image's container.
-
-    The first process of a container gets no signal that it has no handler for: without one,
-    ``docker stop`` would wait and kill while the command is still loading.
-    """
-    signal.signal(signal.SIGTERM, _end)
+    """Run ``main`` of a command's module as a program of the image (compose/image/bin)."""
     for strong, weak in _DEFAULTS:
         if os.environ.get(strong):
             os.environ.pop(weak, None)
     import_module(module).main()
 
 
-def _end(number: int, _frame: object) -> None:
-    os._exit(128 + number)
-
-
 def in_image() -> bool:
     """Whether this is a command of Oversight's image."""
-    return os.path.isfile(os.path.join(sys.prefix, MARKER))
+    return os.path.isfile(image.MARKER)
 
 
 def take_over(drives: Iterable[str], others: Iterable[str] = ()) -> None:

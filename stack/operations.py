@@ -69,6 +69,23 @@ def bootstrap(
     raise typer.Exit(command.run(endpoint, wait, as_json))
 
 
+def verify(
+    wait: Annotated[
+        float, typer.Option(help="Seconds to wait for each step that takes its time.", min=0)
+    ] = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that the stack works: send a real trace with an image, and follow it.
+
+    Uses the Langfuse SDK and the configured Langfuse (LANGFUSE_BASE_URL, LANGFUSE_PUBLIC_KEY,
+    LANGFUSE_SECRET_KEY, else those of .env), looks into the bucket, fetches the image by its
+    signed URL, and registers it in DataHub if DATAHUB_GMS_URL is set.
+    """
+    from stack.verification import command
+
+    raise typer.Exit(command.run(wait, as_json))
+
+
 def migrate(
     source: Annotated[
         str, typer.Option("--from", help="The old store's S3 endpoint.", metavar="URL")
@@ -130,5 +147,5 @@ def migrate(
 
 def add_to(app: typer.Typer) -> None:
     """Make these commands part of ``app``."""
-    for command in (bootstrap, doctor, migrate):
+    for command in (bootstrap, doctor, verify, migrate):
         app.command()(command)

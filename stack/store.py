@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,7 +16,20 @@ class CommandError(Exception):
 
 
 def store() -> Control:
-    """The store and the user that the environment names. Raises CommandError."""
+    """The store and the user that the environment names, or the stacks' ``.env``.
+
+    Raises CommandError.
+    """
     from stack.client import Control
 
-    return Control.from_environment()
+    return Control.from_environment(_environ())
+
+
+def _environ() -> Mapping[str, str]:
+    """The environment; with the ``.env`` under it where there is one, as Compose does."""
+    folder = Path.cwd()
+    if not any((each / ".env").is_file() for each in (folder, folder.parent)):
+        return os.environ
+    from stack.settings import environment  # takes a while to load
+
+    return environment()

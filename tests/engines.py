@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from storage.config import Config
-from storage.engine.embedded import committer
+from storage.engine.embedded import server
 from storage.engine.embedded.engine import EmbeddedEngine
 
 _forkserver = multiprocessing.get_context("forkserver")
@@ -89,7 +89,7 @@ def _serve(config: Config, pipe: object, prepare: Callable[[], None] | None) -> 
     if prepare is not None:
         prepare()
     try:
-        committer.main(config, lambda: pipe.send(None))  # type: ignore[attr-defined]
+        server.main(config, lambda: pipe.send(None))  # type: ignore[attr-defined]
     except Exception as error:
         pipe.send(error)  # type: ignore[attr-defined]
         raise

@@ -25,8 +25,6 @@ dependencies() {
 project() {
   $PIP wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir /build/dist /build/source
   $PIP --python "$HOME_OF_IT/bin/python" install --quiet --no-index --no-deps --no-compile /build/dist/*.whl
-  # By content, not by time: the root file system is read-only, and layers may change times.
-  "$HOME_OF_IT/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$HOME_OF_IT/lib"
   # What tells the commands that they run in the image (stack/container.py).
   echo "Oversight's image. Its commands give the data folder to user 10001 and become that user." \
     >"$HOME_OF_IT/oversight-image"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from urllib.parse import urlsplit
 
 from stack import client
 from stack.bootstrap.making import Step, make_all, wait_for_store
 from stack.bootstrap.wanted import Wanted, wanted
+from stack.nearest import nearest_endpoint
 from stack.output import FAILED, WRONG, fail, show
 from stack.progress import steps
 from stack.s3.client import S3
@@ -25,7 +25,7 @@ def run(endpoint: str, wait: float, as_json: bool) -> int:
     except SettingsError as error:
         fail(error.problems, WRONG)
     want = wanted(stack)
-    endpoint = endpoint or _endpoint(stack)
+    endpoint = endpoint or nearest_endpoint(stack)
     try:
         s3 = S3(endpoint, want.root, stack.region or "us-east-1")
     except ValueError as error:
@@ -41,16 +41,6 @@ def run(endpoint: str, wait: float, as_json: bool) -> int:
             done.append(step)
     _report(done, endpoint, as_json)
     return FAILED if any(step.outcome == "differs" for step in done) else 0
-
-
-def _endpoint(stack: Stack) -> str:
-    """The internal endpoint where its name is known, as in a container; else the external one."""
-    parts = urlsplit(stack.internal_endpoint)
-    try:
-        socket.getaddrinfo(parts.hostname, parts.port or 80)
-    except OSError:
-        return stack.external_endpoint
-    return stack.internal_endpoint
 
 
 def _console(endpoint: str, stack: Stack) -> str:

@@ -72,7 +72,6 @@ def wanted(stack: Stack) -> Wanted:
         ),
         "OVERSIGHT_DATAHUB_ACCESS_KEY and OVERSIGHT_DATAHUB_SECRET_KEY",
     )
-    datahub_page = f"http://localhost:{stack.datahub_port}"
     return Wanted(
         buckets=tuple(dict.fromkeys((*ours, stack.datahub_bucket, stack.artifacts_bucket))),
         prefixes=tuple((bucket, prefix) for bucket, prefix in uses if prefix),
@@ -83,7 +82,7 @@ def wanted(stack: Stack) -> Wanted:
         ),
         origins=(
             (stack.media_bucket, _origin(stack.nextauth_url)),
-            (stack.datahub_bucket, datahub_page),
+            (stack.datahub_bucket, _origin(stack.datahub_url)),
         ),
         root=Credentials(stack.root_user, stack.root_password),
     )

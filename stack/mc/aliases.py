@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from stack import image
 from stack.mc.base import Alias, McError, Options
 
 #: Where `local` is, unless something says otherwise: in Oversight's image, and outside of it.
@@ -69,9 +70,7 @@ def _running() -> str:
 
     Only in the image: elsewhere other people's processes are seen as well.
     """
-    from stack.container import MARKER
-
-    if not os.path.exists(f"/opt/oversight/{MARKER}"):
+    if not os.path.exists(image.MARKER):
         return ""
     for entry in sorted(os.listdir("/proc"), key=lambda name: (len(name), name)):
         if entry.isdigit():

@@ -54,7 +54,7 @@ def _document(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             document = json.load(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {"version": _VERSION, "aliases": {}}
     except OSError as error:
         raise McError(f"{path} can't be read: {error.strerror}.") from None

@@ -43,8 +43,8 @@ _TRANSLATED: tuple[tuple[type[errors.StoreError], int, str, str], ...] = (
      "or give it more space."),
     (errors.ReadOnly, 503, "ReadOnly", "The store only reads, because a drive failed to write: "
      "see its log."),
-    (errors.Unavailable, 503, "ServiceUnavailable", "The store cannot answer at the moment: try "
-     "again."),
+    (errors.Unavailable, 503, "ServiceUnavailable", "The store cannot answer at the moment (it "
+     "may be replaying its log): try again."),
     (errors.DataCorrupt, 500, "DataCorrupt", "The stored bytes do not match their checksum."),
 )  # fmt: skip
 

@@ -421,6 +421,7 @@ class S3Protocol(HttpToolsProtocol):
         #: Bytes of body that are still to come past the parser.
         self._body_left = 0
         self._in_head = False
+        self._half_closed = False
         self._head_bytes = 0
         self._read_paused = False
         self.write_paused = False
@@ -453,6 +454,19 @@ class S3Protocol(HttpToolsProtocol):
         self._body_left = 0
         self.resume_writing()
         self.parser = None  # type: ignore[assignment]
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more; whether it may still wait for answers (RFC 9112, 9.6).
+
+        One that asked for nothing whole, or for nothing at all, has gone.
+        """
+        asked = self._waiting[-1] if self._waiting else self._active
+        if self._lingering or asked is None or asked.more_body:
+            return False
+        self._half_closed = True
+        if self._refusal is None:
+            asked.keep_alive = False
+        return True
 
     def shutdown(self) -> None:
         """The server is draining: answer what was begun, then close."""
@@ -677,8 +691,9 @@ class S3Protocol(HttpToolsProtocol):
         awaited = self._step(exchange, coroutine)
         if awaited is _ENDED:
             return
-        if getattr(awaited, "_asyncio_future_blocking", False):
-            # What a task would do with a future, without the task.
+        if not exchange.more_body and getattr(awaited, "_asyncio_future_blocking", False):
+            # What a task would do with a future, without the task. Who waits for a client's body
+            # needs one: it is what the end of a drain cancels.
             awaited._asyncio_future_blocking = False
             awaited.add_done_callback(partial(self._awaited, exchange, coroutine))
         else:
@@ -765,6 +780,9 @@ class S3Protocol(HttpToolsProtocol):
         Closing while the client still sends would reset the connection and may take the answer
         with it (RFC 9112, section 9.6): end our side, drop what comes, close a little later.
         """
+        if self._half_closed:
+            self.transport.close()  # nothing can come
+            return
         self._lingering = LINGER_TIMEOUT
         self._body_left = 0
         self.transport.write_eof()

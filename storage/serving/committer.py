@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from storage.engine.embedded import committer
+from storage.engine.embedded import server
 from storage.serving.channel import EngineReady, Message, Ready, Start, Stop
 
 if TYPE_CHECKING:
@@ -28,5 +28,5 @@ def run(start: Start, lifeline: Lifeline) -> int:
 
         lifeline.listen(heard)
 
-    committer.main(start.config, ready, stopper)
+    server.main(start.config, ready, stopper)
     return 0

@@ -14,7 +14,7 @@ _LIVE = ("/minio/health/live",)
 _HEALTH = "/minio/health/"
 _BODY = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>ServiceUnavailable</Code>'
-    b"<Message>The store is starting. Please try again.</Message></Error>"
+    b"<Message>The store is starting: it replays its log. Please try again.</Message></Error>"
 )
 
 

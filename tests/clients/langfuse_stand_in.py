@@ -10,9 +10,12 @@ import base64
 import gzip
 import json
 import threading
+import uuid
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
+from urllib.parse import parse_qs
 
 PUBLIC_KEY = "pk-lf-stand-in"
 SECRET_KEY = "sk-lf-stand-in"
@@ -76,15 +79,66 @@ class LangfuseStandIn:
         )
         return {"mediaId": media_id, "uploadUrl": None if already_here else url}
 
+    def media_url(self, media_id: str) -> dict[str, Any]:
+        """GET /api/public/media/{id}: what is known of it, with a URL to download it."""
+        wanted = self.media[media_id]
+        key = self.media_key(media_id, wanted["contentType"])
+        url = self.s3.generate_presigned_url(
+            "get_object",
+            Params={
+                "Bucket": self.bucket,
+                "Key": key,
+                "ResponseContentDisposition": f'attachment; filename="{key}"',
+            },
+            ExpiresIn=3600,
+        )
+        now = datetime.now(UTC).isoformat()
+        return {
+            "mediaId": media_id,
+            "contentType": wanted["contentType"],
+            "contentLength": wanted["contentLength"],
+            "uploadedAt": now,
+            "url": url,
+            "urlExpiry": now,
+        }
+
     def take_export(self, body: bytes) -> None:
         """POST /api/public/otel/v1/traces: store the export first, as Langfuse does."""
-        key = f"events/otel/{PROJECT}/2026/11/22/05/46/{len(self.exports)}.json"
-        document = json.dumps([{"protobuf": base64.b64encode(body).decode()}]).encode()
+        minute = datetime.now(UTC).strftime("%Y/%m/%d/%H/%M")
+        key = f"events/otel/{PROJECT}/{minute}/{uuid.uuid4()}.json"
+        document = json.dumps(resource_spans(body)).encode()
         self.s3.put_object(
             Bucket=self.bucket, Key=key, Body=document, ContentType="application/json"
         )
         self.exports.append(body)
         self.event_keys.append(key)
+
+    def observations(self, trace_id: str) -> dict[str, Any]:
+        """GET /api/public/v2/observations: what a worker would have read from the event objects."""
+        found = []
+        for key in self.event_keys:
+            events = json.loads(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+            spans = (s for e in events for scope in e["scopeSpans"] for s in scope["spans"])
+            for span in spans:
+                if bytes(span["traceId"]["data"]).hex() == trace_id:
+                    found.append({"id": bytes(span["spanId"]["data"]).hex(), "name": span["name"]})
+        return {"data": found, "meta": {}}
+
+
+def resource_spans(body: bytes) -> list[dict[str, Any]]:
+    """An export as Langfuse's server stores it: JSON of the decoded protobuf, ids as Buffers."""
+    from google.protobuf.json_format import MessageToDict
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    spans = MessageToDict(ExportTraceServiceRequest.FromString(body)).get("resourceSpans", [])
+    for resource in spans:
+        for scope in resource.get("scopeSpans", []):
+            for span in scope.get("spans", []):
+                for name in ("traceId", "spanId", "parentSpanId"):
+                    if name in span:
+                        data = list(base64.b64decode(span[name]))
+                        span[name] = {"type": "Buffer", "data": data}
+    return list(spans)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -110,7 +164,17 @@ class _Handler(BaseHTTPRequestHandler):
         return self._answer(204, None)
 
     def do_GET(self) -> None:
-        if self.path.startswith("/api/public/projects"):
+        path, _, query = self.path.partition("?")
+        if path == "/api/public/health":
+            return self._answer(200, {"status": "OK", "version": "0.0.0-stand-in"})
+        if not self._is_authorized():
+            return self._answer(401, {"message": "wrong keys"})
+        if path == "/api/public/v2/observations":
+            return self._answer(200, self._api.observations(parse_qs(query)["traceId"][0]))
+        prefix, _, media_id = path.rpartition("/")
+        if prefix == "/api/public/media" and media_id in self._api.media:
+            return self._answer(200, self._api.media_url(media_id))
+        if path == "/api/public/projects":
             return self._answer(200, {"data": [{"id": PROJECT, "name": PROJECT, "metadata": {}}]})
         return self._refuse()
 

@@ -64,7 +64,9 @@ def test_trace_with_image_arrives(
 
     (key,) = langfuse.event_keys
     event = json.loads(boto_client.get_object(Bucket=bucket, Key=key)["Body"].read())
-    assert base64.b64decode(event[0]["protobuf"]) == langfuse.exports[0]
+    (stored_span,) = event[0]["scopeSpans"][0]["spans"]
+    assert bytes(stored_span["traceId"]["data"]) == spans[0].trace_id
+    assert stored_span["name"] == "describe-picture"
 
 
 def test_signed_upload_url_is_langfuses(langfuse: LangfuseStandIn, tmp_path: Path) -> None:

@@ -180,13 +180,18 @@ def tables(engine: EmbeddedEngine) -> dict[str, list[object]]:
 
 
 async def check_store(config: Config, promises: Promises) -> None:
-    """Everything at once, as after any crash: reopen, look, go on, rebuild, look again."""
+    """Everything at once, as after any crash: reopen, look, go on, rebuild, look again.
+
+    A process that dies damages nothing: whatever recovery calls damage, it was made wrongly.
+    """
     async with alone(config) as engine:
+        assert (await engine.health()).damages == 0
         await check(engine, promises)
         await check_goes_on(engine, promises)
         before = tables(engine)
     lose_index(config)
     async with alone(config) as engine:
+        assert (await engine.health()).damages == 0
         assert tables(engine) == before
         await check(engine, promises)
         await check_files(engine)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import logging
 import os
 import re
 import secrets
@@ -31,6 +32,7 @@ from storage import errors
 from storage.config import Config
 from storage.engine import interface
 from storage.engine.embedded import io
+from storage.names import is_bucket_name
 
 #: The layout of everything under ``.oversight``. Older ones are read, newer ones refused.
 FORMAT = 2
@@ -50,8 +52,7 @@ _NETWORK_TYPES = {
     "fuseblk": "FUSE",
     "9p": "9P",
 }
-_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_IPV4 = re.compile(r"\d+\.\d+\.\d+\.\d+")
+_logger = logging.getLogger("oversight.drives")
 
 
 @dataclass(slots=True)
@@ -260,28 +261,25 @@ def filesystem_type(path: str, mounts: str = "/proc/self/mountinfo") -> str:
 def empty_directories(path: str) -> list[str]:
     """Names of empty directories in ``path`` that can be buckets' names, sorted.
 
-    MinIO's trick: ``mkdir /data/langfuse`` before the first start makes a bucket.
+    MinIO's trick: ``mkdir /data/langfuse`` before the first start makes a bucket. One that can't
+    be a bucket is told and left alone, unless it is plain that it is none of ours.
     """
     names = []
     with os.scandir(path) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False) and is_bucket_name(entry.name):
-                try:
-                    empty = not os.listdir(entry.path)
-                except OSError:
-                    continue
-                if empty:
-                    names.append(entry.name)
+            if not entry.is_dir(follow_symlinks=False) or entry.name.startswith("."):
+                continue
+            try:
+                empty = not os.listdir(entry.path)
+            except OSError:
+                continue
+            if empty and is_bucket_name(entry.name):
+                names.append(entry.name)
+            elif empty and entry.name != "lost+found":
+                _logger.warning(
+                    "%s is left alone: %r is no name for a bucket", entry.path, entry.name
+                )
     return sorted(names)
-
-
-def is_bucket_name(name: str) -> bool:
-    """S3's naming rules ("General purpose bucket naming rules"), without reserved affixes."""
-    return (
-        _BUCKET_NAME.fullmatch(name) is not None
-        and ".." not in name
-        and _IPV4.fullmatch(name) is None
-    )
 
 
 # -- preparing --------------------------------------------------------------------------------

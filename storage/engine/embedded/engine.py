@@ -20,12 +20,13 @@ from storage.config import Config
 from storage.engine import interface as i
 from storage.engine.embedded import drives, link, segment
 from storage.engine.embedded.board import Board, Slot
-from storage.engine.embedded.committer import RUN, CommitterThread
+from storage.engine.embedded.committer import RUN
 from storage.engine.embedded.drives import Drive
 from storage.engine.embedded.feed import Feed
 from storage.engine.embedded.files import FileGone, FileStore
 from storage.engine.embedded.reader import InlinePlace, Reader
 from storage.engine.embedded.segment import payload_check
+from storage.engine.embedded.server import CommitterThread
 
 _OPEN_SEGMENTS = 256
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)

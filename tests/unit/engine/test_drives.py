@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -216,15 +217,19 @@ def test_checking_changes_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_empty_directories_become_buckets(tmp_path: Path) -> None:
-    for name in ("langfuse", "my.bucket-2", "Upper", "no", "a..b", "192.168.0.1", "lost+found"):
+def test_empty_directories_become_buckets(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    odd = ("Upper", "no", "a..b", "a.-b", "a-.b", "192.168.0.1", "xn--b", "b-s3alias")
+    for name in ("langfuse", "my.bucket-2", "lost+found", ".hidden", *odd):
         (tmp_path / name).mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("x")
     (tmp_path / "plainfile").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "langfuse")
     open_drive(str(tmp_path), CONFIG).close()
-    assert drives.empty_directories(str(tmp_path)) == ["langfuse", "my.bucket-2"]
+    with caplog.at_level(logging.WARNING):
+        assert drives.empty_directories(str(tmp_path)) == ["langfuse", "my.bucket-2"]
+    assert sorted(str(each.args[1]) for each in caplog.records if each.args) == sorted(odd)
+    assert all((tmp_path / name).is_dir() for name in odd)
 
 
 def test_the_reserve_is_given_up_piece_by_piece_and_taken_back(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ import uvloop
 
 from storage import errors
 from storage.engine import interface as i
-from storage.engine.embedded import committer, link
-from storage.engine.embedded.committer import Server
+from storage.engine.embedded import link, server
 from storage.engine.embedded.link import Address, Assembler, Generations, ProcessLink
+from storage.engine.embedded.server import Server
 
 pytestmark = pytest.mark.anyio
 
@@ -133,7 +133,7 @@ async def test_a_crowd_gets_a_moment_to_gather_and_a_lone_client_never_waits(
 ) -> None:
     naps: list[int] = []
     fake = running.committer
-    monkeypatch.setattr(committer.time, "sleep", lambda _: naps.append(len(fake.batches)))
+    monkeypatch.setattr(server.time, "sleep", lambda _: naps.append(len(fake.batches)))
     line = await connected(run)
     fake.batches.clear()
     for n in range(3):

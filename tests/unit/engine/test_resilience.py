@@ -16,8 +16,7 @@ import pytest
 from storage import errors
 from storage.config import Config
 from storage.engine import interface as i
-from storage.engine.embedded import checkpoint, committer, index, io, link
-from storage.engine.embedded.committer import Server
+from storage.engine.embedded import checkpoint, committer, index, io, link, server
 from storage.engine.interface import DeleteObject, FileRef, PutObject, PutPart
 from tests.unit.engine.test_committer import MIB, Store, store
 
@@ -109,13 +108,13 @@ def served(config: Config) -> Iterator[tuple[Store, link.Address]]:
         opened.committer._writer().connection.close()
         opened.committer._index = None  # its connection belongs to the thread that serves
         address = link.Address(opened.committer.run_folder)
-        server = Server(opened.committer, address.listen())
-        thread = threading.Thread(target=server.serve, daemon=True)
+        loop = server.Server(opened.committer, address.listen())
+        thread = threading.Thread(target=loop.serve, daemon=True)
         thread.start()
         yield opened, address
-        server.stop()
+        loop.stop()
         thread.join(10)
-        server.close()
+        loop.close()
         address.close()
 
 
@@ -169,7 +168,7 @@ def test_a_message_that_never_ends_is_not_gathered_for_ever(
 def test_a_client_that_never_reads_is_dropped(
     served: tuple[Store, link.Address], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(committer, "_UNSENT_MAX", 10_000)
+    monkeypatch.setattr(server, "_UNSENT_MAX", 10_000)
     monkeypatch.setattr(link, "SEND_BUFFER", 65536)  # takes the answers of a whole batch
     opened, address = served
     line = connect(address)
@@ -235,12 +234,12 @@ def test_a_start_that_failed_locks_nobody_out(
         self._index.begin()
         raise errors.ReadOnly("no epoch today")
 
-    committer.CommitterThread(config).stop()  # so that there is an index to be locked
+    server.CommitterThread(config).stop()  # so that there is an index to be locked
     monkeypatch.setattr(index, "_BUSY_WAIT", 100)
     with monkeypatch.context() as patched:
         patched.setattr(committer.Committer, "_record_epoch", broken)
         with pytest.raises(errors.ReadOnly, match="no epoch today") as kept:
-            committer.CommitterThread(config)
+            server.CommitterThread(config)
     # The traceback keeps the failed committer alive, as a caller's own would.
     assert kept.value.__traceback__ is not None
-    committer.CommitterThread(config).stop()
+    server.CommitterThread(config).stop()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from typing import Any
 
 import pytest
@@ -55,6 +57,43 @@ def test_a_malformed_request_waits_for_those_before_it(server: Running) -> None:
         wire.send(GET.replace(b"/echo", b"/slow") + MALFORMED["bad header"])
         assert wire.answer()[2] == b"first"
         assert wire.answer()[0] == 400
+        assert wire.rest() == b""
+
+
+@pytest.mark.parametrize("path", [b"/echo", b"/slow"])
+@pytest.mark.parametrize(
+    ("behind", "expected"),
+    [
+        (b"", [200]),
+        (GET, [200, 200]),
+        (GET[:-6], [200]),
+        (MALFORMED["garbage"], [200, 400]),
+        (GET + MALFORMED["bad header"], [200, 200, 400]),
+    ],
+    ids=["nothing", "another", "a beginning", "garbage", "another and garbage"],
+)
+def test_who_sends_no_more_still_gets_all_answers(
+    server: Running, path: bytes, behind: bytes, expected: list[int]
+) -> None:
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.05)
+        await respond(send, 200, b"first")
+
+    server.routes["/slow"] = slow
+    began = time.monotonic()
+    with server.wire() as wire:
+        wire.send(GET.replace(b"/echo", path) + behind)
+        wire.socket.shutdown(socket.SHUT_WR)
+        assert [wire.answer()[0] for _ in expected] == expected
+        assert wire.rest() == b""
+    assert time.monotonic() - began < http.LINGER_TIMEOUT
+
+
+def test_who_leaves_in_the_middle_of_a_body_is_not_waited_for(server: Running) -> None:
+    with server.wire() as wire:
+        wire.send(b"PUT /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhalf")
+        until(lambda: len(server.seen) == 1)
+        wire.socket.shutdown(socket.SHUT_WR)
         assert wire.rest() == b""
 
 

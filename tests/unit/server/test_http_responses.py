@@ -387,3 +387,21 @@ def test_an_application_that_fails_at_once(server: Running) -> None:
     with server.wire() as wire:
         wire.send(GET)
         assert wire.answer()[0] == 500
+
+
+def test_waiting_for_a_body_takes_a_task_that_can_be_cancelled(server: Running) -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["method"])
+        assert (await receive())["body"] == b"late"
+        seen.append(asyncio.current_task())
+        await respond(send, 200, b"done")
+
+    server.routes["/x"] = app
+    with server.wire() as wire:
+        wire.send(b"PUT /x HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n")
+        until(lambda: bool(seen))
+        wire.send(b"late")
+        assert wire.answer()[2] == b"done"
+    assert seen[1] is not None

@@ -1,0 +1,1 @@
+"""The small `mc` against a running store."""
