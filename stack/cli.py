@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stack import buckets, container, lifecycles, people
+from stack import buckets, container, lifecycles, operations, people
 from stack.integrations.datahub.commands import datahub
 from stack.output import FAILED, WRONG, AsJson, fail, show
 from stack.store import CommandError, store

@@ -38,6 +38,9 @@ class Lifecycle:
         Raises Unavailable and its like; the next run goes on.
         """
         tallies: list[Tally] = []
+        if (await self._engine.health()).clock_suspect:
+            _logger.error("lifecycle rules wait: the clock is more than a day off the last change")
+            return tallies
         for bucket in await self._engine.buckets():
             if lifecycle.DOCUMENT in bucket.config:
                 tallies += await self._run_bucket(bucket)

@@ -116,8 +116,8 @@ async def test_a_process_asks_for_another_index_once_in_a_while(tmp_path: Path) 
     """What a rebuild does not cure must not make the committer rebuild for ever."""
     async with engines.alone(engines.small_config(tmp_path)) as engine:
         assert isinstance(engine, EmbeddedEngine)
-        engine._index_damaged()
+        engine.index_damaged()
         assert engine.board.suspect
         engine.board.suspect = False
-        engine._index_damaged()
+        engine.index_damaged()
         assert not engine.board.suspect

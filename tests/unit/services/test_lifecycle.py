@@ -12,6 +12,7 @@ from storage.engine.interface import (
     VERSIONING,
     Bucket,
     Engine,
+    Health,
     SetBucketConfig,
 )
 from storage.engine.memory import MemoryEngine
@@ -157,6 +158,21 @@ async def test_uploads_are_aborted(engine: Engine, monkeypatch: pytest.MonkeyPat
     assert await at(engine, TODAY, monkeypatch) == {ABORT: 1}
     uploads = (await engine.list_uploads(bucket.id)).uploads
     assert [upload.upload_id for upload in uploads] == ["u2", "u3"]
+
+
+async def test_a_clock_that_jumped_deletes_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = await with_rules(engine, Rule("r", days=1))
+    await put(engine, bucket, "k", modified=0)
+
+    async def doubtful() -> Health:
+        return Health(clock_suspect=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "health", doubtful)
+        assert await at(engine, TODAY, patch) == {}
+    assert await at(engine, TODAY, monkeypatch) == {EXPIRE: 1}
 
 
 async def test_what_is_written_meanwhile_stays(
