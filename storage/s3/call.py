@@ -26,6 +26,10 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 HeaderList = list[tuple[bytes, bytes]]
 
+#: ASGI extension of our HTTP protocol: ``await receive_into(view)`` fills memory with body straight
+#: from the socket; fewer bytes than asked for are the body's last ones. Large bodies have it.
+RECEIVE_INTO = "oversight.receive_into"
+
 #: Looked for as a number: bytes in bytes are found at ten times the price.
 _PERCENT = ord("%")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")

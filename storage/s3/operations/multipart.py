@@ -17,6 +17,7 @@ from storage.s3.operations.body import (
     Body,
     Integrity,
     commit_file,
+    new_file,
     read_document,
     write_file,
 )
@@ -112,12 +113,8 @@ async def upload_part(call: Call) -> Response:
         )
     body = Body(call)
     engine = call.app.engine
-    writer = await engine.create_file(body.length)
-    try:
+    async with new_file(engine, body.length) as writer:
         file, stored = await write_file(writer, body, integrity)
-    except BaseException:
-        await writer.abort()
-        raise
     await commit_file(
         engine,
         writer,
