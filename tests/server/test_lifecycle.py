@@ -290,7 +290,7 @@ def test_a_refused_drive_is_one_sentence(tmp_path: Path, workers: str) -> None:
     ended = run_serve(tmp_path / "drive", "--workers", workers, *ports())
     assert ended.returncode == 1
     (sentence,) = sentences(ended)
-    assert "mc mirror" in sentence
+    assert "oversight migrate" in sentence
     assert [path.name for path in (tmp_path / "drive").iterdir()] == [".minio.sys"]
 
 
