@@ -31,7 +31,7 @@ from cryptography.x509.oid import NameOID
 
 from stack.s3.client import S3
 from stack.s3.signing import Credentials
-from tests.bundle import docker
+from tests.bundle import docker, stacks
 from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore, free_port
 
 SNIPPETS = docker.ROOT / "compose" / "proxy"
@@ -77,11 +77,7 @@ class Proxy:
 
 @pytest.fixture(scope="module")
 def proxies_image(docker_available: None) -> str:
-    done = docker.run(
-        "docker", "build", "--network", "host", "--build-arg", f"BASE={docker.base()}",
-        "--target", "proxies", "--tag", IMAGE, Path(__file__).parent / "images", timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
+    stacks.build("proxies", IMAGE)
     return IMAGE
 
 
