@@ -7,17 +7,21 @@ JOBS   ?= 2
 BIN    := $(VENV)/bin
 CACHE  := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/oversight
 
+VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+
 # Tools that only maintainers and client tests need, pinned here and nowhere else.
 UV_VERSION := 0.13.9
 MC_VERSION := v0.0.0-20250313080218-cf909e1063a9
+MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 DATAHUB := $(VENV)/.datahub-installed
 JS      := tests/clients/js/node_modules/.package-lock.json
 MC      := $(CACHE)/mc-$(MC_VERSION)/mc
+MINIO   := $(CACHE)/minio-$(MINIO_VERSION)/minio
 
-.PHONY: help run test lint format bench soak fuzz clients js-clients mc datahub lock clean
+.PHONY: help run test test-stack-full lint format bench soak fuzz image clients js-clients mc minio datahub lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -28,6 +32,9 @@ run: $(RUNTIME) ## Serve S3 on http://localhost:9090, console port 9091 (options
 
 test: $(DEV) ## Run all tests (REQUIRE_ALL=1: a skipped test fails; options: ARGS="-k multipart")
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+test-stack-full: $(DEV) ## Run the stacks' tests with the real images (needs Docker, a registry, 16 GiB)
+	@OVERSIGHT_REAL_IMAGES=1 $(BIN)/pytest tests/bundle/full_stack.py $(ARGS)
 
 lint: $(DEV) ## Check style, format and types
 	@$(BIN)/ruff check .

@@ -22,7 +22,7 @@ REQUIRE_ALL = os.environ.get("REQUIRE_ALL", "") not in ("", "0")
 
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile(
-    "fuzz", deadline=None, max_examples=5000, stateful_step_count=100
+    "fuzz", deadline=None, max_examples=500, stateful_step_count=100
 )
 
 

@@ -553,6 +553,12 @@ class FileWriter(Protocol):
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append. The buffer may be reused once this returns. Raises StorageFull."""
 
+    async def room(self) -> memoryview:
+        """Memory of the writer's own, never empty, for bytes that ``fill`` appends: no copy."""
+
+    async def fill(self, count: int) -> None:
+        """Append the first ``count`` bytes of ``room``, where only readers may look then."""
+
     async def finish(self) -> FileRef:
         """Seal and sync file and directory; what comes back may be committed."""
 

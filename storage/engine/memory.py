@@ -626,6 +626,13 @@ class _Writer:
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         self._data += data
 
+    async def room(self) -> memoryview:
+        self._room = bytearray(BLOCK)
+        return memoryview(self._room)
+
+    async def fill(self, count: int) -> None:
+        self._data += self._room[:count]
+
     async def finish(self) -> i.FileRef:
         blob = bytes(self._data)
         self._staged[self._name] = blob

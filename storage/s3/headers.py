@@ -47,7 +47,8 @@ _SYSTEM = (
 )
 #: What describes an object beside its type and user metadata.
 _DESCRIBING = frozenset((*_SYSTEM, b"x-amz-tagging")) - {b"content-type"}
-_OVERRIDES = {
+#: Parameters that replace a header of a read's answer, and which.
+OVERRIDES = {
     "response-cache-control": b"cache-control",
     "response-content-disposition": b"content-disposition",
     "response-content-encoding": b"content-encoding",
@@ -55,7 +56,7 @@ _OVERRIDES = {
     "response-content-type": b"content-type",
     "response-expires": b"expires",
 }
-_OVERRIDE_NAMES = frozenset(_OVERRIDES)
+_OVERRIDE_NAMES = frozenset(OVERRIDES)
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 
 # -- what is refused ------------------------------------------------------------------------------
@@ -465,7 +466,7 @@ def response_overrides(query: Mapping[str, str]) -> dict[bytes, bytes]:
     overrides: dict[bytes, bytes] = {}
     if _OVERRIDE_NAMES.isdisjoint(query):
         return overrides
-    for name, header in _OVERRIDES.items():
+    for name, header in OVERRIDES.items():
         value = query.get(name)
         if value is not None:
             overrides[header] = header_value(value)

@@ -56,7 +56,7 @@ class DataPlane:
                 operation = call.route.operation
             except AttributeError:  # it failed before it was recognised
                 operation = UNKNOWN
-            count(operation, status, bytes_in, bytes_out, seconds)
+            count(operation, status, bytes_in, bytes_out, seconds, call.bucket)
             if log is not None:
                 log(call, operation, status, bytes_in, bytes_out, seconds)
 

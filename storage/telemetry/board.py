@@ -4,8 +4,10 @@ Each worker owns one slot and alone writes it; whoever is asked for metrics read
 worker that is started again goes on counting in its slot, so that counters never fall while the
 store runs. Rows name themselves, so a reader needs no table of operations.
 
-Slot, in words of 8 bytes: 16 of header, then rows of 32: name (40 bytes, UTF-8, zero-padded),
-answers by class, bytes in, bytes out, microseconds, histogram of durations.
+Slot, in words of 8 bytes: 16 of header, then rows of 40: name of the operation (40 bytes, UTF-8,
+zero-padded), bucket (64 bytes, likewise), answers by class, bytes in, bytes out, microseconds,
+histogram of durations. A bucket gets rows of its own with its first successful request, so that
+names which clients only guess take no room; whatever finds none is counted without a bucket.
 """
 
 from __future__ import annotations
@@ -24,13 +26,19 @@ BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 
 _WORD = 8
 _HEADER_WORDS = 16
-_ROW_WORDS = 32
+_ROW_WORDS = 40
 _ROWS = 160
-_SLOT_WORDS = _HEADER_WORDS + _ROWS * _ROW_WORDS
+#: Rows of operations on a bucket of their own, beside those without. Untouched ones take no memory.
+_BUCKET_ROWS = 1888
+_ALL_ROWS = _ROWS + _BUCKET_ROWS
+_SLOT_WORDS = _HEADER_WORDS + _ALL_ROWS * _ROW_WORDS
 _NAME_BYTES = 40
+_BUCKET_BYTES = 64
 
 # columns of a row
-_OK, _CLIENT_ERRORS, _SERVER_ERRORS, _BYTES_IN, _BYTES_OUT, _MICROSECONDS, _HISTOGRAM = range(5, 12)
+_OK, _CLIENT_ERRORS, _SERVER_ERRORS, _BYTES_IN, _BYTES_OUT, _MICROSECONDS, _HISTOGRAM = range(
+    13, 20
+)
 # words of the header
 _IN_FLIGHT, _REJECTED_AUTH, _REJECTED_INVALID, _LOST_LOG_LINES = range(4)
 
@@ -39,7 +47,7 @@ UNKNOWN = "Unknown"
 
 
 class Row(msgspec.Struct):
-    """Counters of one operation, of all workers together."""
+    """Counters of one operation (on one bucket, or on all), of all workers together."""
 
     operation: str
     ok: int = 0
@@ -54,11 +62,25 @@ class Row(msgspec.Struct):
     def requests(self) -> int:
         return self.ok + self.client_errors + self.server_errors
 
+    def add(self, words: memoryview, base: int) -> None:
+        """Add the row of a slot that begins at word ``base``."""
+        self.ok += words[base + _OK]
+        self.client_errors += words[base + _CLIENT_ERRORS]
+        self.server_errors += words[base + _SERVER_ERRORS]
+        self.bytes_in += words[base + _BYTES_IN]
+        self.bytes_out += words[base + _BYTES_OUT]
+        self.microseconds += words[base + _MICROSECONDS]
+        for column in range(len(BOUNDS) + 1):
+            self.histogram[column] += words[base + _HISTOGRAM + column]
+
 
 class Totals(msgspec.Struct):
     """What all workers have counted since the store was started."""
 
     rows: dict[str, Row]
+    """By operation, all buckets together."""
+    buckets: dict[tuple[str, str], Row] = {}
+    """By bucket and operation, as far as there was room."""
     in_flight: int = 0
     rejected_auth: int = 0
     rejected_invalid: int = 0
@@ -109,7 +131,11 @@ class Slot:
 
     def __init__(self, words: memoryview) -> None:
         self._words = words
-        self._rows: dict[str, int] = dict(self._named_rows())
+        self._rows: dict[str, dict[str, int]] = {"": {}}
+        """Bases of rows by bucket and operation."""
+        self._count = self._bucket_count = 0
+        for operation, bucket, base in self._named_rows():
+            self._note(operation, bucket, base)
 
     def set_in_flight(self, requests: int) -> None:
         self._words[_IN_FLIGHT] = requests
@@ -117,21 +143,27 @@ class Slot:
     def set_lost_log_lines(self, lines: int) -> None:
         self._words[_LOST_LOG_LINES] = lines
 
-    def recorder(self) -> Callable[[str, int, int, int, float], None]:
-        """``record(operation, status, bytes_in, bytes_out, seconds)``, for every answer.
+    def recorder(self) -> Callable[..., None]:
+        """``record(operation, status, bytes_in, bytes_out, seconds, bucket="")``, per answer.
 
         A closure over locals: this runs once per request and must stay below a microsecond.
         """
         words: Any = self._words
         rows = self._rows
-        add_row = self._add_row
+        nothing: dict[str, int] = {}
+        find_row = self._find_row
 
         def record(
-            operation: str, status: int, bytes_in: int, bytes_out: int, seconds: float
+            operation: str,
+            status: int,
+            bytes_in: int,
+            bytes_out: int,
+            seconds: float,
+            bucket: str = "",
         ) -> None:
-            base = rows.get(operation)
+            base = rows.get(bucket, nothing).get(operation)
             if base is None:
-                base = add_row(operation)
+                base = find_row(operation, bucket, status)
             if status < 400:
                 words[base + _OK] += 1
             else:
@@ -161,32 +193,55 @@ class Slot:
         totals.rejected_auth += words[_REJECTED_AUTH]
         totals.rejected_invalid += words[_REJECTED_INVALID]
         totals.lost_log_lines += words[_LOST_LOG_LINES]
-        for name, base in self._named_rows():
-            row = totals.rows.setdefault(name, Row(name))
-            row.ok += words[base + _OK]
-            row.client_errors += words[base + _CLIENT_ERRORS]
-            row.server_errors += words[base + _SERVER_ERRORS]
-            row.bytes_in += words[base + _BYTES_IN]
-            row.bytes_out += words[base + _BYTES_OUT]
-            row.microseconds += words[base + _MICROSECONDS]
-            for column in range(len(BOUNDS) + 1):
-                row.histogram[column] += words[base + _HISTOGRAM + column]
+        for operation, bucket, base in self._named_rows():
+            totals.rows.setdefault(operation, Row(operation)).add(words, base)
+            if bucket:
+                totals.buckets.setdefault((bucket, operation), Row(operation)).add(words, base)
 
-    def _named_rows(self) -> Iterator[tuple[str, int]]:
-        for number in range(_ROWS):
-            base = _HEADER_WORDS + number * _ROW_WORDS
-            name = self._words[base : base + _NAME_BYTES // _WORD].tobytes().rstrip(b"\0")
-            if not name:
-                return
-            yield name.decode(), base
+    def _named_rows(self) -> Iterator[tuple[str, str, int]]:
+        """Operation, bucket and first word of each row in use."""
+        for first, last in ((0, _ROWS), (_ROWS, _ALL_ROWS)):
+            for number in range(first, last):
+                base = _HEADER_WORDS + number * _ROW_WORDS
+                operation = self._text(base, _NAME_BYTES)
+                if not operation:
+                    break
+                yield operation, self._text(base + _NAME_BYTES // _WORD, _BUCKET_BYTES), base
 
-    def _add_row(self, operation: str) -> int:
-        number = len(self._rows)
-        if number == _ROWS:
-            return self._rows[UNKNOWN]
+    def _text(self, at: int, length: int) -> str:
+        return self._words[at : at + length // _WORD].tobytes().rstrip(b"\0").decode()
+
+    def _find_row(self, operation: str, bucket: str, status: int) -> int:
+        """The first word of the row for an answer; a new row if there is none.
+
+        Only what succeeds proves that a bucket exists.
+        """
+        if bucket and (
+            (status >= 400 and bucket not in self._rows)
+            or self._bucket_count == _BUCKET_ROWS
+            or len(bucket.encode()) > _BUCKET_BYTES
+        ):
+            bucket = ""
+        found = self._rows.get(bucket, {}).get(operation)
+        if found is not None:
+            return found
+        if bucket:
+            return self._add_row(_ROWS + self._bucket_count, operation, bucket)
+        if self._count == _ROWS:
+            return self._rows[""][UNKNOWN]
+        return self._add_row(self._count, operation, "")
+
+    def _add_row(self, number: int, operation: str, bucket: str) -> int:
         base = _HEADER_WORDS + number * _ROW_WORDS
         name = operation.encode()[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0")
-        words = self._words[base : base + _NAME_BYTES // _WORD]
-        words.cast("B")[:] = name
-        self._rows[operation] = base
+        whole = name + bucket.encode().ljust(_BUCKET_BYTES, b"\0")
+        self._words[base : base + len(whole) // _WORD].cast("B")[:] = whole
+        self._note(operation, bucket, base)
         return base
+
+    def _note(self, operation: str, bucket: str, base: int) -> None:
+        self._rows.setdefault(bucket, {})[operation] = base
+        if bucket:
+            self._bucket_count += 1
+        else:
+            self._count += 1

@@ -16,7 +16,7 @@ import storage
 from storage import errors
 from storage.engine.interface import Bucket, Engine, Health, Space, Usage
 from storage.telemetry import process
-from storage.telemetry.board import BOUNDS, Board, Totals
+from storage.telemetry.board import BOUNDS, Board, Row, Totals
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -335,6 +335,54 @@ def _buckets(page: Page, found: Snapshot) -> None:
     )
 
 
+def _bucket_requests(page: Page, found: Snapshot) -> None:
+    """Requests by bucket, of buckets that exist, from the first one on that succeeded there."""
+    present = {bucket.name for bucket, _ in found.buckets}
+    rows = sorted(
+        (each for each in found.totals.buckets.items() if each[0][0] in present),
+        key=lambda each: each[0],
+    )
+    named = [
+        ({"api": operation.lower(), "bucket": bucket}, row) for (bucket, operation), row in rows
+    ]
+
+    def counter(name: str, help_text: str, value: Callable[[Row], float]) -> None:
+        page.add(name, help_text, [(labels, value(row)) for labels, row in named], "counter")
+
+    counter("minio_bucket_requests_total", "S3 requests on a bucket.", lambda row: row.requests)
+    counter(
+        "minio_bucket_requests_4xx_errors_total",
+        "S3 requests on a bucket answered with 4xx.",
+        lambda row: row.client_errors,
+    )
+    counter(
+        "minio_bucket_requests_5xx_errors_total",
+        "S3 requests on a bucket answered with 5xx.",
+        lambda row: row.server_errors,
+    )
+    page.add(
+        "minio_bucket_requests_ttfb_seconds_distribution",
+        "Answers by duration, cumulative.",
+        [
+            ({**labels, "le": bound}, below)
+            for labels, row in named
+            for bound, below in _cumulative(row.histogram)
+        ],
+    )
+    received: dict[str, int] = {}
+    sent: dict[str, int] = {}
+    for (bucket, _), row in rows:
+        received[bucket] = received.get(bucket, 0) + row.bytes_in
+        sent[bucket] = sent.get(bucket, 0) + row.bytes_out
+    for name, what, values in (
+        ("minio_bucket_traffic_received_bytes", "Bytes of request bodies, by bucket.", received),
+        ("minio_bucket_traffic_sent_bytes", "Bytes of answers' bodies, by bucket.", sent),
+    ):
+        page.add(
+            name, what, [({"bucket": bucket}, value) for bucket, value in values.items()], "counter"
+        )
+
+
 def _resources(page: Page, found: Snapshot) -> None:
     with open("/proc/meminfo") as lines:
         memory = {
@@ -357,6 +405,6 @@ Part = Callable[[Page, Snapshot], None]
 PAGES: dict[str, tuple[Part, ...]] = {
     "cluster": (_capacity, _requests, _node, _soundness),
     "node": (_requests, _node, _drives, _soundness),
-    "bucket": (_buckets,),
+    "bucket": (_buckets, _bucket_requests),
     "resource": (_drives, _resources) if os.path.exists("/proc/meminfo") else (_drives,),
 }

@@ -43,19 +43,21 @@ def images(store: str) -> dict[str, str]:
     named = {"OVERSIGHT_IMAGE": store, "OVERSIGHT_BASE": docker.base()}
     if REAL:
         return named
-    build = ("docker", "build", "--build-arg", f"BASE={docker.base()}", "--build-arg",
-             f"STORE={store}")  # fmt: skip
-    # The network of the machine, because packages are fetched.
-    _build(*build, "--network", "host", "--target", "databases", "--tag", DATABASES, HERE)
+    build("databases", DATABASES)
     for role, variable in ROLES.items():
         named[variable] = f"oversight-test/stand-in-for-{role}:test"
-        _build(*build, "--build-arg", f"ROLE={role}", "--target", "stand-in",
-               "--tag", named[variable], HERE)  # fmt: skip
+        build("stand-in", named[variable], STORE=store, ROLE=role)
     return named | {"POSTGRES_IMAGE": DATABASES, "REDIS_IMAGE": DATABASES}
 
 
-def _build(*command: str | Path) -> None:
-    done = docker.run(*command, timeout=600)
+def build(target: str, tag: str, **arguments: str) -> None:
+    """Build a target of the Dockerfile beside this file. Layers that exist are used again."""
+    options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+    done = docker.run(
+        "docker", "build", f"--build-arg=BASE={docker.base()}", *options, "--target", target,
+        # The machine's own network, because packages are fetched.
+        "--network", "host", "--tag", tag, HERE, timeout=600,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout
 
 

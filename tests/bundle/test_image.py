@@ -332,7 +332,7 @@ def test_minio_volume_is_refused_untouched(image: str, data: Path) -> None:
     for command in (("server", "/data"), ("serve",)):
         said = refusal(image, *command, options=("--volume", f"{data}:/data"))
         assert "MinIO's data" in said
-        assert "migrate" in said or "mc mirror" in said
+        assert "oversight migrate --from" in said
     done = docker.run(
         "docker", "run", "--rm", "--entrypoint", "sh", "--volume", f"{data}:/data", image,
         "-c", LANGFUSE_COMMAND.replace("mkdir -p /data/langfuse && ", ""),

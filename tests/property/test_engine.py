@@ -1,6 +1,7 @@
 """Random histories against a model made of dicts, with restarts and lost indexes in between.
 
-``OVERSIGHT_PROPERTY_EXAMPLES`` sets the number of histories per engine (default 15).
+``OVERSIGHT_PROPERTY_EXAMPLES`` sets the number of histories per engine: 15 by default, many more
+under the profile "fuzz" (``make fuzz``).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from hypothesis.stateful import (
 from storage import errors
 from storage.engine.embedded.compaction import Compactor
 from storage.engine.embedded.engine import EmbeddedEngine
+from storage.engine.embedded.scrub import DONE, Pass, Progress
 from storage.engine.interface import (
     Bucket,
     CompletePart,
@@ -56,10 +58,13 @@ from tests.contract.store import (
 )
 from tests.engines import folder_in_memory, small_config
 
-EXAMPLES = int(os.environ.get("OVERSIGHT_PROPERTY_EXAMPLES", "15"))
+FUZZING = settings.get_current_profile_name() == "fuzz"
+_PROFILE = settings.default
+assert _PROFILE is not None
+EXAMPLES = int(os.environ.get("OVERSIGHT_PROPERTY_EXAMPLES", "0"))
 SETTINGS = settings(
-    max_examples=EXAMPLES,
-    stateful_step_count=40,
+    max_examples=EXAMPLES or (_PROFILE.max_examples if FUZZING else 15),
+    stateful_step_count=_PROFILE.stateful_step_count if FUZZING else 40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -330,6 +335,17 @@ class Embedded(Histories):
         self.run(self.engine.commit(SetCursor("follower", 0)))
         self.run(Compactor(self.engine).run())
         self.run(Collector(self.engine, grace=0.0).collect_garbage())
+
+    @rule()
+    def scrub(self) -> None:
+        """Nothing that is sound is ever called damaged."""
+        assert isinstance(self.engine, EmbeddedEngine)
+        progress = Progress()
+        progress.begin(1)
+        for _ in Pass(self.engine, progress).steps():
+            pass
+        assert progress.part == DONE
+        assert (progress.findings, progress.mismatches) == ([], 0)
 
     @rule()
     def collect_leftovers(self) -> None:

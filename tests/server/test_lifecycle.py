@@ -290,7 +290,7 @@ def test_a_refused_drive_is_one_sentence(tmp_path: Path, workers: str) -> None:
     ended = run_serve(tmp_path / "drive", "--workers", workers, *ports())
     assert ended.returncode == 1
     (sentence,) = sentences(ended)
-    assert "mc mirror" in sentence
+    assert "oversight migrate" in sentence
     assert [path.name for path in (tmp_path / "drive").iterdir()] == [".minio.sys"]
 
 
@@ -354,6 +354,10 @@ def test_metrics_and_health_on_both_ports(start: Start) -> None:
         assert re.search(r'minio_s3_requests_total{api="putobject",.*} 20\n', text)
         assert re.search(r'minio_s3_requests_4xx_errors_total{api="getobject",.*} 1\n', text)
         assert re.search(r"minio_cluster_usage_object_total{.*} 23\n", text)
+        text = get(f"{url}/minio/v2/metrics/bucket")[1].decode()
+        one = 'bucket="langfuse"'
+        assert re.search(rf'minio_bucket_requests_total{{api="putobject",{one},.*}} 20\n', text)
+        assert re.search(rf"minio_bucket_traffic_received_bytes{{{one},.*}} 2000\n", text)
 
 
 def test_the_access_log_names_what_was_done_and_no_secret(start: Start, tmp_path: Path) -> None:

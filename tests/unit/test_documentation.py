@@ -14,7 +14,14 @@ from stack.cli import app
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "langfuse/*.md", "datahub/*.md", "benchmarks/*.md")
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "langfuse/*.md",
+        "datahub/*.md",
+        "compose/*.md",
+        "benchmarks/*.md",
+    )
     for path in ROOT.glob(pattern)
 )
 #: No command: what is written into the associated data of sealed secrets (docs/identity.md).

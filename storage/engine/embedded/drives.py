@@ -209,7 +209,8 @@ def _check(path: str) -> None:
     if _holds_minio(path):
         raise errors.DriveRefused(
             f"{path} holds MinIO's data and was left untouched: start Oversight on an empty "
-            "directory and copy the objects over with `mc mirror` from the running MinIO."
+            "directory and move the objects from the running MinIO with `oversight migrate --from "
+            "http://old-minio:9000` (docs/migrate.md)."
         )
     present = path
     while not os.path.isdir(present):

@@ -191,7 +191,13 @@ class FileStore:
                 try:
                     yield piece
                 finally:
-                    self.buffers.give_back(buffer, piece)
+                    self._give_back(buffer, piece)
+
+    def _give_back(self, buffer: mmap.mmap, piece: memoryview) -> None:
+        """Take a buffer back whose ``piece`` was lent; using that is an error from now on."""
+        with contextlib.suppress(BufferError):
+            piece.release()
+        self.buffers.give_back(buffer)
 
     def _read_cached(self, fd: int, view: memoryview, at: int) -> int:
         """Copy what the page cache has; never waits for the drive."""
@@ -368,19 +374,14 @@ class _Buffers:
     def take(self) -> mmap.mmap:
         return self._free.pop() if self._free else mmap.mmap(-1, BLOCK)
 
-    def give(self, buffer: mmap.mmap) -> None:
-        """Take a buffer back that nobody else has seen."""
-        if len(self._free) < 2 * _WRITERS_EAGER:
-            self._free.append(buffer)
-
-    def give_back(self, buffer: mmap.mmap, piece: memoryview) -> None:
-        """Take a buffer back whose ``piece`` was lent; using that is an error from now on."""
+    def give_back(self, buffer: mmap.mmap) -> None:
+        """Take a buffer back, unless somebody still looks at it."""
         try:
-            piece.release()
             buffer.resize(BLOCK)  # a probe: refused while anything refers to the memory
         except (BufferError, SystemError):  # SystemError: a system that can't tell (macOS)
             return
-        self.give(buffer)
+        if len(self._free) < 2 * _WRITERS_EAGER:
+            self._free.append(buffer)
 
 
 class Writer:
@@ -403,6 +404,8 @@ class Writer:
         self._filled = 0
         self._direct = False
         self._pending: Future[Any] | None = None
+        #: What the pending call writes; reused only if nobody looks at it after that.
+        self._written: mmap.mmap | None = None
         self._done = False
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -420,6 +423,18 @@ class Writer:
             view = view[count:]
             if self._filled == BLOCK:
                 await self._flush()
+
+    async def room(self) -> memoryview:
+        """The rest of the block that is being gathered."""
+        if self._buffer is None:
+            self._buffer = self._store.buffers.take()
+        return memoryview(self._buffer)[self._filled :]
+
+    async def fill(self, count: int) -> None:
+        """Append what stands in ``room``. Raises StorageFull, Unavailable."""
+        self._filled += count
+        if self._filled == BLOCK:
+            await self._flush()
 
     async def finish(self) -> FileRef:
         """Write the footer, sync file and folder. What comes back may be committed."""
@@ -446,7 +461,7 @@ class Writer:
     async def _flush(self) -> None:
         """Hand the gathered block to a thread, after the one before it."""
         await self._start(self._put, self._buffer, self._filled)
-        self._buffer, self._filled = None, 0
+        self._written, self._buffer, self._filled = self._buffer, None, 0
 
     async def _start(self, call: Callable[..., Any], *arguments: object) -> None:
         await self._settle()
@@ -461,6 +476,9 @@ class Writer:
         except OSError as error:
             raise _trouble(error) from error
         self._pending = None
+        if self._written is not None:
+            self._store.buffers.give_back(self._written)
+            self._written = None
         return result
 
     # in a thread, one call at a time
@@ -475,7 +493,6 @@ class Writer:
             self._choose_path(length)
             io.pwrite(self._fd, block, self._size)
         self._size += length
-        self._store.buffers.give(buffer)
 
     def _choose_path(self, length: int) -> None:
         """Whole blocks of big files go around the page cache, everything else through it."""

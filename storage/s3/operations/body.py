@@ -8,6 +8,7 @@ whatever goes wrong leaves nothing behind.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -18,7 +19,7 @@ from storage import errors
 from storage.engine.interface import Change, Engine, FileRef, FileWriter
 from storage.s3 import checksums
 from storage.s3.auth import decoded_length
-from storage.s3.call import Call
+from storage.s3.call import RECEIVE_INTO, Call
 from storage.s3.checksums import Hasher
 from storage.s3.errors import S3Error
 from storage.s3.headers import content_length
@@ -229,6 +230,23 @@ class Body:
         self._call.bytes_in = self._received
         return data, message.get("more_body", False)
 
+    @property
+    def fills(self) -> bool:
+        """Whether ``receive_into`` can be had: a plain body, over our own HTTP protocol."""
+        return self._decoder is None and RECEIVE_INTO in self._call.scope.get("extensions", ())
+
+    async def receive_into(self, view: memoryview) -> None:
+        """Fill ``view`` with the next bytes of the body. Raises IncompleteBody."""
+        receive_into = self._call.scope["extensions"][RECEIVE_INTO]
+        try:
+            count = await receive_into(view)
+        except ConnectionError:
+            raise S3Error("IncompleteBody") from None
+        self._received += count
+        self._call.bytes_in = self._received
+        if count < len(view):
+            raise S3Error("IncompleteBody")
+
     async def pieces(self) -> AsyncIterator[Pieces]:
         """The content as it arrives. Raises IncompleteBody, and what the framing gets wrong."""
         decoder = self._decoder
@@ -284,18 +302,29 @@ async def read_document(call: Call, *, about_object: bool = False) -> bytes:
 # -- large bodies ---------------------------------------------------------------------------------
 
 
+@contextlib.asynccontextmanager
+async def new_file(engine: Engine, size: int) -> AsyncIterator[FileWriter]:
+    """A file of ``size`` bytes, to be written and sealed inside; thrown away if that fails."""
+    writer = await engine.create_file(size)
+    try:
+        yield writer
+    except BaseException:
+        await writer.abort()
+        raise
+
+
 async def write_file(
     writer: FileWriter, body: Body, integrity: Integrity
 ) -> tuple[FileRef, dict[str, str]]:
-    """(sealed file, checksums to store) of a body that is streamed, verified before the seal.
-
-    The caller aborts ``writer`` when this raises.
-    """
+    """(sealed file, checksums to store) of a body that is streamed, verified before the seal."""
     integrity.start()
     pump = Pump(writer, integrity)
-    async for pieces in body.pieces():
-        for piece in pieces:
-            await pump.add(piece)
+    if body.fills:
+        await pump.fill(body)
+    else:
+        async for pieces in body.pieces():
+            for piece in pieces:
+                await pump.add(piece)
     await pump.settle()
     stored = integrity.verify(body.trailers)
     return await writer.finish(), stored
@@ -324,6 +353,17 @@ class Pump:
         self._gathered += len(piece)
         if self._gathered >= BLOCK:
             await self._turn()
+
+    async def fill(self, body: Body) -> None:
+        """Receive a body into the writer's own memory, block by block."""
+        left = body.length
+        while left:
+            room = (await self._writer.room())[:left]
+            await body.receive_into(room)
+            left -= len(room)
+            self._pieces.append(room)
+            await self._turn()
+            await self._writer.fill(len(room))
 
     async def settle(self) -> None:
         """Wait until everything is hashed."""

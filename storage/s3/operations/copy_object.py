@@ -15,6 +15,7 @@ from storage.s3.operations.body import (
     Integrity,
     Pump,
     commit_file,
+    new_file,
 )
 from storage.s3.operations.multipart import open_upload, part_number
 from storage.s3.operations.put_object import now_ms, object_meta
@@ -195,13 +196,9 @@ async def _copy(
         integrity.update(change.payload)
         _seal(change, meta, integrity)
         return await _commit(engine, change, meta)
-    writer = await engine.create_file(source.size)
-    try:
+    async with new_file(engine, source.size) as writer:
         await pump_version(engine, source, 0, source.size, writer, integrity)
         change.files = (await writer.finish(),)
-    except BaseException:
-        await writer.abort()
-        raise
     _seal(change, meta, integrity)
     change.modified = now_ms()
     change.meta = i.encode_meta(meta)
@@ -273,15 +270,11 @@ async def upload_part_copy(call: Call) -> Response:
         )
     engine = call.app.engine
     integrity = Integrity.of_copy(upload.checksum_algorithm)
-    writer = await engine.create_file(stop - start)
-    try:
+    async with new_file(engine, stop - start) as writer:
         if stop > start:
             await pump_version(engine, source, start, stop, writer, integrity)
         stored = integrity.verify({})
         file = await writer.finish()
-    except BaseException:
-        await writer.abort()
-        raise
     modified = now_ms()
     await commit_file(
         engine,

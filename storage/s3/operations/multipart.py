@@ -18,6 +18,7 @@ from storage.s3.operations.body import (
     Body,
     Integrity,
     commit_file,
+    new_file,
     read_document,
     write_file,
 )
@@ -113,12 +114,8 @@ async def upload_part(call: Call) -> Response:
         )
     body = Body(call)
     engine = call.app.engine
-    writer = await engine.create_file(body.length)
-    try:
+    async with new_file(engine, body.length) as writer:
         file, stored = await write_file(writer, body, integrity)
-    except BaseException:
-        await writer.abort()
-        raise
     await commit_file(
         engine,
         writer,

@@ -11,7 +11,7 @@ from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
 from storage.s3.operations import lifecycle, versioning
 from storage.s3.operations.access import authorize
-from storage.s3.operations.body import Body, Integrity, commit_file, write_file
+from storage.s3.operations.body import Body, Integrity, commit_file, new_file, write_file
 
 
 def now_ms() -> int:
@@ -118,12 +118,8 @@ async def _put_large(
         # Refuse before gigabytes are sent; the commit decides for good.
         current = await engine.lookup(change.bucket_id, change.key)
         i.check_write(change.conditions, None if current is None else current.etag)
-    writer = await engine.create_file(body.length)
-    try:
+    async with new_file(engine, body.length) as writer:
         file, stored = await write_file(writer, body, integrity)
-    except BaseException:
-        await writer.abort()
-        raise
     change.files = (file,)
     _complete(change, meta, integrity, stored)
     return await commit_file(engine, writer, change), stored

@@ -75,13 +75,13 @@ def test_readers_wait_for_a_prepared_drive(tmp_path: Path) -> None:
 def test_minio_data_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".minio.sys").mkdir()
     (tmp_path / ".minio.sys" / "format.json").write_text("{}")
-    assert "mc mirror" in refusal(tmp_path)
+    assert "oversight migrate" in refusal(tmp_path)
 
 
 def test_an_xl_meta_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bucket" / "events" / "a.json").mkdir(parents=True)
     (tmp_path / "bucket" / "events" / "a.json" / "xl.meta").write_bytes(b"XL2 ")
-    assert "mc mirror" in refusal(tmp_path)
+    assert "oversight migrate" in refusal(tmp_path)
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:

@@ -233,6 +233,23 @@ def descriptors(name: str) -> int:
     return found
 
 
+async def test_bytes_that_are_put_into_the_writers_own_room(store: FileStore) -> None:
+    """In any mixture with ``write``; a block that somebody still looks at is not reused."""
+    data = os.urandom(5 * BLOCK + 77)
+    writer = store.create()
+    await writer.write(data[:1000])
+    done, seen = 1000, []
+    while done < len(data):
+        room = (await writer.room())[: len(data) - done]
+        room[:] = data[done : done + len(room)]
+        seen.append(room)
+        done += len(room)
+        await writer.fill(len(room))
+    ref = await writer.finish()
+    assert await read(store, [ref], 0, ref.size) == data
+    assert b"".join(seen) == data[1000:]
+
+
 async def test_a_piece_that_is_kept_never_changes(store: FileStore) -> None:
     """Transports queue pieces; a buffer that somebody still looks at isn't reused."""
     data = os.urandom(12 * BLOCK)

@@ -65,6 +65,42 @@ class TestBoard:
         rows = board.Board(shared).totals().rows
         assert sum(row.ok for row in rows.values()) == 501
 
+    def test_buckets_are_counted_apart_and_together(self, shared: int) -> None:
+        for index in range(2):
+            record = board.Board(shared).slot(index).recorder()
+            record("PutObject", 200, 10, 0, 0.004, "one")
+            record("PutObject", 412, 0, 5, 0.004, "one")
+            record("PutObject", 200, 20, 0, 0.004, "two")
+            record("HeadObject", 404, 0, 0, 0.004, "two")
+            record("ListBuckets", 200, 0, 7, 0.004, "")
+        again = board.Board(shared).slot(1).recorder()  # it goes on counting there
+        again("PutObject", 500, 0, 0, 0.004, "two")
+        totals = board.Board(shared).totals()
+        one, two = totals.buckets["one", "PutObject"], totals.buckets["two", "PutObject"]
+        assert (one.ok, one.client_errors, one.bytes_in, one.bytes_out) == (2, 2, 20, 10)
+        assert (two.ok, two.server_errors, two.bytes_in) == (2, 1, 40)
+        assert totals.rows["PutObject"].requests == 7
+        assert totals.buckets["two", "HeadObject"].client_errors == 2
+        assert len(totals.buckets) == 3
+
+    def test_names_of_buckets_that_clients_guess_take_no_room(self, shared: int) -> None:
+        slot = board.Board(shared).slot(0)
+        record = slot.recorder()
+        for number in range(5000):
+            record("GetObject", 404, 0, 0, 0.0, f"guess-{number}")
+        record("GetObject", 404, 0, 0, 0.0, "x" * 100)
+        totals = board.Board(shared).totals()
+        assert totals.buckets == {}
+        assert totals.rows["GetObject"].client_errors == 5001
+
+    def test_more_buckets_than_there_is_room_for_are_counted_together(self, shared: int) -> None:
+        record = board.Board(shared).slot(0).recorder()
+        for number in range(3000):
+            record("GetObject", 200, 0, 0, 0.0, f"bucket-{number}")
+        totals = board.Board(shared).totals()
+        assert 1000 < len(totals.buckets) < 3000
+        assert totals.rows["GetObject"].ok == 3000
+
 
 class TestToken:
     SECRETS = {"minio": SECRET}.get
@@ -208,8 +244,9 @@ class TestMetrics:
 
         asyncio.run(fill())
         numbers = board.Board(shared)
-        numbers.slot(1).recorder()("PutObject", 200, 3, 0, 0.004)
+        numbers.slot(1).recorder()("PutObject", 200, 3, 0, 0.004, 'with"quote')
         numbers.slot(2).recorder()("PutObject", 500, 3, 0, 0.004)
+        numbers.slot(2).recorder()("GetObject", 200, 0, 9, 0.004, "deleted-since")
         directory = assembly.identities(engine, Config(), b"k" * 32)
         app = Endpoint(engine, numbers, directory, public=True)
         cluster = parse(ask(app, "/minio/v2/metrics/cluster")[1])
@@ -236,7 +273,14 @@ class TestMetrics:
         ):  # fmt: skip
             assert (name, "") in cluster
         bucket = parse(ask(app, "/minio/v2/metrics/bucket")[1])
-        assert bucket["minio_bucket_usage_total_bytes", 'bucket="with\\"quote"'] == 3
+        quoted = 'bucket="with\\"quote"'
+        assert bucket["minio_bucket_usage_total_bytes", quoted] == 3
+        assert bucket["minio_bucket_requests_total", f"{put},{quoted}"] == 1
+        assert bucket["minio_bucket_requests_5xx_errors_total", f"{put},{quoted}"] == 0
+        assert bucket["minio_bucket_traffic_received_bytes_total", quoted] == 3
+        distribution = "minio_bucket_requests_ttfb_seconds_distribution"
+        assert bucket[distribution, f'{put},{quoted},le="0.005"'] == 1
+        assert not any("deleted-since" in labels for _, labels in bucket)
 
 
 def parse(text: str) -> dict[tuple[str, str], float]:
