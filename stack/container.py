@@ -162,16 +162,24 @@ def _require_writable(folder: str, taken: bool) -> None:
     if os.access(target, os.W_OK | os.X_OK) or _is_read_only(target):
         return  # a read-only file system is the store's own refusal
     user, group = os.geteuid(), os.getegid()
-    other = (
-        "it holds files that are not Oversight's and were left untouched. Mount an empty folder"
-        if taken
-        else "leave the container's user (`--user`, `user:`, `runAsUser`) out, so that it takes "
-        "the folder over itself"
-    )
     raise CommandError(
-        f"{folder} can't be written by user {user}: {other}, or run `chown -R {user}:{group}` on "
-        "the folder or volume that is mounted there."
+        f"{folder} can't be written by user {user}: {_way_out(taken, os.path.isdir(data))}, or run "
+        f"`chown -R {user}:{group}` on the folder or volume that is mounted there."
     )
+
+
+def _way_out(taken: bool, is_store: bool) -> str:
+    if not taken:
+        return (
+            "leave the container's user (`--user`, `user:`, `runAsUser`) out, so that it takes the "
+            "folder over itself"
+        )
+    if is_store:
+        return (
+            "the store there is another user's, and this container may not take it over. Give it "
+            "the capabilities CHOWN and DAC_READ_SEARCH"
+        )
+    return "it holds files that are not Oversight's and were left untouched. Mount an empty folder"
 
 
 def _is_read_only(path: str) -> bool:

@@ -312,3 +312,11 @@ class Engine:
 def unique(kind: str) -> str:
     """A name that nothing else on this engine has."""
     return f"oversight-test-{kind}-{uuid.uuid4().hex[:12]}"
+
+
+if __name__ == "__main__":
+    if missing():
+        raise SystemExit(missing())
+    name = ensure_image()
+    size = int(docker("image", "inspect", "--format", "{{.Size}}", name))
+    print(f"{name} is ready: {size / 1e6:.0f} MB")

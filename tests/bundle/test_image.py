@@ -269,6 +269,8 @@ def test_read_only_root_with_few_capabilities(image: str, engine: Engine) -> Non
     assert users(container) == {USER}
     assert container.stop() < 10
     assert container.exit_code() == 0
+    container.start()
+    assert_works(container.wait_until_ready())
 
 
 @pytest.mark.parametrize("user", ["1000", "12345:23456"])
@@ -306,6 +308,19 @@ def test_store_of_another_user_is_taken_over(image: str, engine: Engine, data: P
     second = engine.run(image, options=mount).wait_until_ready()
     assert s3(second).get_object(Bucket="langfuse", Key="events/x.json")["Body"].read() == b"{}"
     assert {path.lstat().st_uid for path in [data, *data.rglob("*")]} == {USER}
+
+
+def test_store_that_may_not_be_taken_over(image: str, data: Path) -> None:
+    """Without DAC_READ_SEARCH root can't look into another user's folder."""
+    (data / ".oversight/segments").mkdir(parents=True)
+    (data / ".oversight").chmod(0o700)
+    for path in (data, data / ".oversight", data / ".oversight/segments"):
+        os.chown(path, 1000, 1000)
+    before = snapshot(data)
+    needed = ("--cap-add", "CHOWN", "--cap-add", "SETUID", "--cap-add", "SETGID")
+    said = refusal(image, options=(*READ_ONLY, *needed, "--volume", f"{data}:/data"))
+    assert "DAC_READ_SEARCH" in said
+    assert snapshot(data) == before
 
 
 def test_secret_that_only_root_may_read(image: str, engine: Engine, data: Path) -> None:
