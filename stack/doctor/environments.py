@@ -43,8 +43,21 @@ class Compose:
         if shutil.which("docker") is None:
             raise CommandError("There is no `docker` here: run this where the stack is started.")
         self._folder = folder
-        text = self._ask("compose", "config", "--format", "json")
+        self._compose = self._compose_words()
+        text = self._ask(*self._compose, "config", "--format", "json")
         self._services: Mapping[str, Any] = json.loads(text)["services"]
+
+    def _compose_words(self) -> tuple[str, ...]:
+        """Compose as a part of Docker, or as a program of its own."""
+        try:
+            self._ask("docker", "compose", "version")
+        except CommandError:
+            if shutil.which("docker-compose") is None:
+                raise CommandError(
+                    "There is no Docker Compose here: install its plug-in for `docker`."
+                ) from None
+            return ("docker-compose",)
+        return ("docker", "compose")
 
     def environment(self, service: str) -> dict[str, str]:
         """A service's variables. Raises CommandError if there is no such service."""
@@ -72,13 +85,15 @@ class Compose:
 
         Raises CommandError if the service does not run or the command cannot be started.
         """
-        container = self._ask("compose", "ps", "--quiet", self.name_of(service)).strip()
+        words = (*self._compose, "ps", "--quiet", self.name_of(service))
+        container = self._ask(*words).strip()
         if not container:
             raise CommandError(f"{self.name_of(service)} is not running: start the stack first.")
         variables = self.environment(service)
         # Names only: values would stand in the process list. Docker takes them from us.
         names = [word for name in variables for word in ("--env", name)]
         return self._ask(
+            "docker",
             "run", "--rm", "--pull=never", "--network", f"container:{container}", *names,
             "--entrypoint", "oversight", image, *arguments,
             more=variables, codes=(0, 1),
@@ -89,7 +104,7 @@ class Compose:
     ) -> str:
         try:
             done = subprocess.run(
-                ["docker", *words],
+                words,
                 cwd=self._folder,
                 env={**os.environ, **(more or {})},
                 capture_output=True,
@@ -98,10 +113,10 @@ class Compose:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise CommandError(f"`docker {words[0]}` gave no answer in {_TIMEOUT:g} s.") from None
+            raise CommandError(f"`{words[0]}` gave no answer in {_TIMEOUT:g} s.") from None
         if done.returncode not in codes:
             said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise CommandError(f"`docker {' '.join(words[:2])}` failed in {self._folder}: {said}")
+            raise CommandError(f"`{' '.join(words[:3])}` failed in {self._folder}: {said}")
         return done.stdout
 
 

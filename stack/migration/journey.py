@@ -34,6 +34,8 @@ _FAILURES_KEPT = 1000
 #: A prune that would take more than this share of a bucket is refused: the source may be wrong.
 _PRUNE_MAX = 0.1
 _PRUNE_FREE = 100
+#: Objects of the target alone that are asked for one by one in the source, to be sure of them.
+_ASKED_MAX = 1000
 
 
 @dataclass
@@ -130,6 +132,7 @@ class Journey:
         self._plan, self._memory, self._watch = plan, memory, watch
         self._outcome = Outcome()
         self._lost: Exception | None = None
+        self._moved_at: dict[str, str] = {}
         self._room = threading.BoundedSemaphore(plan.parallel * 4)
         self._lock = threading.Lock()
 
@@ -180,6 +183,8 @@ class Journey:
         for future in pending:
             future.result()
         self._stop_if_lost()
+        # What is younger than this was written by somebody else.
+        self._moved_at[bucket] = self._now()
         return result
 
     def _submit(
@@ -288,14 +293,18 @@ class Journey:
             result.different += len(page.differing)
             if self._plan.headers:
                 result.different += self._unlike(result, page.same, pool)
-            strangers += [e for e in page.strangers if not _is_marker(e)]
+            extra = [entry for entry in page.strangers if not _is_marker(entry)]
+            if self._plan.prune or len(strangers) + len(extra) <= _ASKED_MAX:
+                strangers += extra
+            else:
+                result.extra += len(extra)
             kept += len(page.same)
         strangers = self._absent(result.bucket, strangers, pool)
         if self._plan.prune:
             strangers = self._prune(result, strangers, kept)
-        result.extra = len(strangers)
+        result.extra += len(strangers)
         if result.equal and not self._plan.compare_only and not self._outcome.failures:
-            self._memory.remember_run(result.bucket, self._now())
+            self._memory.remember_run(result.bucket, self._moved_at[result.bucket])
 
     def _absent(self, bucket: str, strangers: list[Entry], pool: ThreadPoolExecutor) -> list[Entry]:
         """Those that really are not in the source: a listing may have hidden them."""
