@@ -92,7 +92,7 @@ def _describe(call: Call, version: Version) -> tuple[Response, int, int]:
     """(the response without a body, first byte, byte behind the last one)."""
     request, query = call.headers, call.query
     if _ASKING.isdisjoint(request) and _ASKING_QUERY.isdisjoint(query):
-        lines = _validators(version)
+        lines = _validators(call, version)
         _add_stored(lines, version)
         return Response(200, lines, length=version.size), 0, version.size
     conditions = headers.read_conditions(request)
