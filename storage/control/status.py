@@ -203,11 +203,13 @@ def _unsoundness(health: interface.Health) -> list[str]:
             "(lifecycle) is paused until it is right, or has stood like this for a day."
         )
     if health.damages:
-        found.append(f"{health.damages} damaged ranges of the log were met: see the store's log.")
+        found.append(
+            f"Damaged ranges met in the log: {health.damages}. The store's log names each."
+        )
     if health.scrub.damages:
         found.append(
-            f"The search for rot found lost data in {health.scrub.damages} places: see the "
-            "store's log, and restore what it names from a backup."
+            f"Lost data found by the search for rot: {health.scrub.damages}. The store's log names "
+            "each; restore it from a backup."
         )
     return found
 
