@@ -45,6 +45,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str = "text"
     prometheus_auth: str = "jwt"
     drain: int = 8
+    otel: dict[str, str] = {}
+    """OpenTelemetry's variables (``storage.otel``); empty: no telemetry is sent."""
     warnings: tuple[str, ...] = ()
     """What the operator should know (panel, log and status), a sentence each; no secrets."""
 
@@ -53,7 +55,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         shown = (
             f"{name}={getattr(self, name)!r}"
             for name in self.__struct_fields__
-            if not name.startswith("root_password")
+            if not name.startswith("root_password") and name != "otel"
         )
         return f"Config({', '.join(shown)})"
 

@@ -26,6 +26,9 @@ from storage.serving.children import Inheritance, count_workers
 from storage.serving.supervisor import EXIT_REFUSED, Supervisor
 from storage.telemetry import board
 
+#: Variables that are read once, into the Config, and that nobody needs to find later.
+_SETTINGS = ("OVERSIGHT_", "MINIO_", "OTEL_")
+
 
 def serve(config: Config, *, warnings: Iterable[str] = (), out: TextIO | None = None) -> int:
     """Run the store until SIGTERM or SIGINT; the exit code.
@@ -86,7 +89,7 @@ def become(config: Config) -> NoReturn:
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("OVERSIGHT_", "MINIO_")) or name.startswith("OVERSIGHT_FAULT_")
+        if not name.startswith(_SETTINGS) or name.startswith("OVERSIGHT_FAULT_")
     }
     environment["PYTHONPATH"] = str(Path(storage.__file__).resolve().parent.parent)
     # The addresses are there for whoever lists processes, as the health check of a container does.

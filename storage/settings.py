@@ -24,6 +24,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from storage import otel
 from storage.config import Config
 from storage.environment import (
     DEFAULT_PASSWORD,
@@ -444,11 +445,14 @@ class Settings(BaseSettings):
             log_format=self.log_format,
             prometheus_auth=self.prometheus_auth,
             drain=self.drain,
+            otel=otel.variables(os.environ),
             warnings=self._warnings((*address, *console)),
         )
 
     def _warnings(self, addresses: Iterable[Address]) -> tuple[str, ...]:
         found = list(self.reading.warnings)
+        if otel.variables(os.environ) and not otel.is_installed():
+            found.append(otel.MISSING)
         if self.default_credentials:
             found.append(
                 "The root password is the published default: set OVERSIGHT_ROOT_PASSWORD before "

@@ -54,13 +54,17 @@ class Hooks:
 
     ``on_response(call, status, bytes_in, bytes_out, seconds)`` after every answer, also one that
     broke off: metrics and access log. ``minio`` is an ASGI callable for health and metrics paths.
+    ``authenticate`` is called in the place of ``storage.s3.auth.authenticate``.
     """
 
-    __slots__ = ("minio", "on_response")
+    __slots__ = ("authenticate", "minio", "on_response")
 
-    def __init__(self, on_response: Any = None, minio: Any = None) -> None:
+    def __init__(
+        self, on_response: Any = None, minio: Any = None, authenticate: Any = None
+    ) -> None:
         self.on_response = on_response
         self.minio = minio
+        self.authenticate = authenticate
 
 
 class S3App:
@@ -74,6 +78,7 @@ class S3App:
         self.config = config
         self.hooks = hooks or Hooks()
         self.in_flight = 0
+        self._authenticate = self.hooks.authenticate or auth.authenticate
         self._region = config.region
         self._requests_max = config.requests_max
         self._buckets: dict[str, Bucket] = {}
@@ -157,7 +162,7 @@ class S3App:
             identity = identity or self.directory.current()
             if identity is None:
                 return self._identified(call)
-            call.auth = auth.authenticate(call, identity.keyring, self._region)
+            call.auth = self._authenticate(call, identity.keyring, self._region)
             if call.query:
                 self._adopt_query(call)
                 if _COPY_SOURCE in call.headers:

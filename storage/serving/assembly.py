@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from storage import otel
 from storage.config import Config
 from storage.engine.embedded import board as boards
 from storage.engine.embedded.engine import EmbeddedEngine
@@ -15,6 +16,9 @@ from storage.s3.app import Hooks, S3App
 from storage.serving.access_log import AccessLog
 from storage.telemetry.board import UNKNOWN, Board
 from storage.telemetry.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from storage.telemetry.observed import Observed
 
 
 class DataPlane:
@@ -32,7 +36,11 @@ class DataPlane:
         self._log = AccessLog(config.access_log) if config.access_log else None
         endpoint = _endpoint(engine, config, directory, board)
         hooks = Hooks(on_response=self._on_response(), minio=endpoint)
-        self.app = S3App(engine, directory, config, hooks)
+        self._observed = _observed(config, index)
+        if self._observed is None:
+            self.app: Any = S3App(engine, directory, config, hooks)
+        else:
+            self.app = self._observed.application(engine, directory, config, hooks)
 
     def tick(self) -> None:
         """Once a second: publish what is not worth a write per request."""
@@ -41,9 +49,11 @@ class DataPlane:
             self._slot.set_lost_log_lines(self._log.lost)
 
     def close(self) -> None:
-        """Write out what the log still holds."""
+        """Write out what the log still holds, and send what telemetry still holds."""
         if self._log is not None:
             self._log.close()
+        if self._observed is not None:
+            self._observed.close()
 
     def _on_response(self) -> Callable[[Any, int, int, int, float], None]:
         count = self._slot.recorder()
@@ -61,6 +71,15 @@ class DataPlane:
                 log(call, operation, status, bytes_in, bytes_out, seconds)
 
         return on_response
+
+
+def _observed(config: Config, index: int) -> Observed | None:
+    """Telemetry, where it is wanted and can be had. Without it nothing of it is loaded."""
+    if not config.otel or not otel.is_installed():
+        return None
+    from storage.telemetry.observed import Observed
+
+    return Observed(config.otel, index)
 
 
 async def data_plane(

@@ -49,9 +49,9 @@ class Caller:
     ) -> None:
         directory = FixedDirectory()
         self.engine = engine or MemoryEngine()
-        self.app = S3App(self.engine, directory, Config(**config), hooks)
         result = AuthResult(directory.identity.root, "root", "header")
         monkeypatch.setattr(s3_app.auth, "authenticate", lambda *_: result)
+        self.app = S3App(self.engine, directory, Config(**config), hooks)
 
     async def __call__(
         self,
