@@ -21,7 +21,7 @@ JS      := tests/clients/js/node_modules/.package-lock.json
 MC      := $(CACHE)/mc-$(MC_VERSION)/mc
 MINIO   := $(CACHE)/minio-$(MINIO_VERSION)/minio
 
-.PHONY: help run test test-stack-full lint format bench soak fuzz image clients js-clients mc minio datahub lock clean
+.PHONY: help run env test test-stack-full lint format bench soak fuzz image clients js-clients mc minio datahub lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -29,6 +29,9 @@ help: ## List the targets
 
 run: $(RUNTIME) ## Serve S3 on http://localhost:9090, console port 9091 (options: ARGS="--workers 2")
 	@exec $(BIN)/oversight serve $(ARGS)
+
+env: $(RUNTIME) ## Write a .env with own secrets for the stacks (options: ARGS="--publish 0.0.0.0")
+	@$(BIN)/oversight env $(ARGS)
 
 test: $(DEV) ## Run all tests (REQUIRE_ALL=1: a skipped test fails; options: ARGS="-k multipart")
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)

@@ -34,6 +34,7 @@ _GIVEN = {
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _VOLUME_LINE = '{{.Name}} {{.Label "com.docker.compose.volume"}}'
 _TIMEOUT = 30.0
+_CONTAINER_MARK = Path("/.dockerenv")
 
 
 class DockerSilent(Exception):
@@ -57,11 +58,15 @@ class Installation:
 def find(data: Path | None = None, projects: Sequence[str] = PROJECTS) -> Installation:
     """What is here of ``projects``. ``data``: the folder of a store that runs without Docker.
 
-    A machine without Docker has no volumes. Raises DockerSilent.
+    A machine without Docker has no volumes; a container without it has a machine around it.
+    Raises DockerSilent.
     """
     volumes: dict[str, str] = {}
     values: dict[str, str] = {}
-    if shutil.which("docker"):
+    if not shutil.which("docker"):
+        if _CONTAINER_MARK.exists() or shutil.which("podman"):
+            raise DockerSilent("there is no command `docker` here")
+    else:
         for project in projects:
             volumes |= _volumes(project)
             values |= _values(project)

@@ -194,6 +194,17 @@ def test_volumes_and_values_come_from_docker(docker: Path) -> None:
     assert "baked" not in repr(found)
 
 
+def test_a_container_sees_no_volumes_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(installation, "_CONTAINER_MARK", tmp_path / "mark")
+    assert installation.find() == Installation()
+    (tmp_path / "mark").touch()
+    with pytest.raises(installation.DockerSilent):
+        installation.find()
+
+
 def test_a_store_without_docker_counts(tmp_path: Path, docker: Path) -> None:
     write_docker(docker, "exit 0")
     (tmp_path / "data" / ".oversight").mkdir(parents=True)
