@@ -4,7 +4,7 @@
 #   compose/wheelhouse.sh [amd64|arm64] [PYTHON]
 #
 # The machine's own architecture and Python 3.11 (the base image's) unless you say otherwise.
-# Files are checked against requirements.lock; those already there are not fetched again.
+# Files are checked against requirements-image.lock; those already there are not fetched again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,5 +24,5 @@ done
 "$python" -m pip download --quiet --disable-pip-version-check --no-input \
   --require-hashes --only-binary :all: --no-deps \
   --implementation cp --python-version "${2:-3.11}" "${platforms[@]}" --platform "manylinux2014_$machine" \
-  --dest compose/wheels --requirement requirements.lock
+  --dest compose/wheels --requirement requirements-image.lock
 echo "compose/wheels holds $(ls compose/wheels/*.whl | wc -l) packages for $machine, $(du -sh compose/wheels | cut -f1)."

@@ -12,8 +12,8 @@ dependencies() {
   python3 -m venv /build/tool
   python3 -m venv --without-pip "$HOME_OF_IT"
   # setuptools builds the project, and has no place in the image.
-  sed '/^setuptools==/,/[^\\]$/d' /build/requirements.lock >/build/runtime.lock
-  sed -n '/^setuptools==/,/[^\\]$/p' /build/requirements.lock >/build/build.lock
+  sed '/^setuptools==/,/[^\\]$/d' /build/requirements-image.lock >/build/runtime.lock
+  sed -n '/^setuptools==/,/[^\\]$/p' /build/requirements-image.lock >/build/build.lock
   set -- --quiet --require-hashes --only-binary :all:
   if ls /build/wheels/*.whl >/dev/null 2>&1; then
     set -- "$@" --no-index --find-links /build/wheels

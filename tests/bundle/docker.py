@@ -35,7 +35,7 @@ OWN_BASE = "oversight-store/base:bookworm"
 #: On everything that tests start, so that what a crashed run left is seen.
 LABEL = "oversight.test"
 _CONTEXT_LABEL = "oversight.test.context"
-_CONTEXT = ("compose/Dockerfile", "compose/image", ".dockerignore", "requirements.lock",
+_CONTEXT = ("compose/Dockerfile", "compose/image", ".dockerignore", "requirements-image.lock",
             "pyproject.toml", "README.md", "LICENSE", "storage", "stack")  # fmt: skip
 
 
@@ -145,8 +145,8 @@ def base() -> str:
 
 
 def ensure_wheels() -> None:
-    """Fill compose/wheels with what requirements.lock names, if something is missing."""
-    lock = (ROOT / "requirements.lock").read_text()
+    """Fill compose/wheels with what requirements-image.lock names, if something is missing."""
+    lock = (ROOT / "requirements-image.lock").read_text()
     pins = re.findall(r"^([a-z0-9-]+)==(\S+?)(?: ;.*)? \\$", lock, re.M)
     here = {path.name.lower() for path in (ROOT / "compose/wheels").glob("*.whl")}
     wanted = [

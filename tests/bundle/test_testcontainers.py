@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import time
 import urllib.request
 
 import pytest
@@ -59,3 +60,17 @@ def test_is_ready_for_langfuse(image: str, testcontainers_environment: None) -> 
 def test_other_port(image: str, testcontainers_environment: None) -> None:
     with OversightContainer(image, port=9123) as store:
         assert [each.name for each in store.get_client().list_buckets()] == ["langfuse"]
+
+
+def test_image_can_send_telemetry(image: str, testcontainers_environment: None) -> None:
+    """The stack's setting for it is worth what the image holds."""
+    container = OversightContainer(image)
+    container.with_env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    container.with_env("OTEL_BSP_SCHEDULE_DELAY", "100")
+    with container as store:
+        store.get_client().list_buckets()
+        deadline = time.monotonic() + 30
+        while b"does not take telemetry" not in b"".join(store.get_logs()):
+            assert time.monotonic() < deadline, store.get_logs()
+            time.sleep(0.2)
+        assert b"not installed" not in b"".join(store.get_logs())

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = [ROOT / "requirements.lock", ROOT / "requirements-dev.lock"]
+IMAGE_LOCK = ROOT / "requirements-image.lock"
 DATAHUB_LOCK = ROOT / "requirements-datahub.lock"
 JS_LOCK = ROOT / "tests/clients/js/package-lock.json"
 
@@ -32,7 +33,9 @@ def _name(requirement: str) -> str:
 # -- locks ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lock", [*LOCKS, DATAHUB_LOCK, JS_LOCK], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "lock", [*LOCKS, IMAGE_LOCK, DATAHUB_LOCK, JS_LOCK], ids=lambda path: path.name
+)
 def test_lock_names_no_registry_and_no_path(lock: Path) -> None:
     funding = re.compile(r'^\s*"url": "\S+"$', re.MULTILINE)  # pages of sponsors, fetched by nobody
     text = funding.sub("", lock.read_text()) if lock == JS_LOCK else lock.read_text()
@@ -41,7 +44,7 @@ def test_lock_names_no_registry_and_no_path(lock: Path) -> None:
     assert '"resolved"' not in text
 
 
-@pytest.mark.parametrize("lock", [*LOCKS, DATAHUB_LOCK], ids=lambda path: path.name)
+@pytest.mark.parametrize("lock", [*LOCKS, IMAGE_LOCK, DATAHUB_LOCK], ids=lambda path: path.name)
 def test_every_pin_has_hashes(lock: Path) -> None:
     entries = re.split(r"^(?=[a-z0-9-]+==)", lock.read_text(), flags=re.MULTILINE)[1:]
     assert len(entries) > 20
@@ -75,6 +78,12 @@ def test_datahub_lock_repeats_the_dev_lock() -> None:
     dev, datahub = _pins(LOCKS[1]), _pins(DATAHUB_LOCK)
     assert dev.items() <= datahub.items()
     assert "acryl-datahub" in datahub.keys() - dev.keys()
+
+
+def test_image_adds_telemetry_and_changes_nothing() -> None:
+    runtime, image = _pins(LOCKS[0]), _pins(IMAGE_LOCK)
+    assert runtime.items() <= image.items()
+    assert "opentelemetry-exporter-otlp-proto-http" in image.keys() - runtime.keys()
 
 
 # -- packages ------------------------------------------------------------------------------------
