@@ -57,17 +57,31 @@ soak: $(DEV) ## Kill the store again and again and check every acknowledged byte
 fuzz: $(DEV) ## Run the property tests with many more examples
 	@$(BIN)/pytest tests/property -n $(JOBS) -q --timeout 0 --hypothesis-profile fuzz $(ARGS)
 
+image: ## Build the store's image (OVERSIGHT_BASE=... for another base, see docs/container.md)
+	@docker build --file compose/Dockerfile $(if $(OVERSIGHT_BASE),--build-arg BASE=$(OVERSIGHT_BASE)) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) \
+		--build-arg CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) --tag oversight-store/oversight:$(VERSION) \
+		$(if $(OVERSIGHT_NETWORK),--network $(OVERSIGHT_NETWORK)) $(ARGS) .
+
 clients: mc js-clients ## Get the client tests' tools that are not Python (needs go and npm, no root)
 
 datahub: $(DATAHUB) ## Get DataHub's SDK and command line (about 450 MB) for their tests
 
 mc: $(MC)
 
+minio: $(MINIO) ## Build MinIO's last source, which migration is tested against (needs go; takes minutes)
+
 js-clients: $(JS)
 
 $(MC):
 	@echo "Building mc $(MC_VERSION) (about two minutes, once) ..."
 	@GOBIN=$(@D) GOFLAGS=-buildvcs=false go install github.com/minio/mc@$(MC_VERSION)
+
+# Without debugging information: it would double what the linker needs in memory.
+$(MINIO):
+	@echo "Building minio $(MINIO_VERSION) (about five minutes on two cores, once) ..."
+	@GOBIN=$(@D) GOFLAGS=-buildvcs=false CGO_ENABLED=0 \
+		go install -ldflags "-s -w" github.com/minio/minio@$(MINIO_VERSION)
 
 $(JS): tests/clients/js/package-lock.json
 	@cd $(<D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
@@ -77,6 +91,7 @@ lock: $(DEV) ## Resolve the dependencies anew and pin them with hashes
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(call compile,requirements.lock)
 	@$(call compile,requirements-dev.lock --extra dev --constraint requirements.lock)
+	@$(call compile,requirements-image.lock --extra otel --constraint requirements-dev.lock)
 	@$(call compile,requirements-datahub.lock --extra dev --extra datahub --constraint requirements-dev.lock)
 
 # Indexes and folders of this machine must not leak into the lock: no URL, no path, public hashes.
