@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from stack.doctor import environments
-from stack.doctor.doors import Place, doors_of
+from stack.doctor.doors import Place, doors_of, is_private_name
 from stack.doctor.examination import Examination, Result, all_checks, examine
 from stack.doctor.report import show_examination
 from stack.doctor.surroundings import Surroundings
@@ -29,7 +30,9 @@ def run(
         found = _inside(service, folder, timeout)
     else:
         place = (
-            Place.here(environments.own() is not None) if container is None else Place(container)
+            Place.here(environments.own() is not None or _in_network())
+            if container is None
+            else Place(container)
         )
         found = _here(service, place, folder, timeout, as_json)
     show_examination(found, as_json)
@@ -63,6 +66,18 @@ def _environments(service: str, folder: Path | None) -> dict[str, dict[str, str]
         return {name: own}
     compose = environments.Compose(folder or environments.project_folder())
     return {name: compose.environment(name)}
+
+
+def _in_network() -> bool:
+    """Whether this is the containers' network, where the store's short name has an address."""
+    host = urlsplit(text_of("OVERSIGHT_INTERNAL_ENDPOINT", environment())).hostname or ""
+    if not is_private_name(host):
+        return False
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return True
 
 
 def _console(place: Place, uses: list[Use]) -> str:

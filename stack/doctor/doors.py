@@ -23,14 +23,14 @@ DEFAULT_PAGE = "http://localhost:3000"
 
 @dataclass(frozen=True)
 class Place:
-    """Where the doctor stands: inside a service's container, host names mean something else."""
+    """Where the doctor stands: inside a stack's container, host names mean something else."""
 
     container: bool
 
     @classmethod
-    def here(cls, service: bool) -> Place:
-        """``service``: whether this process has the variables of a service of Langfuse."""
-        return cls(service and any(Path(mark).exists() for mark in _CONTAINER_MARKS))
+    def here(cls, inside: bool) -> Place:
+        """``inside``: whether variables or names say that this belongs to a stack."""
+        return cls(inside and any(Path(mark).exists() for mark in _CONTAINER_MARKS))
 
 
 @dataclass

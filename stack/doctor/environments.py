@@ -92,6 +92,8 @@ class Compose:
         variables = self.environment(service)
         # Names only: values would stand in the process list. Docker takes them from us.
         names = [word for name in variables for word in ("--env", name)]
+        # The image names the control API beside itself, which is not in this network.
+        names += ["--env", "OVERSIGHT_CONSOLE_URL="]
         return self._ask(
             "docker",
             "run", "--rm", "--pull=never", "--network", f"container:{container}", *names,
