@@ -61,7 +61,7 @@ image: ## Build the store's image (OVERSIGHT_BASE=... for another base, see docs
 	@docker build --file compose/Dockerfile $(if $(OVERSIGHT_BASE),--build-arg BASE=$(OVERSIGHT_BASE)) \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) \
 		--build-arg CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) --tag oversight-store/oversight:$(VERSION) \
-		$(if $(OVERSIGHT_NETWORK),--network $(OVERSIGHT_NETWORK)) $(ARGS) .
+		$(if $(BUILD_NETWORK),--network $(BUILD_NETWORK)) $(ARGS) .
 
 clients: mc js-clients ## Get the client tests' tools that are not Python (needs go and npm, no root)
 
