@@ -107,8 +107,9 @@ def _running(engine: Rootless, script: str) -> Iterator[Rootless]:
         _wait_for(engine, process, log)
         yield engine
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
+        # The engine itself: what started it ends with it, and passes no signal on.
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int((engine.home / "run/docker.pid").read_text()), signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(30)
         with contextlib.suppress(ProcessLookupError):
