@@ -53,6 +53,12 @@ def small_parts() -> Iterator[None]:
         interface.PART_BYTES_MIN = before
 
 
+async def commit(engine: EmbeddedEngine, change: Any) -> Any:
+    """A commit that begins when it is awaited, so that it can be noted before: the engine's own
+    is on its way once it is called."""
+    return await engine.commit(change)
+
+
 class Writer(Protocol):
     def begin(self, number: int, effects: Effects) -> None: ...
     def acknowledge(self, number: int) -> None: ...
@@ -166,7 +172,7 @@ class Life:
         parts_gone: Effects = {f"p/one/u1/{number}": None for number in (1, 2, 3)}
         await self.change(
             {"o/one/key u1": digest(first + second), "u/one/u1": None, **parts_gone},
-            engine.commit(completion(bucket, "key u1", "u1", parts, len(first + second))),
+            commit(engine, completion(bucket, "key u1", "u1", parts, len(first + second))),
         )
         await self.change(
             {"u/one/u2": None, "p/one/u2/1": None}, abort(engine, bucket, "key u2", "u2")
@@ -181,7 +187,7 @@ class Life:
         await self.delete(engine, bucket, "key")
         await self.change(
             {"b/gone": None, "u/gone/u4": None, "p/gone/u4/1": None},
-            engine.commit(DeleteBucket("gone")),
+            commit(engine, DeleteBucket("gone")),
         )
         await self.bucket(engine, "gone")
 
@@ -189,10 +195,10 @@ class Life:
         """System records and a bucket's configuration."""
         for name, value in (("a", b"1"), ("b", b"2"), ("a", b"3"), ("b", None), ("c", b"4")):
             effects: Effects = {f"s/{name}": None if value is None else digest(value)}
-            await self.change(effects, engine.commit(PutSystem(KIND, name, value)))
+            await self.change(effects, commit(engine, PutSystem(KIND, name, value)))
         for value in (b"old", b"new"):
             change = SetBucketConfig(bucket.name, "tagging", value)
-            await self.change({"c/one/tagging": digest(value)}, engine.commit(change))
+            await self.change({"c/one/tagging": digest(value)}, commit(engine, change))
 
     async def clean(self, engine: EmbeddedEngine) -> None:
         """Compaction and collection, with what they unlink; a checkpoint of the index."""

@@ -292,7 +292,7 @@ def test_prune_removes_what_the_source_deleted(
     second.create_bucket(bucket)
     for key in ("kept", "deleted"):
         second.put(bucket, key, b"x")
-    migrate(second.endpoint, "--bucket", bucket)
+    _move_for_good(second, new, bucket, migrate)
     second.delete(bucket, ["deleted"])
     # Somebody writes to the new store, after the run that is remembered.
     _wait_for_next_second(new)
@@ -325,11 +325,19 @@ def test_prune_refuses_to_empty_a_bucket(
     keys = [f"{number:03}" for number in range(150)]
     for key in keys:
         second.put(bucket, key, b"x")
-    migrate(second.endpoint, "--bucket", bucket)
+    _move_for_good(second, new, bucket, migrate)
     second.delete(bucket, keys)
     done = migrate(second.endpoint, "--bucket", bucket, "--prune")
     assert "Is it the right source?" in done.out
     assert len(list(new.objects(bucket))) == 150
+
+
+def _move_for_good(source: S3, target: S3, bucket: str, migrate: Migrate) -> None:
+    """Move twice. When a run ended is told by the target's Date, to the second and up to a second
+    late: what the first run wrote is older than the end of the second one for sure."""
+    migrate(source.endpoint, "--bucket", bucket)
+    _wait_for_next_second(target)
+    migrate(source.endpoint, "--bucket", bucket)
 
 
 def _wait_for_next_second(s3: S3) -> None:
