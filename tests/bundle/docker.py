@@ -112,7 +112,10 @@ def ensure_image() -> str:
     with _lock("oversight-test-image"):
         if _label_of(IMAGE) != context:
             began = time.monotonic()
+            before = run("docker", "image", "inspect", "--format", "{{.Id}}", IMAGE)
             build(IMAGE, "--label", f"{_CONTEXT_LABEL}={context}")
+            if before.returncode == 0:  # nameless now, and of no use; kept while a container has it
+                run("docker", "rmi", before.stdout.strip())
             print(f"{IMAGE} built in {time.monotonic() - began:.0f} s", file=sys.__stderr__)
     return IMAGE
 
