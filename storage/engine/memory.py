@@ -419,8 +419,8 @@ class MemoryEngine:
         hidden = [
             version
             for kept in held.versions.values()
-            for version in kept
-            if not any(version is other for other in shown)
+            for at, version in enumerate(kept)
+            if at or version.delete_marker
         ]
         sizes = [version.size for version in shown]
         histogram = [0] * (len(HISTOGRAM_BOUNDS) + 1)

@@ -8,6 +8,8 @@ Source: Amazon S3 User Guide, "Lifecycle configuration elements".
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 DOCUMENT = "lifecycle"
@@ -46,8 +48,9 @@ def encode(rules: tuple[Rule, ...]) -> bytes:
     return msgspec.msgpack.encode(rules)
 
 
+@lru_cache(maxsize=256)
 def decode(document: bytes | None) -> tuple[Rule, ...]:
-    """The rules of a bucket, none without a document."""
+    """The rules of a bucket, none without a document. Remembered: every read of an object asks."""
     return () if document is None else _decoder.decode(document)
 
 

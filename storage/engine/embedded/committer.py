@@ -540,7 +540,7 @@ class Committer:
         encoded = records.encode(put)
         self._need(len(encoded), len(payload))
         writer.put(seq, put, key, batch.add(records.PUT, encoded, payload), old)
-        version = "" if state is None else _version_id(seq, put.flags)
+        version = _shown_id(state, seq, put.flags)
         return i.Committed(seq, old is not None, change.etag, version, change.modified)
 
     def _placed(self, bucket: int, key: bytes, state: bytes | None) -> tuple[int, int]:
@@ -639,7 +639,7 @@ class Committer:
             flags=flags,
         )
         seq = self._emit(records.PUT, body)
-        return i.Committed(seq, old is not None, "", _version_id(seq, flags), modified, True)
+        return i.Committed(seq, old is not None, "", records.version_id(seq, flags), modified, True)
 
     def _amend_object(self, change: i.AmendObject) -> i.Committed:
         self._refuse_if_full()
@@ -666,7 +666,7 @@ class Committer:
         payload = b"" if row.files is not None else self._payload(row)
         wrapper = records.Amendment(records.PUT, row.seq, row.segment, records.encode(body))
         self._emit(records.AMENDMENT, wrapper, payload, row.seq)
-        version = "" if writer.versioning(bucket) is None else _version_id(row.seq, row.flags)
+        version = _shown_id(writer.versioning(bucket), row.seq, row.flags)
         return i.Committed(row.seq, True, body.etag, version, row.modified)
 
     def _payload(self, row: index.ObjectRow) -> bytes:
@@ -805,7 +805,7 @@ class Committer:
             flags,
         )
         seq = self._emit(records.PUT, body)
-        version = "" if state is None else _version_id(seq, flags)
+        version = _shown_id(state, seq, flags)
         return i.Committed(seq, old is not None, change.etag, version, change.modified)
 
     def _completed_before(
@@ -823,7 +823,7 @@ class Committer:
         ):
             raise errors.NoSuchUpload
         state = self._writer().versioning(change.bucket_id)
-        version = "" if state is None else _version_id(old.seq, old.flags)
+        version = _shown_id(state, old.seq, old.flags)
         return i.Committed(old.seq, False, unpack_etag(old.etag), version, modified)
 
     def _put_system(self, change: i.PutSystem) -> i.Committed:
@@ -1057,8 +1057,9 @@ def _check_size(size: int) -> None:
         raise ValueError(f"a size of {size} bytes")
 
 
-def _version_id(seq: int, flags: int) -> str:
-    return i.version_id(seq) if flags & records.OWN_ID else i.NULL_VERSION
+def _shown_id(versioning: bytes | None, seq: int, flags: int) -> str:
+    """The version id that an answer names; "" where the bucket never had versioning."""
+    return "" if versioning is None else records.version_id(seq, flags)
 
 
 def _etag(old: Old | None) -> str | None:

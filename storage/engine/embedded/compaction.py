@@ -20,7 +20,7 @@ import msgspec
 from storage import errors
 from storage.engine.embedded import board, io, link, records, segment
 from storage.engine.embedded.engine import EmbeddedEngine
-from storage.engine.embedded.index import SegmentRow
+from storage.engine.embedded.index import SegmentRow, names_record
 from storage.engine.embedded.reader import Reader
 
 #: A segment is compacted if at most this share of its file is still needed ...
@@ -31,33 +31,6 @@ ROWS_MAX = 64
 BATCH_BYTES = 1 << 20
 _logger = logging.getLogger("oversight.compaction")
 T = TypeVar("T")
-
-HOLDERS: dict[int, tuple[str, Callable[[int, Any], tuple[Any, ...]]]] = {
-    records.PUT: (
-        "SELECT coalesce(record, seq), segment FROM current WHERE bucket=?1 AND key=?2 AND seq=?3 "
-        "UNION ALL SELECT coalesce(record, seq), segment FROM versions "
-        "WHERE bucket=?1 AND key=?2 AND seq=?3",
-        lambda seq, body: (body.bucket, body.key.encode(), seq),
-    ),
-    records.BUCKET: ("SELECT id, segment FROM buckets WHERE id=?", lambda seq, body: (seq,)),
-    records.BUCKET_CONFIG: (
-        "SELECT seq, segment FROM bucket_config WHERE bucket=? AND document=?",
-        lambda seq, body: (body.bucket, body.document),
-    ),
-    records.UPLOAD: ("SELECT seq, segment FROM uploads WHERE seq=?", lambda seq, body: (seq,)),
-    records.PART: (
-        "SELECT seq, segment FROM parts WHERE upload=? AND number=?",
-        lambda seq, body: (body.upload, body.number),
-    ),
-    records.SYSTEM: (
-        "SELECT seq, segment FROM system WHERE kind=? AND name=?",
-        lambda seq, body: (body.kind, body.name),
-    ),
-    records.CURSOR: (
-        "SELECT seq, segment FROM cursors WHERE consumer=?",
-        lambda seq, body: (body.consumer,),
-    ),
-}
 
 
 class Needed(NamedTuple):
@@ -104,21 +77,12 @@ def needed_records(
         origin = origin or record.segment
         decoded = records.decode(kind, body)
         row = link.Moved(kind, seq, origin, body, record=record.seq)
-        if _is_live(reader, row, decoded, number):
+        if names_record(reader.rows, kind, seq, decoded, number, record.seq):
             yield Needed(row, record.offset, record.length, record.check, record.weight)
             continue
         floor = records.hides(kind, decoded)
         if floor is not None and _any_between(floor, origin, number, present):
             yield Needed(row, 0, 0, 0, record.weight - record.length)
-
-
-def _is_live(reader: Reader, row: link.Moved, body: Any, number: int) -> bool:
-    if row.type not in HOLDERS:
-        return False
-    sql, values = HOLDERS[row.type]
-    # Of a version several records may lie in one segment: the index names one of them.
-    named = (row.record or row.seq) if row.type == records.PUT else row.seq
-    return (named, number) in reader.rows(sql, values(row.seq, body))
 
 
 def _any_between(low: int, high: int, but: int, present: Collection[int]) -> bool:

@@ -21,11 +21,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from storage import errors
 from storage.engine.embedded import records, segment
-from storage.engine.embedded.compaction import HOLDERS, index_reader
+from storage.engine.embedded.compaction import index_reader
 from storage.engine.embedded.engine import EmbeddedEngine
-from storage.engine.embedded.index import ObjectRow
+from storage.engine.embedded.index import HOLDERS, ObjectRow, object_row
 from storage.engine.embedded.reader import Reader
-from storage.engine.embedded.rebuild import object_row
 from storage.engine.embedded.records import MARKER, OWN_ID
 from storage.engine.embedded.segment import Damage, Damaged, Record
 
@@ -217,7 +216,7 @@ class Comparison:
             return "the index says what was true once" if named < record.seq else ""
         if row.owner is None:
             row = row._replace(owner=reader.owner(put.bucket))
-        wanted = object_row(record, seq, put)[: len(row)]
+        wanted = object_row(seq, put, put.key.encode(), record.place)
         return "" if tuple(row) == wanted else "the index says something else of an object"
 
     def _matters(self, reader: Reader, kind: int, body: Any) -> bool:

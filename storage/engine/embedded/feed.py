@@ -135,7 +135,7 @@ class Feed:
                     body.etag,
                     body.time,
                     body.owner,
-                    _version_id(body.flags, body.victim),
+                    records.version_id(body.victim, body.flags),
                     victim=body.victim,
                 )
             case records.BUCKET:
@@ -167,10 +167,6 @@ class Feed:
             put.etag,
             put.modified,
             put.owner,
-            _version_id(put.flags, commit_seq),
+            records.version_id(commit_seq, put.flags),
             multipart=bool(put.upload),
         )
-
-
-def _version_id(flags: int, seq: int) -> str:
-    return interface.version_id(seq) if flags & records.OWN_ID else interface.NULL_VERSION

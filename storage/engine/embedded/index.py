@@ -768,9 +768,8 @@ class Writer:
 
     def apply_record(self, record: Record) -> None:
         """``apply`` a record as it was read from a segment."""
-        place = Place(record.segment, record.offset, record.check, record.weight, record.seq)
         body = records.decode(record.type, record.body)
-        self.apply(record.type, record.seq, body, place)
+        self.apply(record.type, record.seq, body, record.place)
 
     def _relocate(self, _seq: int, body: records.Relocation, place: Place, _origin: int) -> None:
         inner = records.decode(body.type, body.body)
@@ -815,26 +814,7 @@ class Writer:
         owner = self._owners.get(put.bucket)
         if owner is None:
             owner = self._owner_or_none(put.bucket)
-        return (
-            put.bucket,
-            key,
-            seq,
-            put.modified,
-            put.size,
-            pack_etag(put.etag),
-            None if put.storage_class == STANDARD else put.storage_class,
-            None if put.owner == owner else put.owner,
-            pack_checks(put.meta),
-            place.segment,
-            place.offset,
-            place.check,
-            place.weight,
-            put.floor,
-            put.flags,
-            None if place.record == seq else place.record,
-            _encode(put.files) if put.files else None,
-            put.meta,
-        )
+        return object_row(seq, put, key, place, owner)
 
     def _put_version(self, seq: int, put: records.Put, key: bytes, place: Place) -> None:
         """``apply`` a put where a key may have several versions."""
@@ -1101,35 +1081,8 @@ class Writer:
     # -- liveness, for compaction
 
     def is_live(self, kind: int, seq: int, body: Any, segment: int, record: int = 0) -> bool:
-        """Whether the index names this very record in ``segment``.
-
-        ``record`` is its own sequence number, 0: ``seq``. Of a version there may be several
-        records in one segment.
-        """
-        found: Any = None
-        if kind == records.PUT:
-            key = body.key.encode()
-            version = self.find(body.bucket, key, seq)
-            if version is None:
-                return False
-            named = self.whole(body.bucket, key, version).record or seq
-            return (named, version.old.segment) == (record or seq, segment)
-        if kind == records.BUCKET:
-            row = self._first("SELECT segment FROM buckets WHERE id=?", (seq,))
-            found = (seq, row[0]) if row else None
-        elif kind == records.BUCKET_CONFIG:
-            found = self.config(body.bucket, body.document)
-        elif kind == records.UPLOAD:
-            upload = self.upload(seq)
-            found = (seq, upload.segment) if upload else None
-        elif kind == records.PART:
-            part = self.part(body.upload, body.number)
-            found = (part.seq, part.segment) if part else None
-        elif kind == records.SYSTEM:
-            found = self.system(body.kind, body.name)
-        elif kind == records.CURSOR:
-            found = self.cursor(body.consumer)
-        return found is not None and (found[0], found[1]) == (seq, segment)
+        """``names_record`` of the index as this transaction leaves it."""
+        return names_record(self.rows, kind, seq, body, segment, record)
 
 
 class Foreign(Exception):
@@ -1151,3 +1104,79 @@ _APPLY: dict[int, Callable[[Writer, int, Any, Place, int], None]] = {
     records.AMENDMENT: Writer._relocate,
     records.EPOCH: Writer._epoch,
 }
+
+
+HOLDERS: dict[int, tuple[str, Callable[[int, Any], tuple[Any, ...]]]] = {
+    records.PUT: (
+        "SELECT coalesce(record, seq), segment FROM current WHERE bucket=?1 AND key=?2 AND seq=?3 "
+        "UNION ALL SELECT coalesce(record, seq), segment FROM versions "
+        "WHERE bucket=?1 AND key=?2 AND seq=?3",
+        lambda seq, body: (body.bucket, body.key.encode(), seq),
+    ),
+    records.BUCKET: ("SELECT id, segment FROM buckets WHERE id=?", lambda seq, body: (seq,)),
+    records.BUCKET_CONFIG: (
+        "SELECT seq, segment FROM bucket_config WHERE bucket=? AND document=?",
+        lambda seq, body: (body.bucket, body.document),
+    ),
+    records.UPLOAD: ("SELECT seq, segment FROM uploads WHERE seq=?", lambda seq, body: (seq,)),
+    records.PART: (
+        "SELECT seq, segment FROM parts WHERE upload=? AND number=?",
+        lambda seq, body: (body.upload, body.number),
+    ),
+    records.SYSTEM: (
+        "SELECT seq, segment FROM system WHERE kind=? AND name=?",
+        lambda seq, body: (body.kind, body.name),
+    ),
+    records.CURSOR: (
+        "SELECT seq, segment FROM cursors WHERE consumer=?",
+        lambda seq, body: (body.consumer,),
+    ),
+}
+"""Where the index names the record of a thing: a query for its number and segment."""
+
+
+def names_record(
+    rows: Callable[[str, Sequence[Any]], list[Any]],
+    kind: int,
+    seq: int,
+    body: Any,
+    segment: int,
+    record: int = 0,
+) -> bool:
+    """Whether the index, asked by ``rows``, names this very record in ``segment``.
+
+    ``record`` is its own sequence number, 0: ``seq``. Of a version there may be several records in
+    one segment: the index names one of them.
+    """
+    if kind not in HOLDERS:
+        return False
+    sql, values = HOLDERS[kind]
+    named = (record or seq) if kind == records.PUT else seq
+    return (named, segment) in rows(sql, values(seq, body))
+
+
+def object_row(
+    seq: int, put: records.Put, key: bytes, place: Place, owner: str | None = None
+) -> tuple[Any, ...]:
+    """The row of ``current`` or ``versions`` that a put makes. ``owner`` is the bucket's, which a
+    row leaves out."""
+    return (
+        put.bucket,
+        key,
+        seq,
+        put.modified,
+        put.size,
+        pack_etag(put.etag),
+        None if put.storage_class == STANDARD else put.storage_class,
+        None if put.owner == owner else put.owner,
+        pack_checks(put.meta),
+        place.segment,
+        place.offset,
+        place.check,
+        place.weight,
+        put.floor,
+        put.flags,
+        None if place.record == seq else place.record,
+        _encode(put.files) if put.files else None,
+        put.meta,
+    )

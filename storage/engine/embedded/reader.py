@@ -16,6 +16,7 @@ import msgspec
 
 from storage import errors
 from storage.engine import interface
+from storage.engine.embedded import records
 from storage.engine.embedded.index import (
     ALGORITHMS,
     CHECKSUM_TYPES,
@@ -261,7 +262,7 @@ class Reader:
                 _decode_meta(meta),
                 () if files is None else decode_files(files),
                 InlinePlace(segment, offset, crc),
-                interface.version_id(seq) if flags & OWN_ID else interface.NULL_VERSION,
+                records.version_id(seq, flags),
                 bool(flags & MARKER),
             )
         except _GARBLED as error:
@@ -576,7 +577,7 @@ def _version_entry(row: tuple[Any, ...], owner: str, *, latest: bool) -> interfa
     return interface.VersionEntry(
         key.decode(),
         seq,
-        interface.version_id(seq) if flags & OWN_ID else interface.NULL_VERSION,
+        records.version_id(seq, flags),
         latest,
         bool(flags & MARKER),
         modified,

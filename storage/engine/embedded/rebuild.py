@@ -257,7 +257,7 @@ class _Rebuild:
         body = records.decode(kind, encoded)
         if kind == records.PUT:
             self._versioned = self._versioned or bool(body.flags)
-            self._objects.append(object_row(record, seq, body))
+            self._objects.append(_version_row(record, seq, body))
             if body.upload:
                 abort = records.encode(records.Abort(body.upload, body.upload_floor))
                 self._others.append((seq, record.seq, records.ABORT, 0, 0, 0, 0, abort))
@@ -347,30 +347,10 @@ class _Rebuild:
             self._tell(Progress(self._done, self._total, self._records, seconds, share))
 
 
-def object_row(record: Record, seq: int, put: records.Put) -> tuple[Any, ...]:
-    """A row of the index (``index.SCHEMA``, table ``current``), what it is, and its own number."""
-    return (
-        put.bucket,
-        put.key.encode(),
-        seq,
-        put.modified,
-        put.size,
-        index.pack_etag(put.etag),
-        None if put.storage_class == "STANDARD" else put.storage_class,
-        put.owner,
-        index.pack_checks(put.meta),
-        record.segment,
-        record.offset,
-        record.check,
-        record.weight,
-        put.floor,
-        put.flags,
-        None if record.seq == seq else record.seq,
-        _encode(put.files) if put.files else None,
-        put.meta,
-        seq if put.flags & records.OWN_ID else 0,
-        record.seq,
-    )
+def _version_row(record: Record, seq: int, put: records.Put) -> tuple[Any, ...]:
+    """A row of the index, whose owner is still written out, what it is, and its own number."""
+    row = index.object_row(seq, put, put.key.encode(), record.place)
+    return (*row, seq if put.flags & records.OWN_ID else 0, record.seq)
 
 
 def _tombstone_row(record: Record, seq: int, gone: records.Delete) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from storage.engine import interface
 from storage.engine.interface import FileRef
 
 PUT = 1
@@ -209,6 +210,11 @@ encode = msgspec.msgpack.Encoder().encode
 def decode(kind: int, body: bytes | memoryview) -> Any:
     """Decode the body of a record of type ``kind``. Raises ``msgspec.MsgspecError``."""
     return _decoders[kind](body)
+
+
+def version_id(seq: int, flags: int) -> str:
+    """The id of the version that was committed under ``seq`` with these flags."""
+    return interface.version_id(seq) if flags & OWN_ID else interface.NULL_VERSION
 
 
 def unwrap(kind: int, seq: int, body: bytes) -> tuple[int, int, int, bytes]:

@@ -94,6 +94,10 @@ class Record(NamedTuple):
     def weight(self) -> int:
         return RECORD_BYTES + len(self.body) + self.length
 
+    @property
+    def place(self) -> Place:
+        return Place(self.segment, self.offset, self.check, self.weight, self.seq)
+
 
 class Place(NamedTuple):
     """Where a record and its payload lie. ``record`` is the record's own sequence number."""
