@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -148,6 +150,60 @@ async def test_no_false_alarm_while_everything_changes(
     work = asyncio.create_task(change())
     assert await compare() >= 2
     await work
+
+
+async def test_no_false_alarm_in_the_moment_before_the_board_is_told(
+    engine: EmbeddedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index has a change already, and ``board.applied_seq`` does not say so yet."""
+    monkeypatch.setattr(comparison, "ROWS", 1)
+    bucket = await engine.bucket("one")
+    assert bucket is not None
+    found = Comparison(engine)
+    walk = found._walk_rows()
+    for _ in range(8):
+        next(walk)
+    before = engine.board.applied_seq
+    await put(engine, bucket, "a key that the walk has passed", b"body")
+    engine.board.applied_seq = before
+    for _ in walk:
+        pass
+    assert found.mismatches == []
+
+
+async def test_no_false_alarm_when_compaction_moves_a_row_twice(
+    engine: EmbeddedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time between asking which segments rows name and looking which are there."""
+    bucket = await engine.bucket("one")
+    assert bucket is not None
+    loop, listing, moves = asyncio.get_running_loop(), segment.listing, []
+    walker = threading.local()
+
+    async def move() -> None:
+        with contextlib.closing(index.connect(os.path.join(engine.drive.index, index.FILE))) as db:
+            named = [row[0] for row in db.execute("SELECT DISTINCT segment FROM system")]
+        for number in range(30):  # they are closed when others follow
+            await put(engine, bucket, f"rolls over {number}", b"x" * 1500)
+        for number in named:
+            await Compactor(engine).compact(number, share_max=1.0)
+        moves.append(named)
+
+    def listing_late(*arguments: str) -> list[int]:
+        if getattr(walker, "here", False):
+            asyncio.run_coroutine_threadsafe(move(), loop).result(30)
+        return listing(*arguments)
+
+    def walk() -> None:
+        walker.here = True
+        for _ in found._walk_segments_of("system"):
+            pass
+
+    found = Comparison(engine)
+    monkeypatch.setattr(segment, "listing", listing_late)
+    await asyncio.to_thread(walk)
+    assert moves
+    assert (found.mismatches, found.lost) == ([], set())
 
 
 # -- an index that lies ---------------------------------------------------------------------------

@@ -265,7 +265,8 @@ class Comparison:
         """All objects in order: they ascend, and lie in segments that exist."""
         after: tuple[int, bytes] = (0, b"")
         usage: dict[int, list[int]] = {}
-        began = self._engine.board.applied_seq
+        # Of the index itself: the board is told a moment after rows have changed.
+        began = yield from ask(self._engine, Reader.applied_seq)
         while True:
             rows = yield from ask(self._engine, functools.partial(_page, after=after))
             present = set(segment.listing(self._folder))
@@ -327,13 +328,15 @@ class Comparison:
             f"SELECT DISTINCT t.segment, s.id FROM {table} AS t "  # noqa: S608
             "LEFT JOIN segments AS s ON s.id = t.segment"
         )
-        for _ in range(2):  # compaction may move them between the two questions
-            named = yield from ask(self._engine, lambda reader: reader.rows(sql))
-            present = set(segment.listing(self._folder))
-            astray = [(number, known) for number, known in named if number not in present]
-            if not astray:
-                return
-        for number, known in astray:
+        named = yield from ask(self._engine, lambda reader: reader.rows(sql))
+        gone = {number for number, _ in named} - set(segment.listing(self._folder))
+        if not gone:
+            return
+        # Rows that were moved meanwhile name other segments now: it is about those seen gone.
+        named = yield from ask(self._engine, lambda reader: reader.rows(sql))
+        for number, known in named:
+            if number not in gone:
+                continue
             if known:
                 self.lost.add(number)
             else:
@@ -357,8 +360,10 @@ class Comparison:
     def _compare_usage(self, usage: dict[int, list[int]], began: int) -> Iterator[None]:
         """Counters of the buckets, where nothing was changed during the whole walk."""
         sql = "SELECT bucket, objects, bytes, versions, version_bytes, markers FROM usage"
-        counters = yield from ask(self._engine, lambda reader: reader.rows(sql))
-        if self._engine.board.applied_seq == began:
+        counters, applied = yield from ask(
+            self._engine, lambda reader: (reader.rows(sql), reader.applied_seq())
+        )
+        if applied == began:
             for bucket, *counted in counters:
                 if usage.get(bucket, [0] * 5) != counted:
                     self.mismatches.append(Mismatch("counters of a bucket", bucket=bucket))
