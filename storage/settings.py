@@ -147,6 +147,27 @@ def _names(value: object) -> object:
     return value
 
 
+_is_domain = re.compile(
+    r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$"
+)
+
+
+def _domains(value: object) -> object:
+    names = _names(value)
+    if not isinstance(names, (list, tuple)):
+        return names
+    return tuple(dict.fromkeys(_domain(str(name)) for name in names))
+
+
+def _domain(text: str) -> str:
+    name = text.lower().removesuffix(".")
+    if _is_domain.match(name) is None or name.rpartition(".")[2].isdigit():
+        raise ValueError(
+            f'"{text}" is not a domain: a name such as s3.example.com, without scheme, port and "*"'
+        )
+    return name
+
+
 def _buckets(value: object) -> object:
     names = _names(value)
     if not isinstance(names, (list, tuple)):
@@ -193,6 +214,7 @@ def _lower(value: object) -> object:
 Drives = Annotated[tuple[str, ...], BeforeValidator(_drives)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Domains = Annotated[tuple[str, ...], BeforeValidator(_domains)]
 Buckets = Annotated[tuple[str, ...], BeforeValidator(_buckets)]
 Count = Annotated[int, BeforeValidator(_auto)]
 Bytes = Annotated[int, _quantity(_SIZE_UNITS, "128KiB")]
@@ -288,12 +310,22 @@ class Settings(BaseSettings):
     )  # fmt: skip
     cors_allow_origin: Names = _setting(
         ("*",), "OVERSIGHT_CORS_ALLOW_ORIGIN", "MINIO_API_CORS_ALLOW_ORIGIN", unit="origins",
-        shown="*", help="Origins whose pages may call S3 from a browser, separated by commas.",
+        shown="*", help="Origins whose pages may call S3 from a browser, separated by commas, or "
+        "`none`. Buckets with CORS rules of their own follow those alone.",
     )  # fmt: skip
     external_endpoint: str = _setting(
         "", "OVERSIGHT_EXTERNAL_ENDPOINT", "MINIO_SERVER_URL", unit="URL",
         shown="what the client called",
         help="Address of S3 as clients outside see it, as in https://s3.example.com.",
+    )  # fmt: skip
+    domains: Domains = _setting(
+        (), "OVERSIGHT_DOMAIN", "MINIO_DOMAIN", unit="names", shown="none",
+        help="Domains that may have a bucket in front of them, separated by commas: with "
+        "`s3.example.com`, `bucket.s3.example.com/key` is `s3.example.com/bucket/key`.",
+    )  # fmt: skip
+    signature_v2: bool = _setting(
+        True, "OVERSIGHT_SIGNATURE_V2", unit="on or off", shown="on",
+        help="Whether requests, URLs and forms signed with AWS Signature Version 2 are accepted.",
     )  # fmt: skip
     inline_max: Bytes = _setting(
         128 * 1024, "OVERSIGHT_INLINE_MAX", unit="bytes", shown="128KiB", ge=0, le=4 * 2**20,
@@ -434,6 +466,8 @@ class Settings(BaseSettings):
             requests_max=-(-self.requests_max // workers) or REQUESTS_PER_WORKER,
             cors_allow_origin=self.cors_allow_origin,
             external_endpoint=self.external_endpoint,
+            domains=self.domains,
+            signature_v2=self.signature_v2,
             inline_max=self.inline_max,
             segment_size=self.segment_size,
             free_min=self.free_min,

@@ -9,6 +9,7 @@ import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Coroutine
+from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from storage.iam.users import Identity
 from storage.s3 import auth, cors, headers, routes, xml
 from storage.s3.call import AsgiRequest, Call, HeaderList, Receive, Request, Response, Scope, Send
 from storage.s3.errors import S3Error, slow_down, translate
+from storage.s3.hosts import HostedCall, bucket_of
 from storage.s3.operations.access import authorize
 
 _logger = logging.getLogger("storage.s3")
@@ -79,8 +81,12 @@ class S3App:
         self.hooks = hooks or Hooks()
         self.in_flight = 0
         self._authenticate = self.hooks.authenticate or auth.authenticate
+        if not config.signature_v2:
+            self._authenticate = partial(self._authenticate, version_2=False)
+        self._call: type[Call] = HostedCall if config.domains else Call
         self._region = config.region
         self._requests_max = config.requests_max
+        self._server_cors = cors.server_rules(config.cors_allow_origin)
         self._buckets: dict[str, Bucket] = {}
         self._generation = -1
 
@@ -98,14 +104,20 @@ class S3App:
         Most reads are answered whole: no coroutine is made for them.
         """
         minio = self.hooks.minio
-        if minio is not None and request.raw_path.startswith(_DELEGATED):
+        if (
+            minio is not None
+            and request.raw_path.startswith(_DELEGATED)
+            and not bucket_of(request.headers.get(b"host", b""), self.config.domains)
+        ):
             delegated: Coroutine[Any, Any, None] = minio(
                 request.scope, request.receive, request.send
             )
             return delegated
-        call = Call(self, request)
+        call = self._call(self, request)
         call.started = perf_counter()
         self.in_flight += 1
+        if _ORIGIN in call.headers or call.method == "OPTIONS":
+            return self._finish(call, self._cross_origin(call), None)
         response = self._answer(call)
         if not isinstance(response, Response):
             return self._finish(call, response, None)
@@ -156,8 +168,6 @@ class S3App:
             if self.in_flight > self._requests_max:
                 raise slow_down()
             call.parse()
-            if call.method == "OPTIONS":
-                return cors.preflight(call, self.config.cors_allow_origin)
             route = self._route(call)
             identity = identity or self.directory.current()
             if identity is None:
@@ -183,6 +193,31 @@ class S3App:
             return self._operate(call, route, permitted=True)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
             return self._failure(call, error)
+
+    async def _cross_origin(self, call: Call) -> Response:
+        """The response to ``call`` from a page of another origin, or to a preflight."""
+        if call.method == "OPTIONS":
+            try:
+                if self.in_flight > self._requests_max:
+                    raise slow_down()
+                call.parse()
+                rules, found = await self._cors_rules(call)
+                return cors.preflight(call, rules, found=found)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+                return self._failure(call, error)
+        answer = self._answer(call)
+        response = answer if isinstance(answer, Response) else await answer
+        cors.decorate(call, response, (await self._cors_rules(call))[0])
+        return response
+
+    async def _cors_rules(self, call: Call) -> tuple[cors.Rules, bool]:
+        """(the rules that count for the bucket of ``call``, whether there is such a bucket)."""
+        try:
+            config = (await self.bucket(call.bucket)).config if call.bucket else {}
+        except (S3Error, errors.StoreError):
+            return self._server_cors, False
+        document = config.get(cors.DOCUMENT)
+        return self._server_cors if document is None else cors.decode(document), True
 
     async def _identified(self, call: Call) -> Response:
         """The response to ``call`` once it is known again who there is."""
@@ -308,8 +343,6 @@ def _send(call: Call, response: Response) -> Coroutine[Any, Any, None] | None:
 
     Raises what the server raises once the client has gone.
     """
-    if _ORIGIN in call.headers:
-        cors.decorate(call, response, call.app.config.cors_allow_origin)
     lines = response.headers
     lines.append((b"x-amz-request-id", call.request_id.encode()))
     length = response.length

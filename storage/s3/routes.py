@@ -17,6 +17,7 @@ from storage.s3.call import Call, Response
 from storage.s3.operations import (
     buckets,
     copy_object,
+    cors,
     delete_object,
     get_object,
     lifecycle,
@@ -171,7 +172,8 @@ ROUTES: tuple[Route, ...] = (
              "s3:PutAccelerateConfiguration"),
     *_config("BucketAcl", "acl", "s3:GetBucketAcl", "s3:PutBucketAcl"),
     *_config("BucketCors", "cors", "s3:GetBucketCORS", "s3:PutBucketCORS",
-             delete="s3:PutBucketCORS"),
+             delete="s3:PutBucketCORS", handlers=(
+                 cors.get_bucket_cors, cors.put_bucket_cors, cors.delete_bucket_cors)),
     *_config("BucketEncryption", "encryption", "s3:GetEncryptionConfiguration",
              "s3:PutEncryptionConfiguration", delete="s3:PutEncryptionConfiguration"),
     *_config("BucketLogging", "logging", "s3:GetBucketLogging", "s3:PutBucketLogging"),
