@@ -27,6 +27,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """In-flight S3 requests of one worker; beyond it 503 SlowDown."""
     cors_allow_origin: tuple[str, ...] = ("*",)
     external_endpoint: str = ""
+    domains: tuple[str, ...] = ()
+    """Domains in front of which a host name may have a bucket; lower-case, without ports."""
+    signature_v2: bool = True
+    """Whether requests and forms signed with AWS Signature Version 2 are accepted."""
     inline_max: int = 128 * 1024
     segment_size: int = 64 * 1024 * 1024
     fsync: bool = True

@@ -108,7 +108,6 @@ REFUSED = (
 )
 
 WARNED = (
-    Rule(("MINIO_DOMAIN",), "bucket names in host names are not served yet: use path style"),
     Rule(("MINIO_NOTIFY_*",), "event notifications are not sent yet", _OFF),
     Rule(("MINIO_LOGGER_WEBHOOK_*",), "logs are written to standard error only", _OFF),
     Rule(("MINIO_ETCD_*",), "users and buckets are kept on the drive"),

@@ -137,6 +137,8 @@ class Call:
 
     def __init__(self, app: S3App, request: Request) -> None:
         """Never raises: what the client may have got wrong is found by ``parse``."""
+    host_bucket = ""
+    """The bucket that the Host header names (``storage.s3.hosts``), "" where the path does."""
         self.app = app
         self.request = request
         self.method = request.method

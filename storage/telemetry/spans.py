@@ -211,9 +211,9 @@ def authentication(telemetry: Telemetry) -> Callable[[Any, Any, str], Any]:
     """``storage.s3.auth.authenticate`` as a span."""
     tracer = telemetry.tracer
 
-    def authenticate(call: Any, keyring: Any, region: str) -> Any:
+    def authenticate(call: Any, keyring: Any, region: str, **options: Any) -> Any:
         with _ending(tracer.start_span("auth")) as span:
-            result = auth.authenticate(call, keyring, region)
+            result = auth.authenticate(call, keyring, region, **options)
             span.set_attribute("oversight.auth.mechanism", result.mechanism or "anonymous")
             return result
 

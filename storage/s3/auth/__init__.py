@@ -1,4 +1,4 @@
-"""Who sent this request, and is it what they signed? (AWS Signature Version 4)
+"""Who sent this request, and is it what they signed? (AWS Signature Version 4, and 2)
 
 ``authenticate`` answers for a whole call. What lies under it takes plain method, path, query and
 headers, and is tested that way.
@@ -10,16 +10,26 @@ from typing import Protocol
 
 import msgspec
 
-from storage.iam.principal import ANONYMOUS, Principal
-from storage.s3.auth import sigv4
+from storage.iam.principal import ANONYMOUS, Credential, Principal
+from storage.s3.auth import sigv2, sigv4
 from storage.s3.auth.canonical import Headers
 from storage.s3.auth.chunked import ChunkDecoder, ChunkSigner
 from storage.s3.auth.sigv4 import Keyring, Signed
 from storage.s3.errors import S3Error
 
-__all__ = ["AuthResult", "ChunkDecoder", "Keyring", "authenticate"]
+__all__ = [
+    "VERSION_2",
+    "VERSION_4",
+    "AuthResult",
+    "ChunkDecoder",
+    "Keyring",
+    "authenticate",
+    "version_2_refused",
+]
 
 _V4 = b"AWS4-HMAC-SHA256 "
+#: ``AuthResult.algorithm``.
+VERSION_4, VERSION_2 = "AWS4-HMAC-SHA256", "AWS"
 
 
 class Signable(Protocol):
@@ -33,13 +43,17 @@ class Signable(Protocol):
     def raw_query(self) -> bytes: ...
     @property
     def headers(self) -> Headers: ...
+    @property
+    def host_bucket(self) -> str:
+        """The bucket that the Host header names, "" where the path does."""
 
 
 class AuthResult(msgspec.Struct, frozen=True, eq=False):
     """Who speaks, and what the signature says about the body.
 
-    ``mechanism``: "header", "query" or "" (anonymous). ``payload`` says how the body is bound: its
-    hex SHA-256, or one of ``sigv4``'s constants.
+    ``mechanism``: "header", "query", "post" (a form's policy) or "" (anonymous). ``payload`` says
+    how the body is bound: its hex SHA-256, or one of ``sigv4``'s constants. ``algorithm`` is
+    what was signed with, as policies call it (``s3:signatureversion``).
     """
 
     principal: Principal
@@ -47,6 +61,7 @@ class AuthResult(msgspec.Struct, frozen=True, eq=False):
     mechanism: str = ""
     payload: bytes = sigv4.UNSIGNED
     signed: Signed | None = None
+    algorithm: str = VERSION_4
 
     @property
     def streaming(self) -> bool:
@@ -79,11 +94,17 @@ class AuthResult(msgspec.Struct, frozen=True, eq=False):
 
 
 def authenticate(
-    call: Signable, keyring: Keyring, region: str, now: float | None = None
+    call: Signable,
+    keyring: Keyring,
+    region: str,
+    now: float | None = None,
+    *,
+    version_2: bool = True,
 ) -> AuthResult:
     """Verify who sent ``call``; without credentials the principal is ``ANONYMOUS``.
 
-    ``region`` "" accepts every region. ``now`` is in seconds since the epoch. Raises S3Error.
+    ``region`` "" accepts every region. ``now`` is in seconds since the epoch. ``version_2``:
+    whether the older signatures are accepted. Raises S3Error.
     """
     headers = call.headers
     authorization = headers.get(b"authorization")
@@ -93,7 +114,11 @@ def authenticate(
         if not in_query:
             return _anonymous(headers)
         if in_query != b"X-Amz-":
-            raise _version_2()
+            if not version_2:
+                raise version_2_refused()
+            return _version_2("query", sigv2.verify_query(
+                call.method, _resource(call), raw_query, headers, keyring, now
+            ))  # fmt: skip
         signed = sigv4.verify_query(
             call.method, call.raw_path, raw_query, headers, keyring, region, now
         )
@@ -106,7 +131,11 @@ def authenticate(
             ArgumentName="Authorization",
         )
     if not authorization.startswith(_V4):
-        raise _unsupported(authorization)
+        if not (version_2 and authorization.startswith(sigv2.SCHEME)):
+            raise _unsupported(authorization)
+        return _version_2("header", sigv2.verify_header(
+            call.method, _resource(call), raw_query, headers, authorization, keyring, now
+        ))  # fmt: skip
     signed = sigv4.verify_header(
         call.method, call.raw_path, raw_query, headers, authorization, keyring, region, now
     )
@@ -134,6 +163,18 @@ def _result(signed: Signed, mechanism: str) -> AuthResult:
     )
 
 
+def _version_2(mechanism: str, verified: tuple[Credential, bytes]) -> AuthResult:
+    credential, payload = verified
+    return AuthResult(
+        credential.principal, credential.access_key, mechanism, payload, algorithm=VERSION_2
+    )
+
+
+def _resource(call: Signable) -> bytes:
+    """The path that version 2 signs: with the bucket, wherever the request names it."""
+    return b"/" + call.host_bucket.encode() + call.raw_path if call.host_bucket else call.raw_path
+
+
 def _anonymous(headers: Headers) -> AuthResult:
     payload = headers.get(b"x-amz-content-sha256")
     if payload is None:
@@ -153,7 +194,7 @@ def _mechanism_in_query(raw_query: bytes) -> bytes:
             return b"X-Amz-"
     if raw_query.find(b"Signature=") < 0:
         return b""
-    return b"Signature" if {b"AWSAccessKeyId", b"Signature"} <= _names(raw_query) else b""
+    return sigv2.SIGNATURE if sigv2.SIGNATURE in _names(raw_query) else b""
 
 
 def _names(raw_query: bytes) -> set[bytes]:
@@ -166,7 +207,8 @@ def _announced(headers: Headers) -> frozenset[str]:
     return frozenset(name for part in text.split(",") if (name := part.strip()))
 
 
-def _version_2() -> S3Error:
+def version_2_refused() -> S3Error:
+    """The refusal of version 2 where it is switched off."""
     return S3Error(
         "InvalidRequest",
         "The authorization mechanism you have provided is not supported. "
@@ -183,13 +225,9 @@ def _unsupported(authorization: bytes) -> S3Error:
             "and Signature."
         )
     if scheme == b"AWS" and b":" not in authorization:
-        return S3Error(
-            "InvalidArgument",
-            "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature",
-            ArgumentName="Authorization",
-        )
+        return sigv2.malformed()
     if scheme.startswith(b"AWS"):
-        return _version_2()
+        return version_2_refused()
     return S3Error(
         "InvalidArgument", "Unsupported Authorization Type", ArgumentName="Authorization"
     )

@@ -121,7 +121,7 @@ def verify_header(
         scope, signature = _parse_authorization(authorization)
     else:
         scope = known
-    credential = _credential(keyring, scope.access_key)
+    credential = find_credential(keyring, scope.access_key)
     if region:
         _check_region(scope.region, region, malformed_header)
     if headers.get(b"x-amz-security-token"):
@@ -129,13 +129,13 @@ def verify_header(
     timestamp, seconds = _request_time(headers)
     if timestamp[:8] != scope.date:
         raise malformed_header(
-            f'Invalid credential date "{_text(scope.date)}". This date is not the same as '
-            f'X-Amz-Date: "{_text(timestamp[:8])}".'
+            f'Invalid credential date "{shown(scope.date)}". This date is not the same as '
+            f'X-Amz-Date: "{shown(timestamp[:8])}".'
         )
     if now is None:
         now = time.time()
     if not -SKEW_MAX <= now - seconds <= SKEW_MAX:
-        raise _skewed(timestamp, now)
+        raise skewed(timestamp, now)
     shape = tuple(headers)
     if shape not in scope.covers:
         _check_signed(headers, scope, _HARMLESS)
@@ -184,11 +184,11 @@ def verify_query(
         )
     if timestamp[:8] != scope.date:
         raise _malformed_query(
-            f'Invalid credential date "{_text(scope.date)}". This date is not the same as '
-            f'X-Amz-Date: "{_text(timestamp[:8])}".'
+            f'Invalid credential date "{shown(scope.date)}". This date is not the same as '
+            f'X-Amz-Date: "{shown(timestamp[:8])}".'
         )
     expires = _parse_expires(parameters[b"X-Amz-Expires"])
-    credential = _credential(keyring, scope.access_key)
+    credential = find_credential(keyring, scope.access_key)
     if region:
         _check_region(scope.region, region, _malformed_credential)
     if parameters.get(b"X-Amz-Security-Token") or headers.get(b"x-amz-security-token"):
@@ -250,7 +250,7 @@ def _check_signed(headers: Headers, scope: Scope, harmless: frozenset[bytes]) ->
         if name.startswith(b"x-amz-") and name not in harmless
     ]
     if unsigned:
-        raise _not_signed(sorted(map(_text, unsigned)))
+        raise _not_signed(sorted(map(shown, unsigned)))
 
 
 def _remember_shape(scope: Scope, shape: tuple[bytes, ...]) -> None:
@@ -271,7 +271,7 @@ def check_payload(payload: bytes) -> None:
         "STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a "
         "valid sha256 value.",
         ArgumentName="x-amz-content-sha256",
-        ArgumentValue=_text(payload),
+        ArgumentValue=shown(payload),
     )
 
 
@@ -287,26 +287,27 @@ def _payload_without_hash(headers: Headers) -> bytes:
     return signing.EMPTY_SHA256
 
 
-def _credential(keyring: Keyring, access_key: str) -> Credential:
+def find_credential(keyring: Keyring, access_key: str) -> Credential:
+    """The credential of an access key id. Raises InvalidAccessKeyId: unknown, or disabled."""
     credential = keyring(access_key)
     if credential is None:
         raise S3Error(
             "InvalidAccessKeyId",
             "The AWS Access Key Id you provided does not exist in our records.",
-            AWSAccessKeyId=_printable(access_key),
+            AWSAccessKeyId=printable(access_key),
         )
     if not credential.enabled:
         raise S3Error(
             "InvalidAccessKeyId",
             "Your account is disabled; please contact your administrator.",
-            AWSAccessKeyId=_printable(access_key),
+            AWSAccessKeyId=printable(access_key),
         )
     return credential
 
 
 def _check_region(given: bytes, expected: str, malformed: Callable[[str], S3Error]) -> None:
     if given != expected.encode():
-        error = malformed(f"the region '{_text(given)}' is wrong; expecting '{expected}'")
+        error = malformed(f"the region '{shown(given)}' is wrong; expecting '{expected}'")
         error.fields["Region"] = expected
         raise error
 
@@ -335,7 +336,7 @@ def _parse_authorization(authorization: bytes) -> tuple[Scope, bytes]:
         name, equals, value = component.strip().partition(b"=")
         if not equals or name in fields:
             raise malformed_header(
-                f'the authorization component "{_text(component)}" is malformed.'
+                f'the authorization component "{shown(component)}" is malformed.'
             )
         fields[name] = value
     try:
@@ -360,13 +361,13 @@ def _make_scope(credential: bytes, signed: bytes, error: Callable[[str], S3Error
     access_key, date, region, service, terminator = parts
     if len(date) != 8 or not date.isdigit():
         raise error(
-            f'incorrect date format "{_text(date)}". This date in the credential must be in the '
+            f'incorrect date format "{shown(date)}". This date in the credential must be in the '
             'format "yyyyMMdd".'
         )
     if service != signing.SERVICE:
-        raise error(f'incorrect service "{_text(service)}". This endpoint belongs to "s3".')
+        raise error(f'incorrect service "{shown(service)}". This endpoint belongs to "s3".')
     if terminator != signing.TERMINATOR:
-        raise error(f'incorrect terminal "{_text(terminator)}". This endpoint uses "aws4_request".')
+        raise error(f'incorrect terminal "{shown(terminator)}". This endpoint uses "aws4_request".')
     names = tuple(signed.lower().split(b";"))
     return Scope(
         access_key=access_key.decode("utf-8", "replace"),
@@ -398,7 +399,7 @@ def _parameters(items: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     for name, value in items:
         if name.startswith(b"X-Amz-"):
             if name in parameters:
-                raise _malformed_query(f"{_text(name)} is given more than once.")
+                raise _malformed_query(f"{shown(name)} is given more than once.")
             parameters[name] = unquote_to_bytes(value) if b"%" in value else value
     if not all(parameters.get(name) for name in _REQUIRED):
         raise _malformed_query(
@@ -484,15 +485,16 @@ def _not_signed(names: list[str]) -> S3Error:
     return S3Error(
         "AccessDenied",
         "There were headers present in the request which were not signed",
-        HeadersNotSigned=", ".join(_printable(name) for name in names),
+        HeadersNotSigned=", ".join(printable(name) for name in names),
     )
 
 
-def _skewed(timestamp: bytes, now: float) -> S3Error:
+def skewed(timestamp: bytes, now: float) -> S3Error:
+    """The refusal of a request from a clock that is too far off."""
     return S3Error(
         "RequestTimeTooSkewed",
         "The difference between the request time and the current time is too large.",
-        RequestTime=_text(timestamp),
+        RequestTime=shown(timestamp),
         ServerTime=signing.format_iso(now),
         MaxAllowedSkewMilliseconds=str(SKEW_MAX * 1000),
     )
@@ -502,22 +504,23 @@ def _mismatch(access_key: str, signature: bytes, to_sign: bytes, canonical: byte
     """What the client needs to see where its own computation went another way."""
     return S3Error(
         "SignatureDoesNotMatch",
-        AWSAccessKeyId=_printable(access_key),
-        StringToSign=_text(to_sign),
-        SignatureProvided=_text(signature),
+        AWSAccessKeyId=printable(access_key),
+        StringToSign=shown(to_sign),
+        SignatureProvided=shown(signature),
         StringToSignBytes=to_sign.hex(" "),
-        CanonicalRequest=_text(canonical),
+        CanonicalRequest=shown(canonical),
         CanonicalRequestBytes=canonical.hex(" "),
     )
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without what XML can't carry."""
     return "".join(c if c == "\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def _text(data: bytes) -> str:
-    return _printable(data.decode("utf-8", "replace"))
+def shown(data: bytes) -> str:
+    """What a client sent, for an error document."""
+    return printable(data.decode("utf-8", "replace"))
 
 
 def _remember(cache: dict[_K, _V], limit: int, key: _K, value: _V) -> None:

@@ -23,6 +23,7 @@ class Request:
     raw_path: bytes
     raw_query: bytes
     headers: dict[bytes, bytes]
+    host_bucket: str = ""
 
     @classmethod
     def make(cls, method: str, url: str, headers: dict[str, str]) -> Request:

@@ -372,7 +372,6 @@ def test_what_asks_for_nothing_is_ignored_silently(variable: str, text: str, con
         ("OVERSIGHT_ROOT_PASSWROD", "did you mean OVERSIGHT_ROOT_PASSWORD?"),
         ("MINIO_ROOT_PASWORD", "did you mean MINIO_ROOT_PASSWORD?"),
         ("OVERSIGHT_XYZZY", "has no effect."),
-        ("MINIO_DOMAIN", "path style"),
         ("MINIO_NOTIFY_WEBHOOK_ENABLE_x", "notifications"),
     ],
 )
