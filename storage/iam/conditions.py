@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from storage.iam import patterns
 from storage.iam.errors import PolicyError
 
-#: Facts about a request by lower-case condition key; a tuple where a key has several values.
-Context = Mapping[str, str | tuple[str, ...]]
+
+class Context(Protocol):
+    """Facts about a request by lower-case condition key; a tuple where a key has several values.
+
+    A mapping is one.
+    """
+
+    def get(self, key: str, /) -> str | tuple[str, ...] | None: ...
+
+
 Facts = Callable[[str], tuple[str, ...] | None]
 """Looks up the values of a lower-case key; None where the request has none."""
 

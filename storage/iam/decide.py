@@ -1,21 +1,51 @@
 """One pure function decides what a principal may do.
 
 Order: the root user may do everything; an explicit denial wins over any permission; an access
-key's own policy only takes away; what nobody allows is denied.
+key's own policy only takes away; then identity policies, the bucket's policy and the access
+control list are asked, each only if none before it allows; what nobody allows is denied.
+docs/access.md tells it in words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from storage.iam.conditions import Context
 from storage.iam.policy import Decision, Policy
 from storage.iam.principal import Principal
 
-_ROOT = Decision(True, "the root user may do everything")
+
+class Block(msgspec.Struct, frozen=True):
+    """A bucket's public access block: four switches, all off where the bucket has none.
+
+    Source: "Blocking public access to your Amazon S3 storage" in the Amazon S3 user guide.
+    """
+
+    block_public_acls: bool = False
+    """Requests that bring a public ACL are refused."""
+    ignore_public_acls: bool = False
+    """What ACLs grant to everybody, or to everybody who signs, does not count."""
+    block_public_policy: bool = False
+    """A public policy can't be put."""
+    restrict_public_buckets: bool = False
+    """A policy that is public allows nothing to anyone but the bucket's owner."""
+
+
+#: Of a bucket that has no public access block.
+OPEN = Block()
+
+Acl = Callable[[], Decision | None]
+"""Asks the access control list that governs an action: a permission, or None. Lists never deny."""
+
+#: What a bucket's policy can't take from the bucket's owner, who could not repair it otherwise.
+OWNERS_OWN = frozenset(("s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"))
+
+_ROOT = Decision(True, "the root user may do everything", "root user")
 _NOBODY = Decision(False, "no policy allows it")
 _ANONYMOUS = Decision(False, "the request is anonymous and no policy allows it")
-_BOUNDARY = Decision(False, "the access key's own policy does not allow it")
+_BOUNDARY = Decision(False, "the access key's own policy does not allow it", "key policy")
 
 
 def no_context() -> Context:
@@ -31,44 +61,83 @@ def decide(
     *,
     owner: str = "",
     resource_policy: Policy | None = None,
+    block: Block = OPEN,
+    object_owner: str = "",
+    acl: Acl | None = None,
 ) -> Decision:
     """Decide whether ``principal`` may do ``action`` on ``resource``.
 
     ``action`` is like ``s3:GetObject``; ``resource`` an ARN (``arn:aws:s3:::bucket/key``), ""
     where the action concerns the whole store. ``context`` is called at most once, and only if a
-    policy asks for it; its keys are lower case. ``owner`` is the canonical id of the bucket's
-    owner; policies see it as ``s3:ResourceAccount``. ``resource_policy`` holds the statements of
-    a bucket's policy that name this principal.
+    policy asks for it; its keys are lower case.
+
+    ``owner`` is the canonical id of the bucket's owner; policies see it as ``s3:ResourceAccount``.
+    ``resource_policy`` is the bucket's policy. ``object_owner`` is given for an object that belongs
+    to another account than its bucket: policies see that account, and what the bucket's policy
+    allows does not reach the object. ``acl`` is called at most once, and only where nothing else
+    has decided.
     """
     boundary = principal.boundary
     if principal.root and boundary is None:
         return _ROOT
-    facts = _Facts(principal, owner, context)
+    facts = _Facts(principal, object_owner or owner, context)
     granted = _ROOT if principal.root else None
+    refused = None
     for policy in principal.policies:
-        found = _evaluate(policy, action, resource, facts)
+        found = _evaluate(policy, principal, action, resource, facts)
         if found is not None:
             if not found.allowed:
                 return found
             granted = granted or found
     if resource_policy is not None:
-        found = _evaluate(resource_policy, action, resource, facts)
+        found = _evaluate(resource_policy, principal, action, resource, facts)
         if found is not None:
-            if not found.allowed:
+            if found.allowed:
+                refused = _withheld(found, principal, owner, resource_policy, block, object_owner)
+                if refused is None:
+                    granted = granted or found
+            elif not (action in OWNERS_OWN and principal.id == owner and boundary is None):
                 return found
-            granted = granted or found
     if boundary is not None:
-        found = _evaluate(boundary, action, resource, facts)
+        found = _evaluate(boundary, principal, action, resource, facts)
         if found is None:
             return _BOUNDARY
         if not found.allowed:
             return found
-    return granted or (_ANONYMOUS if principal.anonymous else _NOBODY)
+    if granted is None and acl is not None:
+        granted = acl()
+    return granted or refused or (_ANONYMOUS if principal.anonymous else _NOBODY)
 
 
-def _evaluate(policy: Policy, action: str, resource: str, facts: _Facts) -> Decision | None:
+def _withheld(
+    found: Decision,
+    principal: Principal,
+    owner: str,
+    policy: Policy,
+    block: Block,
+    object_owner: str,
+) -> Decision | None:
+    """Why a permission of the bucket's policy does not count; None if it does."""
+    if object_owner:
+        reason = "the bucket's policy allows it, but the object belongs to another account"
+        return msgspec.structs.replace(found, allowed=False, reason=reason)
+    if block.restrict_public_buckets and policy.public and principal.id != owner:
+        return Decision(
+            False,
+            "the bucket's policy allows it, but is public, and RestrictPublicBuckets withholds "
+            "from all but the bucket's owner what such a policy allows",
+            "public access block",
+        )
+    return None
+
+
+def _evaluate(
+    policy: Policy, principal: Principal, action: str, resource: str, facts: _Facts
+) -> Decision | None:
     """What one policy says; None if it says nothing. Denials stand first in ``for_action``."""
     for statement in policy.for_action(action):
+        if statement.principals is not None and not statement.principals.include(principal):
+            continue
         if statement.plain:
             if statement.covers(resource):
                 return statement.decision

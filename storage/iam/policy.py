@@ -7,6 +7,7 @@ an error that names it, never ignored.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from storage.iam import patterns
 from storage.iam.conditions import Condition, Facts, parse_conditions
 from storage.iam.errors import PolicyError
+from storage.iam.principals import Principals
 
 VERSIONS = ("2012-10-17", "2008-10-17")
 #: Longest document, bytes (AWS's limit for bucket policies).
@@ -32,13 +34,21 @@ _STATEMENT_ELEMENTS = {
     "NotResource",
     "Condition",
 }
+_PRINCIPALS = {"Principal", "NotPrincipal"}
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """Whether a request is allowed, and why: one sentence for logs and explanations."""
+    """Whether a request is allowed, and why: one sentence for logs and explanations.
+
+    ``source`` is what decided ("identity policy", "bucket policy", "bucket ACL" ...), "" where
+    nothing did; ``policy`` and ``statement`` name the policy and its statement, where one did.
+    """
 
     allowed: bool
     reason: str
+    source: str = ""
+    policy: str = ""
+    statement: str = ""
 
 
 class Statement(msgspec.Struct, frozen=True, eq=False):
@@ -56,7 +66,9 @@ class Statement(msgspec.Struct, frozen=True, eq=False):
     not_resource: bool
     conditions: tuple[Condition, ...]
     plain: bool
-    """Depends on action and resource alone."""
+    """Depends on action and resource (and principal) alone."""
+    principals: Principals | None = None
+    """Whom a statement of a bucket's policy is about; None: who has the policy."""
 
     def covers_action(self, action: str) -> bool:
         """Whether the statement speaks about ``action`` (lower case)."""
@@ -96,15 +108,19 @@ class Statement(msgspec.Struct, frozen=True, eq=False):
 class Policy:
     """A compiled policy document.
 
-    ``name`` stands in reasons. ``document`` is the JSON text it was parsed from.
+    ``name`` stands in reasons. ``document`` is the JSON text it was parsed from. ``public``:
+    a bucket's policy that allows something to everybody, as S3 defines it.
     """
 
-    __slots__ = ("_by_action", "document", "name", "statements")
+    __slots__ = ("_by_action", "document", "name", "public", "statements")
 
-    def __init__(self, name: str, document: str, statements: tuple[Statement, ...]) -> None:
+    def __init__(
+        self, name: str, document: str, statements: tuple[Statement, ...], *, public: bool = False
+    ) -> None:
         self.name = name
         self.document = document
         self.statements = statements
+        self.public = public
         self._by_action: dict[str, tuple[Statement, ...]] = {}
 
     def __repr__(self) -> str:
@@ -126,6 +142,21 @@ class Policy:
 
 def parse_policy(document: str | bytes, name: str = "") -> Policy:
     """Parse and compile an identity policy. Raises PolicyError naming the element at fault."""
+    return compile_document(document, name)
+
+
+#: Reads what only bucket policies have, from (statement, its number): whom it is about.
+Refine = Callable[[dict[str, Any], int], Principals]
+
+
+def compile_document(
+    document: str | bytes,
+    name: str,
+    *,
+    refine: Refine | None = None,
+    public: Callable[[list[dict[str, Any]]], bool] | None = None,
+) -> Policy:
+    """Compile an identity policy, or with ``refine`` a bucket's. Raises PolicyError."""
     if len(document) > DOCUMENT_MAX:
         raise PolicyError(f"The policy is longer than {DOCUMENT_MAX} bytes.")
     text = _decode(document)
@@ -147,11 +178,11 @@ def parse_policy(document: str | bytes, name: str = "") -> Policy:
     if not isinstance(statements, list) or not statements:
         raise PolicyError("Statement must be an object or a list of objects.")
     compiled = tuple(
-        _compile(one, number, name, version == "2012-10-17")
+        _compile(one, number, name, version == "2012-10-17", refine)
         for number, one in enumerate(statements, 1)
     )
     _check_sids(statements)
-    return Policy(name, text, compiled)
+    return Policy(name, text, compiled, public=public is not None and public(statements))
 
 
 def _decode(document: str | bytes) -> str:
@@ -174,10 +205,11 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_unknown(element: dict[str, Any], known: set[str], where: str) -> None:
     for name in element:
-        if name in ("Principal", "NotPrincipal"):
+        if name in known:
+            continue
+        if name in _PRINCIPALS:
             raise PolicyError(f"{name} belongs into bucket policies, not into a user's policy.")
-        if name not in known:
-            raise PolicyError(f"{where} has an unknown element {name}.")
+        raise PolicyError(f"{where} has an unknown element {name}.")
 
 
 def _check_sids(statements: list[dict[str, Any]]) -> None:
@@ -187,10 +219,13 @@ def _check_sids(statements: list[dict[str, Any]]) -> None:
             raise PolicyError(f"Sid {sid} is used more than once.")
 
 
-def _compile(element: Any, number: int, policy: str, with_variables: bool) -> Statement:
+def _compile(
+    element: Any, number: int, policy: str, with_variables: bool, refine: Refine | None
+) -> Statement:
     if not isinstance(element, dict):
         raise PolicyError(f"Statement {number} must be an object.")
-    _refuse_unknown(element, _STATEMENT_ELEMENTS, f"Statement {number}")
+    known = _STATEMENT_ELEMENTS if refine is None else _STATEMENT_ELEMENTS | _PRINCIPALS
+    _refuse_unknown(element, known, f"Statement {number}")
     sid = element.get("Sid", "")
     if not isinstance(sid, str):
         raise PolicyError(f"Sid of statement {number} must be a text.")
@@ -205,11 +240,16 @@ def _compile(element: Any, number: int, policy: str, with_variables: bool) -> St
     conditions: tuple[Condition, ...] = ()
     if "Condition" in element:
         conditions = parse_conditions(element["Condition"], with_variables=with_variables)
+    principals = None if refine is None else refine(element, number)
     verb = "allowed" if effect == "Allow" else "denied"
-    label = f"statement {sid or number} of policy {policy or '(unnamed)'}"
+    kind = "identity policy" if refine is None else "bucket policy"
+    label = f"statement {sid or number} of "
+    label += f"policy {policy or '(unnamed)'}" if refine is None else "the bucket's policy"
     return Statement(
         allow=effect == "Allow",
-        decision=Decision(effect == "Allow", f"{verb} by {label}"),
+        decision=Decision(
+            effect == "Allow", f"{verb} by {label}", kind, policy, str(sid or number)
+        ),
         actions=tuple(patterns.compile_pattern(action.lower()) for action in actions),
         not_action=not_action,
         resources=plain,
@@ -217,6 +257,7 @@ def _compile(element: Any, number: int, policy: str, with_variables: bool) -> St
         not_resource=not_resource,
         conditions=conditions,
         plain=not conditions and not templates,
+        principals=principals,
     )
 
 

@@ -17,12 +17,13 @@ from urllib.parse import quote
 from storage import errors
 from storage.config import Config
 from storage.engine.interface import KEY_BYTES_MAX, Bucket, Engine
+from storage.iam import acl
 from storage.iam.users import Identity
 from storage.s3 import auth, cors, headers, routes, xml
 from storage.s3.call import AsgiRequest, Call, HeaderList, Receive, Request, Response, Scope, Send
 from storage.s3.errors import S3Error, slow_down, translate
 from storage.s3.hosts import HostedCall, bucket_of
-from storage.s3.operations.access import authorize
+from storage.s3.operations import access, versioning
 
 _logger = logging.getLogger("storage.s3")
 
@@ -185,7 +186,8 @@ class S3App:
                 bucket = self._known_bucket(call.bucket)
                 if bucket is None:
                     return self._operate(call, route, permitted=False)
-            self._permit(call, route, bucket)
+            if not self._permit(call, route, bucket):
+                return self._operate(call, route, permitted=False)
             if route.at_once is not None and self.engine.immediate:
                 response = route.at_once(call)
                 if response is not None:
@@ -233,21 +235,26 @@ class S3App:
         assert route.handler is not None
         try:
             if not permitted:
-                self._permit(call, route, await self.bucket(call.bucket))
+                bucket = await self.bucket(call.bucket)
+                if not self._permit(call, route, bucket):
+                    action, version_id = access.action_of(call), versioning.asked_version(call)
+                    await access.settle(call, action, bucket, call.key, version_id)
             return await route.handler(call)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
             return self._failure(call, error)
 
-    def _permit(self, call: Call, route: routes.Route, bucket: Bucket | None) -> None:
-        """Let ``call`` at the bucket it asked for. Raises AccessDenied."""
+    def _permit(self, call: Call, route: routes.Route, bucket: Bucket | None) -> bool:
+        """Let ``call`` at the bucket it asked for; False if that depends on the object asked for.
+
+        Raises AccessDenied.
+        """
         if bucket is not None:
             call.target = bucket
             self.check_owner(call, bucket)
-        if not route.per_key:
-            action = route.action
-            if call.query and "versionId" in call.query:
-                action = route.version_action
-            authorize(call, action, bucket, call.key)
+        if route.per_key:
+            return True
+        action = route.version_action if call.query and "versionId" in call.query else route.action
+        return access.decided(call, action, bucket, call.key)
 
     def _failure(self, call: Call, error: Exception) -> Response:
         """What a client is told of ``error``."""
@@ -309,8 +316,8 @@ class S3App:
     def display_name(self, owner: str) -> str:
         """The name shown for an owner's canonical id; "" if there is no such user any more."""
         identity = self.directory.current()
-        principal = identity.principal(owner) if identity is not None else None
-        return principal.display_name if principal is not None else ""
+        shown = identity.display_name(owner) if identity is not None else ""
+        return shown or acl.NAMES.get(owner, "")
 
     @staticmethod
     def error_document(call: Call, error: errors.StoreError) -> bytes:

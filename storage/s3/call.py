@@ -106,8 +106,9 @@ class Call:
     ``raw_query`` are as sent, for signatures. ``headers`` has lower-case names; repeated headers
     are joined with commas. ``query`` must not be changed. ``auth`` is what
     ``storage.s3.auth.authenticate`` returned, ``target`` the bucket, where the operation needs
-    one that exists. ``bytes_in`` and ``bytes_out`` count the bodies as far as they came and went;
-    ``started`` is what the clock of ``time.perf_counter`` showed.
+    one that exists. ``request_tags`` are the tags in the body, once it was read. ``bytes_in`` and
+    ``bytes_out`` count the bodies as far as they came and went; ``started`` is what the clock of
+    ``time.perf_counter`` showed.
     """
 
     __slots__ = (
@@ -124,6 +125,7 @@ class Call:
         "raw_query",
         "request",
         "request_id",
+        "request_tags",
         "route",
         "started",
         "target",
@@ -131,14 +133,15 @@ class Call:
 
     app: S3App
     auth: Any
+    request_tags: dict[str, str] | None
     route: Route | None
     started: float
     target: Bucket
+    host_bucket = ""
+    """The bucket that the Host header names (``storage.s3.hosts``), "" where the path does."""
 
     def __init__(self, app: S3App, request: Request) -> None:
         """Never raises: what the client may have got wrong is found by ``parse``."""
-    host_bucket = ""
-    """The bucket that the Host header names (``storage.s3.hosts``), "" where the path does."""
         self.app = app
         self.request = request
         self.method = request.method
@@ -147,6 +150,7 @@ class Call:
         self.headers = request.headers
         self.request_id = new_request_id()
         self.auth = self.route = None  # an answer may come before either is known
+        self.request_tags = None
         self.bucket = self.key = ""
         self.query = _EMPTY_QUERY
         self.bytes_in = self.bytes_out = 0

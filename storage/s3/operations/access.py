@@ -1,46 +1,101 @@
-"""Authorization: the one place where an operation meets ``storage.iam``."""
+"""Authorization: the one place where a request meets ``storage.iam``.
+
+Most requests are decided by policies alone. What depends on the object asked for (its own access
+control list, its tags, its owner) waits until the object has been looked up, and only for callers
+whom policies have not decided: see ``decided`` and ``settle``. docs/access.md tells the order.
+"""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from storage.iam.conditions import Context
-from storage.iam.decide import decide
+from storage.engine.interface import VERSIONING
+from storage.iam import acl, block, ownership
+from storage.iam.bucket_policy import stored_policy
+from storage.iam.decide import OPEN, decide
+from storage.iam.policy import Decision, Policy
+from storage.iam.principal import Principal
+from storage.iam.users import ROOT_ID
 from storage.s3.errors import S3Error
+from storage.s3.operations import facts
+from storage.s3.operations.facts import Facts, ObjectNeeded
 
 if TYPE_CHECKING:
-    from storage.engine.interface import Bucket
+    from storage.engine.interface import Bucket, Version
     from storage.s3.call import Call
 
 _ARN = "arn:aws:s3:::"
-
-#: Query parameters and headers that policies may ask about, by condition key.
-_QUERY_KEYS = {"s3:prefix": "prefix", "s3:delimiter": "delimiter", "s3:max-keys": "max-keys"}
-_HEADER_KEYS = {
-    "aws:referer": b"referer",
-    "aws:useragent": b"user-agent",
-    "s3:x-amz-acl": b"x-amz-acl",
-    "s3:x-amz-content-sha256": b"x-amz-content-sha256",
-    "s3:x-amz-copy-source": b"x-amz-copy-source",
-    "s3:x-amz-metadata-directive": b"x-amz-metadata-directive",
-    "s3:x-amz-storage-class": b"x-amz-storage-class",
-}
-_AUTH_TYPES = {"header": "REST-HEADER", "query": "REST-QUERY-STRING"}
+#: Documents of a bucket that decide about access (``Bucket.config``).
+POLICY, BLOCK, ACL, OWNERSHIP = "policy", "public-access-block", "acl", "ownership"
+#: The header that tells of a delete marker.
+MARKER = (b"x-amz-delete-marker", b"true")
 
 
-def allowed(call: Call, action: str, bucket: Bucket | None, key: str = "") -> bool:
-    """Whether the caller may do ``action`` on the object or bucket.
+def decision(
+    call: Call,
+    action: str,
+    bucket: Bucket | None,
+    key: str = "",
+    version: Version | None = None,
+    *,
+    looked: bool = True,
+    prefix: str | None = None,
+) -> Decision | None:
+    """Whether the caller may do ``action`` on the object or bucket, and why.
 
-    Without a bucket it is about one that is yet to be made, or about the whole store."""
+    Without a bucket it is about one that is yet to be made, or about the whole store. ``version``
+    is the object as it exists, None where there is none; with ``looked`` False nobody knows yet,
+    and the answer is None where it matters. ``prefix`` stands for the request's own in
+    ``s3:prefix``.
+    """
+    principal = call.auth.principal
+
+    def context() -> Facts:
+        return Facts(call, action, version, looked=looked, prefix=prefix)
+
+    if bucket is None:
+        return decide(principal, action, _ARN + call.bucket, context)
+    resource = f"{_ARN}{bucket.name}/{key}" if key else _ARN + bucket.name
+    policy, closure = None, OPEN
+    if bucket.config:
+        policy = bucket_policy(bucket)
+        closure = block.of(bucket.config.get(BLOCK))
+    try:
+        return decide(
+            principal,
+            action,
+            resource,
+            context,
+            owner=bucket.owner,
+            resource_policy=policy,
+            block=closure,
+            object_owner=_foreign_owner(bucket, version),
+            acl=lambda: _ask_acl(principal, action, bucket, version, looked=looked),
+        )
+    except ObjectNeeded:
+        return None
+
+
+def bucket_policy(bucket: Bucket) -> Policy | None:
+    """The bucket's policy, compiled once for each document."""
+    document = bucket.config.get(POLICY)
+    return None if document is None else stored_policy(document)
+
+
+def speaks(bucket: Bucket) -> bool:
+    """Whether the bucket itself may let in whom no policy of their own does."""
+    return POLICY in bucket.config or ACL in bucket.config
+
+
+def allowed(
+    call: Call, action: str, bucket: Bucket | None, key: str = "", *, prefix: str | None = None
+) -> bool:
+    """Whether the caller may do ``action``, where that does not depend on an existing object."""
     principal = call.auth.principal
     if principal.root and principal.boundary is None:
         return True
-    if bucket is None:
-        resource, owner = _ARN + call.bucket, ""
-    else:
-        resource, owner = f"{_ARN}{bucket.name}/{key}" if key else _ARN + bucket.name, bucket.owner
-    return decide(principal, action, resource, lambda: _context(call), owner=owner).allowed
+    found = decision(call, action, bucket, key, prefix=prefix)
+    return found is not None and found.allowed
 
 
 def authorize(call: Call, action: str, bucket: Bucket | None, key: str = "") -> None:
@@ -49,24 +104,118 @@ def authorize(call: Call, action: str, bucket: Bucket | None, key: str = "") -> 
         raise S3Error("AccessDenied")
 
 
-def _context(call: Call) -> Context:
-    """What a policy's conditions may ask about the request."""
-    now = time.time()
-    client = call.scope.get("client")
-    context: dict[str, str | tuple[str, ...]] = {
-        "aws:currenttime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-        "aws:epochtime": str(int(now)),
-        "aws:securetransport": "true" if call.scope.get("scheme") == "https" else "false",
-    }
-    if client:
-        context["aws:sourceip"] = client[0]
-    if call.auth.mechanism:
-        context["s3:authtype"] = _AUTH_TYPES[call.auth.mechanism]
-        context["s3:signatureversion"] = "AWS4-HMAC-SHA256"
-    for name, parameter in _QUERY_KEYS.items():
-        if parameter in call.query:
-            context[name] = call.query[parameter]
-    for name, header in _HEADER_KEYS.items():
-        if header in call.headers:
-            context[name] = call.header(header)
-    return context
+def decided(call: Call, action: str, bucket: Bucket | None, key: str = "") -> bool:
+    """True if the caller may do ``action``; False if that depends on the object: ``settle`` it.
+
+    Raises AccessDenied.
+    """
+    principal = call.auth.principal
+    if principal.root and principal.boundary is None:
+        return True
+    found = decision(call, action, bucket, key, looked=False)
+    if found is None:
+        return False
+    if not found.allowed:
+        raise S3Error("AccessDenied")
+    return True
+
+
+async def settle(call: Call, action: str, bucket: Bucket, key: str, version_id: str = "") -> None:
+    """Decide with the object at hand. Raises AccessDenied, or NoSuchKey and NoSuchVersion.
+
+    Only who may list the bucket learns that there is no such object.
+    """
+    if facts.puts_tags(call):
+        await facts.read_tags(call)
+    engine = call.app.engine
+    if version_id:
+        version = await engine.version(bucket.id, key, version_id)
+    else:
+        version = await engine.lookup(bucket.id, key)
+    found = decision(call, action, bucket, key, version)
+    if found is not None and found.allowed:
+        return
+    explicit = found is not None and found.source
+    if version is None and not explicit:
+        raise await absent(call, bucket, key, version_id)
+    raise S3Error("AccessDenied")
+
+
+async def absent(call: Call, bucket: Bucket, key: str, version_id: str = "") -> S3Error:
+    """Why there is nothing under ``key``; a delete marker is named, as in S3.
+
+    It is AccessDenied to callers who may not know what keys exist: who could not list this one.
+    """
+    if not allowed(call, "s3:ListBucket", bucket, prefix=key):
+        return S3Error("AccessDenied")
+    if version_id:
+        return S3Error("NoSuchVersion", Key=key, VersionId=version_id)
+    newest = None
+    if VERSIONING in bucket.config:
+        newest = await call.app.engine.version(bucket.id, key)
+    if newest is None or not newest.delete_marker:
+        return S3Error("NoSuchKey", Key=key)
+    version = (b"x-amz-version-id", newest.version_id.encode())
+    return S3Error("NoSuchKey", headers=(MARKER, version), Key=key)
+
+
+def check_version(call: Call, bucket: Bucket, key: str, version: Version, action: str = "") -> None:
+    """Decide once more for a version that belongs to another account than its bucket.
+
+    To be called for every version whose ``owner`` differs from the bucket's. Without ``action`` it
+    is the request's own. Raises AccessDenied.
+    """
+    principal = call.auth.principal
+    if (principal.root and principal.boundary is None) or not _foreign_owner(bucket, version):
+        return
+    found = decision(call, action or action_of(call), bucket, key, version)
+    if found is None or not found.allowed:
+        raise S3Error("AccessDenied")
+
+
+def action_of(call: Call) -> str:
+    """The action that the request as a whole asks for."""
+    route = call.route
+    assert route is not None
+    return route.version_action if call.query and "versionId" in call.query else route.action
+
+
+def _foreign_owner(bucket: Bucket, version: Version | None) -> str:
+    """The account that an object belongs to where it is another than the bucket's, else "".
+
+    The root user's buckets are the store's: their policies speak for every object in them.
+    """
+    if version is None or version.owner == bucket.owner or not version.owner:
+        return ""
+    if bucket.owner == ROOT_ID or ownership.of(bucket.config.get(OWNERSHIP)) == ownership.ENFORCED:
+        return ""
+    return version.owner
+
+
+def _ask_acl(
+    principal: Principal, action: str, bucket: Bucket, version: Version | None, *, looked: bool
+) -> Decision | None:
+    """What the list that governs ``action`` permits. Raises ObjectNeeded."""
+    config = bucket.config
+    if ownership.of(config.get(OWNERSHIP)) == ownership.ENFORCED:
+        return None
+    if action in acl.BUCKET_ACTIONS:
+        document, owner = config.get(ACL), bucket.owner
+    elif action in acl.OBJECT_ACTIONS:
+        if not looked:
+            raise ObjectNeeded
+        if version is None:
+            return None
+        document, owner = version.meta.extra.get(ACL), version.owner or bucket.owner
+    else:
+        return None
+    # In one's own bucket one's rights are what policies say, not what one grants oneself.
+    own = principal.id == bucket.owner == owner
+    return acl.permits(
+        document,
+        action,
+        owner=owner,
+        grantee="" if own else principal.id,
+        signed=not principal.anonymous,
+        ignore_public=block.of(config.get(BLOCK)).ignore_public_acls,
+    )

@@ -12,8 +12,7 @@ from storage.engine import interface as i
 from storage.s3 import headers, xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error, translate
-from storage.s3.operations import versioning
-from storage.s3.operations.access import allowed
+from storage.s3.operations import access, versioning
 from storage.s3.operations.body import read_document
 from storage.s3.operations.put_object import now_ms
 
@@ -103,7 +102,7 @@ async def _delete(call: Call, bucket: i.Bucket, target: Target) -> i.Committed:
 async def delete_objects(call: Call) -> Response:
     """Delete up to 1,000 keys; each succeeds or fails by itself."""
     bucket = call.target
-    if call.auth.principal.anonymous:
+    if call.auth.principal.anonymous and not access.speaks(bucket):
         raise S3Error("AccessDenied")  # before a stranger has a large document parsed
     if b"content-md5" not in call.headers and not _has_checksum(call):
         raise S3Error(
@@ -146,7 +145,7 @@ def _has_checksum(call: Call) -> bool:
 
 async def _try_delete(call: Call, bucket: i.Bucket, target: Target) -> i.Committed | S3Error:
     action = "s3:DeleteObjectVersion" if target.version_id else "s3:DeleteObject"
-    if not allowed(call, action, bucket, target.key):
+    if not access.allowed(call, action, bucket, target.key):
         return S3Error("AccessDenied")
     if target.version_id and i.parse_version_id(target.version_id) < 0:
         return S3Error("NoSuchVersion")

@@ -8,7 +8,7 @@ from storage.engine.interface import PART_NUMBER_MAX, Part, Version
 from storage.s3 import checksums, headers, xml
 from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
-from storage.s3.operations import lifecycle, list_objects, versioning
+from storage.s3.operations import access, lifecycle, list_objects, versioning
 
 _ACCEPT_RANGES = (b"accept-ranges", b"bytes")
 #: What makes more of a read than "the object": headers and parameters.
@@ -27,10 +27,16 @@ async def find(call: Call) -> Version:
 
 
 def _find_at_once(call: Call) -> Version | None:
-    """The visible version; None where there is none, or another one is asked for."""
+    """The visible version; None where there is none, or another one is asked for.
+
+    Raises AccessDenied where it is another account's.
+    """
     if call.query and "versionId" in call.query:
         return None
-    return call.app.engine.lookup_at_once(call.target.id, call.key)
+    version = call.app.engine.lookup_at_once(call.target.id, call.key)
+    if version is not None and version.owner != call.target.owner:
+        access.check_version(call, call.target, call.key, version)
+    return version
 
 
 async def get_object(call: Call) -> Response:

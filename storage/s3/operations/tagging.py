@@ -9,7 +9,7 @@ from storage.engine import interface as i
 from storage.s3 import headers, xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
-from storage.s3.operations import versioning
+from storage.s3.operations import facts, versioning
 from storage.s3.operations.body import read_document
 
 #: Bucket configuration document of the tags: a MessagePack map of strings.
@@ -32,6 +32,11 @@ def _parse(body: bytes) -> list[tuple[str, str]]:
     return pairs
 
 
+async def read_tags(call: Call) -> dict[str, str]:
+    """The tags of an object that the body holds. Raises MalformedXML, InvalidTag."""
+    return headers.check_tags(_parse(await read_document(call)))
+
+
 def _document(tags: dict[str, str]) -> bytes:
     rows = "".join(
         f"<Tag>{xml.element('Key', name)}{xml.element('Value', value)}</Tag>"
@@ -52,8 +57,7 @@ async def get_object_tagging(call: Call) -> Response:
 
 async def put_object_tagging(call: Call) -> Response:
     """Replace the tags of a version, which stays the same version."""
-    tags = headers.check_tags(_parse(await read_document(call)))
-    version = await _amend(call, tags)
+    version = await _amend(call, await facts.read_tags(call))
     return Response(200, versioning.version_header(call.target, version))
 
 

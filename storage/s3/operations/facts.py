@@ -1,0 +1,238 @@
+"""What conditions of policies may ask about a request: the values of condition keys.
+
+Sources: "Actions, resources, and condition keys for Amazon S3" in the Service Authorization
+Reference, "Amazon S3 Signature Version 4 authentication-specific policy keys" in the API
+reference, "AWS global condition context keys" in the IAM user guide.
+"""
+
+from __future__ import annotations
+
+import time
+from calendar import timegm
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote
+
+if TYPE_CHECKING:
+    from storage.engine.interface import Version
+    from storage.s3.call import Call
+
+Value = str | tuple[str, ...] | None
+
+#: Prefixes of the keys that end in the name of a tag.
+EXISTING_TAG, REQUEST_TAG = "s3:existingobjecttag/", "s3:requestobjecttag/"
+_REQUEST_TAG_KEYS = "s3:requestobjecttagkeys"
+#: Actions whose condition may be a tag of the object that exists already.
+TAGGED_ACTIONS = frozenset(
+    f"s3:{verb}Object{version}{what}"
+    for version in ("", "Version")
+    for verb, what in (
+        ("Get", ""), ("Get", "Acl"), ("Get", "Attributes"), ("Get", "Tagging"), ("Put", "Acl"),
+        ("Put", "Tagging"), ("Delete", "Tagging"),
+    )
+)  # fmt: skip
+#: Actions that list: the only ones to have a prefix, a delimiter and a number of keys.
+_LISTING = frozenset(("s3:ListBucket", "s3:ListBucketVersions", "s3:ListBucketMultipartUploads"))
+_AUTH_TYPES = {"header": "REST-HEADER", "query": "REST-QUERY-STRING", "post": "POST"}
+
+
+class ObjectNeeded(Exception):
+    """The decision depends on something not yet known: the object, or the body of the request."""
+
+
+class Facts:
+    """The facts of one request about one action. Each is found out only when it is asked for.
+
+    ``version`` is the object, None where there is none; ``looked`` False: not looked up yet.
+    """
+
+    __slots__ = ("_action", "_call", "_looked", "_prefix", "_version")
+
+    def __init__(
+        self,
+        call: Call,
+        action: str,
+        version: Version | None = None,
+        *,
+        looked: bool = True,
+        prefix: str | None = None,
+    ) -> None:
+        self._call = call
+        self._action = action
+        self._version = version
+        self._looked = looked
+        self._prefix = prefix
+
+    def get(self, key: str) -> Value:
+        """The value of a lower-case condition key; None where the request has none.
+
+        Raises ObjectNeeded where it is one of an object that was not looked up.
+        """
+        found = _PLAIN.get(key)
+        if found is not None:
+            return found(self._call)
+        if key in _OF_LISTINGS:
+            return self._of_listing(key)
+        if key.startswith(EXISTING_TAG):
+            return self._existing_tag(key[len(EXISTING_TAG) :])
+        if key.startswith(REQUEST_TAG):
+            tags = request_tags(self._call)
+            return _by_lower_name(tags, key[len(REQUEST_TAG) :])
+        return None
+
+    def _of_listing(self, key: str) -> Value:
+        if self._action not in _LISTING:
+            return None
+        if self._prefix is not None:
+            return self._prefix if key == "s3:prefix" else None
+        return self._call.query.get(key.removeprefix("s3:"))
+
+    def _existing_tag(self, name: str) -> Value:
+        if self._action not in TAGGED_ACTIONS:
+            return None
+        if not self._looked:
+            raise ObjectNeeded
+        if self._version is None:
+            return None
+        return _by_lower_name(self._version.meta.tags, name)
+
+
+def _by_lower_name(tags: dict[str, str], name: str) -> Value:
+    """A tag's value. Condition keys are case-insensitive in policies, tags' names are not unique
+    in that sense: of several that differ in case alone, all values count."""
+    values = tuple(value for tag, value in tags.items() if tag.lower() == name)
+    return values or None
+
+
+def request_tags(call: Call) -> dict[str, str]:
+    """The tags that a request brings: in its header, or in the document it puts.
+
+    Raises ObjectNeeded while that document is still to be read.
+    """
+    if call.request_tags is not None:
+        return call.request_tags
+    if puts_tags(call):
+        raise ObjectNeeded
+    header = call.headers.get(b"x-amz-tagging")
+    if header is None:
+        return {}
+    return dict(parse_qsl(header.decode("latin-1"), keep_blank_values=True))
+
+
+async def read_tags(call: Call) -> dict[str, str]:
+    """The tags that the body of PutObjectTagging holds, read once. Raises MalformedXML,
+    InvalidTag."""
+    if call.request_tags is None:
+        from storage.s3.operations.tagging import read_tags
+
+        call.request_tags = await read_tags(call)
+    return call.request_tags
+
+
+def puts_tags(call: Call) -> bool:
+    """Whether the tags of the request are its body."""
+    return call.route is not None and call.route.operation == "PutObjectTagging"
+
+
+def _header(name: bytes) -> Callable[[Call], Value]:
+    def value(call: Call) -> Value:
+        return call.header(name) if name in call.headers else None
+
+    return value
+
+
+def _copy_source(call: Call) -> Value:
+    """``bucket/key`` as policies write it: decoded, without slash before and version behind."""
+    raw = call.headers.get(b"x-amz-copy-source")
+    if raw is None:
+        return None
+    path = raw.partition(b"?versionId=")[0].decode("latin-1")
+    return unquote(path).removeprefix("/")
+
+
+def _address(call: Call) -> Value:
+    client = call.scope.get("client")
+    return client[0] if client else None
+
+
+def _auth_type(call: Call) -> Value:
+    return _AUTH_TYPES.get(call.auth.mechanism)
+
+
+def _signature_version(call: Call) -> Value:
+    if not call.auth.mechanism:
+        return None
+    return "AWS4-HMAC-SHA256" if call.auth.signed is not None else "AWS"
+
+
+def _signature_age(call: Call) -> Value:
+    """Milliseconds since a Version 4 signature was made."""
+    signed = call.auth.signed
+    if signed is None:
+        return None
+    try:
+        made = timegm(time.strptime(signed.timestamp.decode(), "%Y%m%dT%H%M%SZ"))
+    except ValueError:
+        return None
+    return str(max(0, int((time.time() - made) * 1000)))
+
+
+def _current_time(_call: Call) -> Value:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _epoch_time(_call: Call) -> Value:
+    return str(int(time.time()))
+
+
+def _secure(call: Call) -> Value:
+    return "true" if call.scope.get("scheme") == "https" else "false"
+
+
+def _version_id(call: Call) -> Value:
+    return call.query.get("versionId")
+
+
+def _tag_keys(call: Call) -> Value:
+    return tuple(request_tags(call)) or None
+
+
+def _region(call: Call) -> Value:
+    return call.app.config.region or "us-east-1"
+
+
+#: The store speaks for nobody else, and nobody speaks through it.
+def _false(_call: Call) -> Value:
+    return "false"
+
+
+_OF_LISTINGS = frozenset(("s3:prefix", "s3:delimiter", "s3:max-keys"))
+_SAME_AS_HEADER = (
+    "x-amz-acl", "x-amz-content-sha256", "x-amz-grant-full-control", "x-amz-grant-read",
+    "x-amz-grant-read-acp", "x-amz-grant-write", "x-amz-grant-write-acp",
+    "x-amz-metadata-directive", "x-amz-object-ownership", "x-amz-server-side-encryption",
+    "x-amz-server-side-encryption-aws-kms-key-id",
+    "x-amz-server-side-encryption-customer-algorithm", "x-amz-storage-class",
+    "x-amz-website-redirect-location", "if-match", "if-none-match",
+)  # fmt: skip
+_PLAIN: dict[str, Callable[[Call], Value]] = {
+    **{f"s3:{name}": _header(name.encode()) for name in _SAME_AS_HEADER},
+    "s3:x-amz-copy-source": _copy_source,
+    "s3:object-lock-mode": _header(b"x-amz-object-lock-mode"),
+    "s3:object-lock-legal-hold": _header(b"x-amz-object-lock-legal-hold"),
+    "s3:object-lock-retain-until-date": _header(b"x-amz-object-lock-retain-until-date"),
+    "s3:authtype": _auth_type,
+    "s3:signatureversion": _signature_version,
+    "s3:signatureage": _signature_age,
+    "s3:versionid": _version_id,
+    _REQUEST_TAG_KEYS: _tag_keys,
+    "aws:currenttime": _current_time,
+    "aws:epochtime": _epoch_time,
+    "aws:requestedregion": _region,
+    "aws:referer": _header(b"referer"),
+    "aws:securetransport": _secure,
+    "aws:sourceip": _address,
+    "aws:useragent": _header(b"user-agent"),
+    "aws:viaawsservice": _false,
+    "aws:principalisawsservice": _false,
+}
