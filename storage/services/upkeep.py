@@ -25,8 +25,7 @@ from storage.services.feed import drop_footers
 from storage.services.lifecycle import Lifecycle
 from storage.services.scrubbing import Scrubber
 
-#: Bytes of write-ahead log from which on it is moved into the index. Less often costs less: a
-#: page that changes again is moved once.
+#: Bytes of write-ahead log from which on it is worth to be moved into the index.
 WAL_MAX = 8 << 20
 _CHECKPOINT_SECONDS = 1.0
 _GARBAGE_SECONDS = 5.0
@@ -47,6 +46,7 @@ class Upkeep:
         self._scrubber: Scrubber | None = None
         self._lifecycle = Lifecycle(engine, engine.config.lifecycle_day)
         self._tasks: list[asyncio.Task[None]] = []
+        self._seen = self._moved = 0
 
     def start(self) -> None:
         """Begin; returns at once. The engine must stay open until ``close`` has returned."""
@@ -69,7 +69,17 @@ class Upkeep:
         self._tasks.clear()
 
     async def _checkpoint(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(None, checkpoint, self._engine.drive.index)
+        """Move the index's write-ahead log once nothing is written.
+
+        While something is, the committer sees to it (``checkpoint.Checkpointer``): two would sync
+        the same drive twice, and move pages that change again twice.
+        """
+        seq, before = self._engine.board.applied_seq, self._seen
+        self._seen = seq
+        if seq == before and seq != self._moved:
+            loop = asyncio.get_running_loop()
+            if await loop.run_in_executor(None, checkpoint, self._engine.drive.index):
+                self._moved = seq
 
     async def _collect_garbage(self) -> None:
         with pin.removing(self._engine.drive) as allowed:

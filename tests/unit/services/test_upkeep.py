@@ -84,3 +84,31 @@ async def test_the_write_ahead_log_stays_short(
         assert upkeep.checkpoint(engine.drive.index)
         assert max(sizes) < 2_000_000
         assert await get(engine, bucket, "k1") == b"x"
+
+
+async def test_the_write_ahead_log_is_moved_once_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[bool] = []
+    monkeypatch.setattr(upkeep, "WAL_MAX", 0)
+    real = upkeep.checkpoint
+
+    def checkpoint(folder: str) -> bool:
+        moved.append(real(folder))
+        return moved[-1]
+
+    monkeypatch.setattr(upkeep, "checkpoint", checkpoint)
+    async with alone(small_config(tmp_path, fsync=False)) as engine:
+        bucket = await make_bucket(engine)
+        service = Upkeep(engine)
+        for number in range(5):
+            await put(engine, bucket, f"k{number}", b"x")
+            await service._checkpoint()
+        assert not moved
+        for _ in range(3):
+            await service._checkpoint()
+        assert moved == [True]
+        await put(engine, bucket, "k", b"x")
+        for _ in range(3):
+            await service._checkpoint()
+        assert moved == [True, True]
