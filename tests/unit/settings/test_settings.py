@@ -381,6 +381,35 @@ def test_what_has_no_effect_is_said(variable: str, hint: str, config: Any) -> No
     assert hint in warning
 
 
+def test_domains(config: Any) -> None:
+    assert config(**OWN).domains == ()
+    made = config(**OWN, MINIO_DOMAIN="S3.Example.com, localhost. s3.example.com")
+    assert made.domains == ("s3.example.com", "localhost")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://s3.example.com",
+        "s3.example.com:9000",
+        "*.example.com",
+        "10.0.0.1",
+        "::1",
+        "-a.b",
+        "a..b",
+    ],
+)
+def test_what_is_no_domain(text: str, problems: Any) -> None:
+    (sentence,) = problems(OVERSIGHT_DOMAIN=text)
+    assert sentence.startswith("OVERSIGHT_DOMAIN: ")
+    assert "s3.example.com" in sentence
+
+
+def test_version_2_of_signatures(config: Any) -> None:
+    assert config(**OWN).signature_v2 is True
+    assert config(**OWN, OVERSIGHT_SIGNATURE_V2="off").signature_v2 is False
+
+
 # -- documentation ----------------------------------------------------------------------------
 
 ROOT = Path(__file__).parents[3]
