@@ -28,7 +28,7 @@ Policies = Annotated[
 
 _USER_COLUMNS = (
     ("USER", "name"), ("STATUS", "status"), ("POLICIES", "policies"), ("ACCESS KEYS", "keys"),
-    ("CREATED", "created"),
+    ("E-MAIL", "email"), ("CREATED", "created"),
 )  # fmt: skip
 _KEY_COLUMNS = (
     ("ACCESS KEY", "access_key"), ("USER", "user"), ("STATUS", "status"),
@@ -45,9 +45,17 @@ def add_user(
     user: UserName,
     policy: Policies = None,
     access_key: Annotated[str, typer.Option(help="Made at random if left out.")] = "",
+    email: Annotated[str, typer.Option(help="Address that ACLs may name the user by.")] = "",
+    display_name: Annotated[str, typer.Option(help="Name that is shown as owner.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    body = {"name": user, "policies": policy or [], "access_key": access_key}
+    body = {
+        "name": user,
+        "policies": policy or [],
+        "access_key": access_key,
+        "email": email,
+        "display_name": display_name,
+    }
     made = store().call("POST", "users", body={**body, **_secret()})
     show(made, as_json)
     if not policy:
@@ -58,6 +66,27 @@ def add_user(
 def list_users(as_json: AsJson = False) -> None:
     """List users."""
     show(store().get("users"), as_json, _USER_COLUMNS)
+
+
+@users.command("show")
+def show_user(user: UserName, as_json: AsJson = False) -> None:
+    """Show a user, with the canonical id that policies and ACLs name."""
+    show(store().get("users", user), as_json)
+
+
+@users.command("change")
+def change_user(
+    user: UserName,
+    email: Annotated[str | None, typer.Option(help='New address; "" takes it away.')] = None,
+    display_name: Annotated[str | None, typer.Option(help="New name to show as owner.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a user another address or name to show."""
+    if email is None and display_name is None:
+        fail("Give --email or --display-name.", WRONG)
+    given = {"email": email, "display_name": display_name}
+    body = {name: value for name, value in given.items() if value is not None}
+    show(store().call("PATCH", "users", user, body=body), as_json)
 
 
 @users.command("remove")

@@ -22,7 +22,13 @@ from storage.control.buckets import timestamp
 from storage.control.plane import refuse, taken
 from storage.control.problems import Problem
 from storage.iam.canned import CANNED
-from storage.iam.credentials import check_user_name, new_access_key, new_canonical_id, new_secret
+from storage.iam.credentials import (
+    check_email,
+    check_user_name,
+    new_access_key,
+    new_canonical_id,
+    new_secret,
+)
 from storage.iam.errors import IdentityError
 from storage.iam.policy import parse_policy
 from storage.iam.users import (
@@ -54,7 +60,9 @@ class UserView(BaseModel):
     """A user, without secrets."""
 
     name: str
+    id: str = Field(description="Canonical id: it owns the user's buckets and never changes.")
     display_name: str
+    email: str
     status: Status
     policies: list[str]
     created: datetime
@@ -66,6 +74,7 @@ class NewUser(BaseModel):
 
     name: str
     display_name: str = Field("", max_length=256)
+    email: str = Field("", description="Address that ACLs may name the user by.")
     policies: PolicyNames = []
     access_key: str = Field("", description="Made at random where it is left out.")
     secret_key: SecretStr = Field(SecretStr(""), description="Made at random where it is left out.")
@@ -75,6 +84,7 @@ class UserChange(BaseModel):
     """What is to change of a user; what is left out stays."""
 
     display_name: str | None = Field(None, max_length=256)
+    email: str | None = Field(None, description="Empty: none.")
     status: Status | None = None
     policies: PolicyNames | None = None
 
@@ -146,11 +156,13 @@ async def add_user(caller: SignedIn, new: NewUser) -> NewSecret:
         name=new.name,
         id=new_canonical_id(),
         display_name=new.display_name,
+        email=new.email,
         policies=tuple(dict.fromkeys(new.policies)),
         created=_now(),
     )
     try:
         check_user_name(new.name)
+        _check_email(new.email)
         key, secret = _new_key(caller, identity, new.access_key, new.secret_key, user.id)
     except IdentityError as error:
         raise refuse(error) from None
@@ -172,11 +184,16 @@ async def get_user(caller: SignedIn, user: UserName) -> UserView:
 
 @router.patch("/users/{user}", summary="Change a user")
 async def change_user(caller: SignedIn, user: UserName, change: UserChange) -> UserView:
-    """Enable, disable, rename for display, or give other policies. It counts from now on."""
+    """Enable, disable, rename for display, or give other policies or another address. It counts
+    from now on."""
     if change.status is not None:
         caller.require(_STATUS_ACTIONS[change.status])
-    if change.display_name is not None:
+    if change.display_name is not None or change.email is not None:
         caller.require("admin:CreateUser")
+    try:
+        _check_email(change.email or "")
+    except IdentityError as error:
+        raise refuse(error) from None
     if change.policies is not None:
         caller.require("admin:AttachUserOrGroupPolicy")
         _require_policies(await caller.plane.identity(), change.policies)
@@ -373,6 +390,12 @@ async def _key(caller: Caller, access_key: str, action: str) -> tuple[AccessKey,
     return key, record[1]
 
 
+def _check_email(email: str) -> None:
+    """Raise InvalidCredentials unless there is no address, or one of the right form."""
+    if email:
+        check_email(email)
+
+
 def _keys_of(identity: Identity, owner: str) -> list[str]:
     return sorted(name for name, key in identity.keys.items() if key.owner == owner)
 
@@ -402,7 +425,9 @@ def _refuse_canned(name: str) -> None:
 def _user_view(identity: Identity, user: User) -> UserView:
     return UserView(
         name=user.name,
+        id=user.id,
         display_name=user.display_name,
+        email=user.email,
         status=user.status,
         policies=list(user.policies),
         created=timestamp(user.created),

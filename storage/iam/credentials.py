@@ -17,6 +17,8 @@ _ALPHANUMERIC = string.ascii_letters + string.digits
 
 # "=" and "," would end the access key inside an Authorization header (MinIO refuses them too).
 _ACCESS_KEY = re.compile(r"[!-+\--<>-~]+")
+_EMAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
+_EMAIL_MAX = 254
 _USER_NAME = re.compile(r"[A-Za-z0-9_+.@-]{1,64}")
 
 
@@ -83,3 +85,9 @@ def check_user_name(name: str) -> None:
         raise InvalidCredentials(
             "A user's name must have 1 to 64 letters, digits or characters of _+.@-"
         )
+
+
+def check_email(email: str) -> None:
+    """Raise InvalidCredentials unless ``email`` has the form of an address (RFC 5321's length)."""
+    if len(email) > _EMAIL_MAX or _EMAIL.fullmatch(email) is None:
+        raise InvalidCredentials(f"{email[:_EMAIL_MAX]!r} is not an e-mail address.")

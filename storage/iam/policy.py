@@ -161,7 +161,7 @@ def compile_document(
         raise PolicyError(f"The policy is longer than {DOCUMENT_MAX} bytes.")
     text = _decode(document)
     try:
-        root = json.loads(text, object_pairs_hook=_without_repeats)
+        root = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise PolicyError("The policy is not valid JSON.") from None
     if not isinstance(root, dict):
@@ -201,6 +201,10 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise PolicyError(f"{name} is given more than once.")
         result[name] = value
     return result
+
+
+def _no_number(text: str) -> Any:
+    raise PolicyError(f"{text} is not valid JSON.")
 
 
 def _refuse_unknown(element: dict[str, Any], known: set[str], where: str) -> None:

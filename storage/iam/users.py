@@ -34,7 +34,9 @@ _R = TypeVar("_R")
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A user. ``id`` owns buckets and never changes; ``policies`` are names; times in ms."""
+    """A user. ``id`` owns buckets and never changes; ``policies`` are names; times in ms.
+
+    ``email`` is an address that ACLs may name the user by, "" for none."""
 
     name: str
     id: str
@@ -42,6 +44,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: Status = "enabled"
     policies: tuple[str, ...] = ()
     created: int = 0
+    email: str = ""
 
 
 class AccessKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

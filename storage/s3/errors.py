@@ -13,6 +13,8 @@ CODES: dict[str, tuple[int, str]] = {
     "AccessControlListNotSupported": (400, "The bucket does not allow ACLs."),
     "AccessDenied": (403, "Access Denied"),
     "AccessForbidden": (403, "Access Forbidden"),
+    "AmbiguousGrantByEmailAddress": (400, "The email address you provided is associated with more "
+                                     "than one account."),
     "AuthorizationHeaderMalformed": (400, "The authorization header you provided is invalid."),
     "AuthorizationQueryParametersError": (400, "The authorization query is malformed."),
     "BadDigest": (400, "The Content-MD5 or checksum value that you specified did not match "
@@ -39,6 +41,10 @@ CODES: dict[str, tuple[int, str]] = {
     "InvalidAccessKeyId": (403, "The access key ID that you provided does not exist in our "
                            "records."),
     "InvalidArgument": (400, "Invalid Argument"),
+    "InvalidBucketAclWithBlockPublicAccessError": (400, "Bucket cannot have public ACLs set with "
+                                                   "BlockPublicAccess enabled"),
+    "InvalidBucketAclWithObjectOwnership": (400, "Bucket cannot have ACLs set with "
+                                            "ObjectOwnership's BucketOwnerEnforced setting"),
     "InvalidBucketName": (400, "The specified bucket is not valid."),
     "InvalidChunkSizeError": (400, "Only the last chunk is allowed to have a size less than "
                               "8192 bytes"),
@@ -58,6 +64,9 @@ CODES: dict[str, tuple[int, str]] = {
     "InvalidToken": (400, "The provided token is malformed or otherwise not valid."),
     "InvalidURI": (400, "The specified URI couldn't be parsed."),
     "KeyTooLongError": (400, "Your key is too long."),
+    "MalformedACLError": (400, "The XML you provided was not well-formed or did not validate "
+                          "against our published schema"),
+    "MalformedPolicy": (400, "The policy is not valid."),
     "MalformedPOSTRequest": (400, "The body of your POST request is not well-formed "
                              "multipart/form-data."),
     "MalformedXML": (400, "The XML you provided was not well-formed or did not validate against "
@@ -73,8 +82,11 @@ CODES: dict[str, tuple[int, str]] = {
     "MissingSecurityHeader": (400, "Your request is missing a required header."),
     "NoSuchBucket": (404, "The specified bucket does not exist"),
     "NoSuchCORSConfiguration": (404, "The CORS configuration does not exist"),
+    "NoSuchBucketPolicy": (404, "The bucket policy does not exist"),
     "NoSuchKey": (404, "The specified key does not exist."),
     "NoSuchLifecycleConfiguration": (404, "The lifecycle configuration does not exist"),
+    "NoSuchPublicAccessBlockConfiguration": (404, "The public access block configuration was not "
+                                             "found"),
     "NoSuchTagSet": (404, "The TagSet does not exist"),
     "NoSuchUpload": (404, "The specified multipart upload does not exist. The upload ID might be "
                      "invalid, or the multipart upload might have been aborted or completed."),
@@ -85,6 +97,7 @@ CODES: dict[str, tuple[int, str]] = {
     "NotModified": (304, "Not Modified"),
     "OperationAborted": (409, "A conflicting conditional operation is currently in progress "
                          "against this resource. Try again."),
+    "OwnershipControlsNotFoundError": (404, "The bucket ownership controls were not found"),
     "PreconditionFailed": (412, "At least one of the pre-conditions you specified did not hold"),
     "RequestExpired": (400, "Request has expired"),
     "RequestHeaderSectionTooLarge": (400, "Your request header section exceeds the maximum "
@@ -98,6 +111,9 @@ CODES: dict[str, tuple[int, str]] = {
                               "signature you provided. Check your key and signing method."),
     "SlowDown": (503, "Please reduce your request rate."),
     "TooManyBuckets": (400, "You have attempted to create more buckets than allowed."),
+    "UnexpectedContent": (400, "This request does not support content"),
+    "UnresolvableGrantByEmailAddress": (400, "The email address you provided does not match any "
+                                        "account on record."),
     "UnsupportedSignature": (400, "The provided request is signed with an unsupported signature "
                              "version."),
     "XAmzContentChecksumMismatch": (400, "The provided checksum does not match the computed one."),

@@ -10,23 +10,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from storage.engine.interface import VERSIONING
-from storage.iam import acl, block, ownership
-from storage.iam.bucket_policy import stored_policy
-from storage.iam.decide import OPEN, decide
-from storage.iam.policy import Decision, Policy
-from storage.iam.principal import Principal
-from storage.iam.users import ROOT_ID
+from storage.iam.decide import decide
+from storage.iam.policy import Decision
+from storage.iam.resources import (
+    ACL,
+    BLOCK,
+    POLICY,
+    ObjectNeeded,
+    arn,
+    decide_on,
+    foreign_owner,
+)
 from storage.s3.errors import S3Error
 from storage.s3.operations import facts
-from storage.s3.operations.facts import Facts, ObjectNeeded
+from storage.s3.operations.facts import Facts
 
 if TYPE_CHECKING:
     from storage.engine.interface import Bucket, Version
     from storage.s3.call import Call
 
-_ARN = "arn:aws:s3:::"
-#: Documents of a bucket that decide about access (``Bucket.config``).
-POLICY, BLOCK, ACL, OWNERSHIP = "policy", "public-access-block", "acl", "ownership"
+__all__ = ["ACL", "BLOCK", "POLICY", "absent", "action_of", "allowed", "authorize", "check_version",
+           "decided", "decision", "settle", "speaks"]  # fmt: skip
+
 #: The header that tells of a delete marker.
 MARKER = (b"x-amz-delete-marker", b"true")
 
@@ -54,32 +59,11 @@ def decision(
         return Facts(call, action, version, looked=looked, prefix=prefix)
 
     if bucket is None:
-        return decide(principal, action, _ARN + call.bucket, context)
-    resource = f"{_ARN}{bucket.name}/{key}" if key else _ARN + bucket.name
-    policy, closure = None, OPEN
-    if bucket.config:
-        policy = bucket_policy(bucket)
-        closure = block.of(bucket.config.get(BLOCK))
+        return decide(principal, action, arn(call.bucket), context)
     try:
-        return decide(
-            principal,
-            action,
-            resource,
-            context,
-            owner=bucket.owner,
-            resource_policy=policy,
-            block=closure,
-            object_owner=_foreign_owner(bucket, version),
-            acl=lambda: _ask_acl(principal, action, bucket, version, looked=looked),
-        )
+        return decide_on(principal, action, bucket, key, context, version, looked=looked)
     except ObjectNeeded:
         return None
-
-
-def bucket_policy(bucket: Bucket) -> Policy | None:
-    """The bucket's policy, compiled once for each document."""
-    document = bucket.config.get(POLICY)
-    return None if document is None else stored_policy(document)
 
 
 def speaks(bucket: Bucket) -> bool:
@@ -166,7 +150,7 @@ def check_version(call: Call, bucket: Bucket, key: str, version: Version, action
     is the request's own. Raises AccessDenied.
     """
     principal = call.auth.principal
-    if (principal.root and principal.boundary is None) or not _foreign_owner(bucket, version):
+    if (principal.root and principal.boundary is None) or not foreign_owner(bucket, version):
         return
     found = decision(call, action or action_of(call), bucket, key, version)
     if found is None or not found.allowed:
@@ -178,44 +162,3 @@ def action_of(call: Call) -> str:
     route = call.route
     assert route is not None
     return route.version_action if call.query and "versionId" in call.query else route.action
-
-
-def _foreign_owner(bucket: Bucket, version: Version | None) -> str:
-    """The account that an object belongs to where it is another than the bucket's, else "".
-
-    The root user's buckets are the store's: their policies speak for every object in them.
-    """
-    if version is None or version.owner == bucket.owner or not version.owner:
-        return ""
-    if bucket.owner == ROOT_ID or ownership.of(bucket.config.get(OWNERSHIP)) == ownership.ENFORCED:
-        return ""
-    return version.owner
-
-
-def _ask_acl(
-    principal: Principal, action: str, bucket: Bucket, version: Version | None, *, looked: bool
-) -> Decision | None:
-    """What the list that governs ``action`` permits. Raises ObjectNeeded."""
-    config = bucket.config
-    if ownership.of(config.get(OWNERSHIP)) == ownership.ENFORCED:
-        return None
-    if action in acl.BUCKET_ACTIONS:
-        document, owner = config.get(ACL), bucket.owner
-    elif action in acl.OBJECT_ACTIONS:
-        if not looked:
-            raise ObjectNeeded
-        if version is None:
-            return None
-        document, owner = version.meta.extra.get(ACL), version.owner or bucket.owner
-    else:
-        return None
-    # In one's own bucket one's rights are what policies say, not what one grants oneself.
-    own = principal.id == bucket.owner == owner
-    return acl.permits(
-        document,
-        action,
-        owner=owner,
-        grantee="" if own else principal.id,
-        signed=not principal.anonymous,
-        ignore_public=block.of(config.get(BLOCK)).ignore_public_acls,
-    )

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
+from storage.iam.resources import ObjectNeeded
+
 if TYPE_CHECKING:
     from storage.engine.interface import Version
     from storage.s3.call import Call
@@ -34,10 +36,6 @@ TAGGED_ACTIONS = frozenset(
 #: Actions that list: the only ones to have a prefix, a delimiter and a number of keys.
 _LISTING = frozenset(("s3:ListBucket", "s3:ListBucketVersions", "s3:ListBucketMultipartUploads"))
 _AUTH_TYPES = {"header": "REST-HEADER", "query": "REST-QUERY-STRING", "post": "POST"}
-
-
-class ObjectNeeded(Exception):
-    """The decision depends on something not yet known: the object, or the body of the request."""
 
 
 class Facts:

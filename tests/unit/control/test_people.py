@@ -35,6 +35,21 @@ def test_a_user_from_birth_to_end(root: TestClient, sign_in: SignIn) -> None:
     assert root.get("/api/v1/keys").json() == []
 
 
+def test_a_user_may_have_an_address(root: TestClient) -> None:
+    root.post("/api/v1/users", json={"name": "ada", "email": "ada@example.com"})
+    shown = root.get("/api/v1/users/ada").json()
+    assert (shown["email"], len(shown["id"])) == ("ada@example.com", 64)
+    changed = root.patch("/api/v1/users/ada", json={"email": "lovelace@example.com"}).json()
+    assert (changed["email"], changed["id"]) == ("lovelace@example.com", shown["id"])
+    for wrong in ("ada", "a@", "@b", "a b@c", "a@b@c", "a@" + "b" * 253):
+        problem(
+            root.post("/api/v1/users", json={"name": "bob", "email": wrong}),
+            400, "InvalidCredentials",
+        )  # fmt: skip
+        problem(root.patch("/api/v1/users/ada", json={"email": wrong}), 400, "InvalidCredentials")
+    assert root.patch("/api/v1/users/ada", json={"email": ""}).json()["email"] == ""
+
+
 def test_secrets_are_shown_once(root: TestClient) -> None:
     made = root.post("/api/v1/users", json={"name": "ada", "secret_key": "given secret"}).json()
     assert made["secret_key"] == "given secret"

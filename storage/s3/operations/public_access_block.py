@@ -1,0 +1,60 @@
+"""Get, Put and Delete of PublicAccessBlock."""
+
+from __future__ import annotations
+
+from storage.engine import interface as i
+from storage.iam import block
+from storage.iam.decide import Block
+from storage.iam.resources import BLOCK
+from storage.s3 import xml
+from storage.s3.call import Call, Response
+from storage.s3.errors import S3Error
+from storage.s3.operations.body import read_document
+
+_ROOT = "PublicAccessBlockConfiguration"
+#: Elements in S3's order, and the switches that they are.
+_SWITCHES = {
+    "BlockPublicAcls": "block_public_acls",
+    "IgnorePublicAcls": "ignore_public_acls",
+    "BlockPublicPolicy": "block_public_policy",
+    "RestrictPublicBuckets": "restrict_public_buckets",
+}
+
+
+async def get_public_access_block(call: Call) -> Response:
+    """All four switches. Raises NoSuchPublicAccessBlockConfiguration."""
+    document = call.target.config.get(BLOCK)
+    if document is None:
+        raise S3Error("NoSuchPublicAccessBlockConfiguration", BucketName=call.bucket)
+    closure = block.of(document)
+    text = "".join(
+        f"<{element}>{'true' if getattr(closure, switch) else 'false'}</{element}>"
+        for element, switch in _SWITCHES.items()
+    )
+    return Response(200, [xml.CONTENT_TYPE], xml.document(_ROOT, text))
+
+
+async def put_public_access_block(call: Call) -> Response:
+    """Replace the four switches; those that are not given are off. Raises MalformedXML."""
+    root = xml.parse(await read_document(call), _ROOT)
+    found = xml.fields(root, frozenset(_SWITCHES))
+    closure = Block(**{_SWITCHES[name]: _truth(name, text) for name, text in found.items()})
+    await _set(call, block.encode(closure))
+    return Response(200, [])
+
+
+async def delete_public_access_block(call: Call) -> Response:
+    """Nothing is blocked any more."""
+    await _set(call, None)
+    return Response(204, [])
+
+
+def _truth(name: str, text: str) -> bool:
+    value = text.strip().lower()
+    if value not in ("true", "false"):
+        raise S3Error("MalformedXML", Element=name)
+    return value == "true"
+
+
+async def _set(call: Call, value: bytes | None) -> None:
+    await call.app.engine.commit(i.SetBucketConfig(call.target.name, BLOCK, value))
