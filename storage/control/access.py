@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -11,36 +12,89 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from storage.control.plane import Plane, plane_of
 from storage.control.problems import Problem
-from storage.engine.interface import Bucket
+from storage.engine.interface import Bucket, Version
 from storage.iam.decide import decide
+from storage.iam.policy import Decision
 from storage.iam.principal import Principal
+from storage.iam.resources import EXISTING_TAG, arn, decide_on, tag_values
 
 _bearer = HTTPBearer(auto_error=False, description="A token from POST /api/v1/login.")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="oversight"'}
 
 
 class Caller(msgspec.Struct, frozen=True, eq=False):
-    """Who is signed in: the access key of the token, its principal, and whence they call."""
+    """Who is signed in: the access key of the token, its principal, and whence they call.
+
+    ``facts`` are the values of condition keys that the request has, whatever it asks for.
+    """
 
     access_key: str
     principal: Principal
     address: str
     expires: int
     plane: Plane
+    facts: Mapping[str, str] = {}
 
-    def allowed(
-        self, action: str, resource: str = "", *, owner: str = "", facts: Mapping[str, str] = {}
-    ) -> bool:
+    def allowed(self, action: str, resource: str = "") -> bool:
         """Whether a policy allows ``action`` on ``resource`` (an ARN, "" for the whole store)."""
-        context = {"aws:sourceip": self.address, **facts} if self.address else dict(facts)
-        return decide(self.principal, action, resource, lambda: context, owner=owner).allowed
+        return decide(self.principal, action, resource, lambda: _Facts(self)).allowed
 
-    def require(
-        self, action: str, resource: str = "", *, owner: str = "", facts: Mapping[str, str] = {}
-    ) -> None:
+    def require(self, action: str, resource: str = "") -> None:
         """Raise a Problem unless ``allowed``."""
-        if not self.allowed(action, resource, owner=owner, facts=facts):
-            raise Problem(403, "AccessDenied", f"You are not allowed {action} here.")
+        if not self.allowed(action, resource):
+            raise _denied(action)
+
+    def decide_on(
+        self,
+        action: str,
+        bucket: Bucket,
+        key: str = "",
+        found: Version | None = None,
+        facts: Mapping[str, str] = {},
+    ) -> Decision:
+        """What is decided about a bucket or an object in it, as on the S3 port. ``found`` is the
+        object, None where there is none."""
+        context = _Facts(self, facts, found)
+        return decide_on(self.principal, action, bucket, key, lambda: context, found)
+
+    def require_on(
+        self,
+        action: str,
+        bucket: Bucket,
+        key: str = "",
+        found: Version | None = None,
+        facts: Mapping[str, str] = {},
+    ) -> None:
+        """Raise a Problem unless it is allowed."""
+        if not self.decide_on(action, bucket, key, found, facts).allowed:
+            raise _denied(action)
+
+
+class _Facts:
+    """What conditions of policies may ask about a request to the control plane."""
+
+    def __init__(
+        self, caller: Caller, facts: Mapping[str, str] = {}, found: Version | None = None
+    ) -> None:
+        self._caller = caller
+        self._facts = facts
+        self._found = found
+
+    def get(self, key: str) -> str | tuple[str, ...] | None:
+        """The value of a lower-case condition key."""
+        if key == "aws:currenttime":
+            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        if key == "aws:epochtime":
+            return str(int(time.time()))
+        if key == "aws:sourceip":
+            return self._caller.address or None
+        if key.startswith(EXISTING_TAG):
+            return None if self._found is None else tag_values(self._found.meta.tags, key)
+        return self._facts.get(key, self._caller.facts.get(key))
+
+
+def _denied(action: str) -> Problem:
+    return Problem(403, "AccessDenied", f"You are not allowed {action} here.")
 
 
 def address_of(request: Request) -> str:
@@ -65,7 +119,27 @@ async def signed_in(
             401, "TokenInvalid", "The token is over or no longer good: sign in again.", _CHALLENGE
         )
     claim, credential = found
-    return Caller(claim.access_key, credential.principal, address_of(request), claim.expires, plane)
+    return Caller(
+        claim.access_key,
+        credential.principal,
+        address_of(request),
+        claim.expires,
+        plane,
+        facts_of(request),
+    )
+
+
+def facts_of(request: Request) -> dict[str, str]:
+    """The condition keys that a request to the control plane has by itself."""
+    facts = {
+        "aws:securetransport": "true" if request.url.scheme == "https" else "false",
+        "aws:viaawsservice": "false",
+        "aws:principalisawsservice": "false",
+    }
+    for key, header in (("aws:useragent", "user-agent"), ("aws:referer", "referer")):
+        if header in request.headers:
+            facts[key] = request.headers[header]
+    return facts
 
 
 SignedIn = Annotated[Caller, Depends(signed_in)]
@@ -73,12 +147,12 @@ SignedIn = Annotated[Caller, Depends(signed_in)]
 
 def bucket_arn(bucket: str) -> str:
     """The resource that policies know a bucket by."""
-    return f"arn:aws:s3:::{bucket}"
+    return arn(bucket)
 
 
 def object_arn(bucket: str, key: str) -> str:
     """The resource that policies know an object by."""
-    return f"arn:aws:s3:::{bucket}/{key}"
+    return arn(bucket, key)
 
 
 async def open_bucket(
@@ -88,9 +162,32 @@ async def open_bucket(
 
     Who may not learns nothing: neither whether the bucket exists nor whose it is.
     """
-    bucket = await caller.plane.engine.bucket(name)
-    resource = object_arn(name, key) if key else bucket_arn(name)
-    caller.require(action, resource, owner=bucket.owner if bucket else "", facts=facts)
+    return (await open_object(caller, name, action, key, facts))[0]
+
+
+async def open_object(
+    caller: Caller, name: str, action: str, key: str, facts: Mapping[str, str] = {}
+) -> tuple[Bucket, Version | None]:
+    """The bucket, and the object if a key is given and there is one; see ``open_bucket``."""
+    engine = caller.plane.engine
+    bucket = await engine.bucket(name)
     if bucket is None:
+        caller.require(action, object_arn(name, key) if key else bucket_arn(name))
         raise Problem(404, "NoSuchBucket", "The bucket does not exist.")
-    return bucket
+    found = await engine.lookup(bucket.id, key) if key else None
+    decision = caller.decide_on(action, bucket, key, found, facts)
+    if not decision.allowed:
+        # Who may list a bucket learns which keys it lacks, as on the S3 port.
+        if key and found is None and not decision.source and action in _READING:
+            caller.require_on("s3:ListBucket", bucket, facts={"s3:prefix": key})
+            raise no_such_key()
+        raise _denied(action)
+    return bucket, found
+
+
+_READING = frozenset(("s3:GetObject", "s3:GetObjectTagging"))
+
+
+def no_such_key() -> Problem:
+    """The answer where there is no object under a key."""
+    return Problem(404, "NoSuchKey", "The object does not exist.")

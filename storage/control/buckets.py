@@ -51,7 +51,7 @@ async def list_buckets(caller: SignedIn) -> list[Bucket]:
         bucket
         for bucket in await caller.plane.engine.buckets()
         if (own and bucket.owner == caller.principal.id)
-        or caller.allowed("s3:ListBucket", bucket_arn(bucket.name), owner=bucket.owner)
+        or caller.decide_on("s3:ListBucket", bucket).allowed
     ]
     if not shown:
         caller.require("s3:ListAllMyBuckets", bucket_arn("*"))

@@ -20,12 +20,13 @@ from pydantic import BaseModel, Field
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.types import Receive, Scope, Send
 
-from storage.control.access import SignedIn, bucket_arn, object_arn, open_bucket
+from storage.control.access import SignedIn, no_such_key, open_bucket, open_object
 from storage.control.buckets import BucketName, timestamp
 from storage.control.forms import Form
 from storage.control.problems import Problem
 from storage.control.uploads import METADATA_PREFIX, Upload, check_key, describe
-from storage.engine.interface import Conditions, DeleteObject, Engine, Version
+from storage.engine.interface import Bucket, Conditions, DeleteObject, Engine, Meta, Version
+from storage.iam import acl, ownership
 
 _PREFIX = b"/api/v1/buckets/"
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
@@ -131,7 +132,7 @@ async def upload_form(request: Request, caller: SignedIn, bucket: BucketName) ->
         check_key(key)
         found = await open_bucket(caller, bucket, "s3:PutObject", key)
         meta = describe({"content-type": content_type})
-        upload = Upload(caller.plane.engine, found, key, caller.principal.id)
+        upload = _upload(caller, found, key, meta)
         await upload.receive(content, length=-1)
         await upload.commit(meta)
         stored.append(_stored(upload, key, meta.headers["content-type"]))
@@ -158,7 +159,7 @@ async def put_object(
     found = await open_bucket(caller, bucket, "s3:PutObject", key)
     meta = describe(request.headers)
     length = request.headers.get("content-length", "")
-    upload = Upload(caller.plane.engine, found, key, caller.principal.id)
+    upload = _upload(caller, found, key, meta)
     await upload.receive(
         request.stream(),
         int(length) if length.isdigit() else -1,
@@ -178,22 +179,23 @@ async def put_object(
 )
 async def get_object(request: Request, caller: SignedIn, bucket: BucketName, key: Key) -> Response:
     """The object's bytes, or the one range that `Range` asks for, verified as they are read."""
-    version = await _lookup(caller, bucket, key)
+    _, version = await _lookup(caller, bucket, key)
     return _download(caller.plane.engine, version, request)
 
 
 @router.head("/objects/{key:key}", summary="An object's headers", response_class=Response)
 async def head_object(request: Request, caller: SignedIn, bucket: BucketName, key: Key) -> Response:
     """What a download would say, without the bytes."""
-    version = await _lookup(caller, bucket, key)
+    _, version = await _lookup(caller, bucket, key)
     return _download(caller.plane.engine, version, request)
 
 
 @router.get("/metadata/{key:key}", summary="Everything known of an object")
 async def get_metadata(caller: SignedIn, bucket: BucketName, key: Key) -> ObjectInfo:
     """Size, ETag, headers, metadata, checksums and tags as JSON."""
-    version = await _lookup(caller, bucket, key)
+    found, version = await _lookup(caller, bucket, key)
     meta = version.meta
+    tagged = caller.decide_on("s3:GetObjectTagging", found, key, version).allowed
     return ObjectInfo(
         bucket=bucket,
         key=key,
@@ -205,7 +207,7 @@ async def get_metadata(caller: SignedIn, bucket: BucketName, key: Key) -> Object
         metadata=meta.metadata,
         checksums=meta.checksums,
         storage_class=version.storage_class,
-        tags=meta.tags if caller.allowed("s3:GetObjectTagging", object_arn(bucket, key)) else {},
+        tags=meta.tags if tagged else {},
     )
 
 
@@ -231,16 +233,28 @@ def _stored(upload: Upload, key: str, content_type: str) -> ObjectView:
     )
 
 
-async def _lookup(caller: SignedIn, name: str, key: str) -> Version:
-    bucket = await open_bucket(caller, name, "s3:GetObject", key)
-    version = await caller.plane.engine.lookup(bucket.id, key)
+async def _lookup(caller: SignedIn, name: str, key: str) -> tuple[Bucket, Version]:
+    bucket, version = await open_object(caller, name, "s3:GetObject", key)
     if version is None or version.delete_marker:
         # Who may not list a bucket does not learn which keys it lacks, as on the S3 port.
-        caller.require(
-            "s3:ListBucket", bucket_arn(name), owner=bucket.owner, facts={"s3:prefix": key}
-        )
-        raise Problem(404, "NoSuchKey", "The object does not exist.")
-    return version
+        caller.require_on("s3:ListBucket", bucket, facts={"s3:prefix": key})
+        raise no_such_key()
+    return bucket, version
+
+
+def _upload(caller: SignedIn, bucket: Bucket, key: str, meta: Meta) -> Upload:
+    """An object on its way in, owned as the bucket's object ownership says.
+
+    Whom the bucket's policy or ACL lets in keeps control of what it writes by an ACL, as on the S3
+    port.
+    """
+    state = ownership.of(bucket.config.get(ownership.DOCUMENT))
+    writer = caller.principal.id
+    owner = ownership.owner_of_new(state, writer, bucket.owner)
+    let_in_by = caller.decide_on("s3:PutObject", bucket, key).source
+    if owner == writer != bucket.owner and let_in_by in ("bucket policy", "bucket ACL"):
+        meta.extra[acl.DOCUMENT] = acl.spell(acl.private(owner))
+    return Upload(caller.plane.engine, bucket, key, owner)
 
 
 # -- conditions and ranges (RFC 9110, sections 13 and 14) -----------------------------------------

@@ -21,6 +21,8 @@ from storage.iam.users import ROOT_ID
 ARN = "arn:aws:s3:::"
 #: Documents of a bucket that decide about access.
 POLICY, BLOCK, ACL, OWNERSHIP = "policy", "public-access-block", acl.DOCUMENT, ownership.DOCUMENT
+#: What a condition key about a tag of the object begins with (lower case).
+EXISTING_TAG = "s3:existingobjecttag/"
 
 
 class Bucket(Protocol):
@@ -50,6 +52,16 @@ class Object(Protocol):
 
 class ObjectNeeded(Exception):
     """The decision depends on something not yet known: the object, or the body of the request."""
+
+
+def tag_values(tags: Mapping[str, str], key: str) -> tuple[str, ...] | None:
+    """The values of the tag that a condition key (``.../name``, in lower case) names.
+
+    Condition keys ignore case and tags' names don't: where several differ in case alone, all
+    their values count.
+    """
+    name = key.partition("/")[2]
+    return tuple(value for tag, value in tags.items() if tag.lower() == name) or None
 
 
 def arn(bucket: str, key: str = "") -> str:

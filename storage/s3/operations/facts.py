@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
-from storage.iam.resources import ObjectNeeded
+from storage.iam.resources import EXISTING_TAG, ObjectNeeded, tag_values
 
 if TYPE_CHECKING:
     from storage.engine.interface import Version
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 Value = str | tuple[str, ...] | None
 
-#: Prefixes of the keys that end in the name of a tag.
-EXISTING_TAG, REQUEST_TAG = "s3:existingobjecttag/", "s3:requestobjecttag/"
+#: What a condition key about a tag of the request begins with.
+REQUEST_TAG = "s3:requestobjecttag/"
 _REQUEST_TAG_KEYS = "s3:requestobjecttagkeys"
 #: Actions whose condition may be a tag of the object that exists already.
 TAGGED_ACTIONS = frozenset(
@@ -72,10 +72,9 @@ class Facts:
         if key in _OF_LISTINGS:
             return self._of_listing(key)
         if key.startswith(EXISTING_TAG):
-            return self._existing_tag(key[len(EXISTING_TAG) :])
+            return self._existing_tag(key)
         if key.startswith(REQUEST_TAG):
-            tags = request_tags(self._call)
-            return _by_lower_name(tags, key[len(REQUEST_TAG) :])
+            return tag_values(request_tags(self._call), key)
         return None
 
     def _of_listing(self, key: str) -> Value:
@@ -85,21 +84,14 @@ class Facts:
             return self._prefix if key == "s3:prefix" else None
         return self._call.query.get(key.removeprefix("s3:"))
 
-    def _existing_tag(self, name: str) -> Value:
+    def _existing_tag(self, key: str) -> Value:
         if self._action not in TAGGED_ACTIONS:
             return None
         if not self._looked:
             raise ObjectNeeded
         if self._version is None:
             return None
-        return _by_lower_name(self._version.meta.tags, name)
-
-
-def _by_lower_name(tags: dict[str, str], name: str) -> Value:
-    """A tag's value. Condition keys are case-insensitive in policies, tags' names are not unique
-    in that sense: of several that differ in case alone, all values count."""
-    values = tuple(value for tag, value in tags.items() if tag.lower() == name)
-    return values or None
+        return tag_values(self._version.meta.tags, key)
 
 
 def request_tags(call: Call) -> dict[str, str]:
