@@ -21,7 +21,8 @@ DAY_SECONDS = 86400
 class Rule(msgspec.Struct, frozen=True, omit_defaults=True):
     """One rule. 0 and False mean "says nothing of it".
 
-    ``in_filter``: the prefix came in ``<Filter>``, not in the older form without. ``days`` and
+    ``in_filter``: the prefix came in ``<Filter>``, not in the older form without;
+    ``bare_filter``: that one was empty. ``days`` and
     ``date`` (ms, midnight) expire visible objects, ``lone_markers`` ("true", "false" or "")
     removes delete markers behind which no version is left. Versions go ``noncurrent_days`` after a
     newer one came, except for the ``noncurrent_kept`` newest of them. Uploads are aborted
@@ -38,6 +39,7 @@ class Rule(msgspec.Struct, frozen=True, omit_defaults=True):
     noncurrent_days: int = 0
     noncurrent_kept: int = 0
     abort_days: int = 0
+    bare_filter: bool = False
 
 
 _decoder = msgspec.msgpack.Decoder(tuple[Rule, ...])

@@ -80,16 +80,13 @@ def encode(digest: bytes) -> str:
 
 
 def parse_value(algorithm: str, value: str) -> str:
-    """A checksum as sent by a client. Raises InvalidRequest unless it is base64 of its length."""
+    """A checksum as sent by a client. Raises BadDigest unless it is base64 of its length."""
     try:
         digest = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
         digest = b""
     if len(digest) != _DIGEST_BYTES[algorithm]:
-        raise S3Error(
-            "InvalidRequest",
-            f"Value for x-amz-checksum-{algorithm} header is invalid.",
-        )
+        raise S3Error("BadDigest", f"Value for x-amz-checksum-{algorithm} header is invalid.")
     return value
 
 
@@ -107,7 +104,7 @@ def parse_algorithm(value: str, header: str) -> str:
 def declared(headers: Mapping[bytes, bytes]) -> tuple[str, str] | None:
     """(algorithm, base64) of the x-amz-checksum-* header, or None.
 
-    Raises InvalidRequest where there are several, or the value cannot be one.
+    Raises InvalidRequest where there are several, BadDigest where the value cannot be one.
     """
     if _HEADERS.isdisjoint(headers):
         return None

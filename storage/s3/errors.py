@@ -92,13 +92,18 @@ CODES: dict[str, tuple[int, str]] = {
                      "invalid, or the multipart upload might have been aborted or completed."),
     "NoSuchVersion": (404, "The version ID specified in the request does not match an existing "
                       "version."),
+    "NoSuchWebsiteConfiguration": (404, "The specified bucket does not have a website "
+                                   "configuration"),
     "NotImplemented": (501, "A header or query you provided implies functionality that is not "
                        "implemented."),
     "NotModified": (304, "Not Modified"),
+    "ObjectLockConfigurationNotFoundError": (404, "Object Lock configuration does not exist for "
+                                             "this bucket"),
     "OperationAborted": (409, "A conflicting conditional operation is currently in progress "
                          "against this resource. Try again."),
     "OwnershipControlsNotFoundError": (404, "The bucket ownership controls were not found"),
     "PreconditionFailed": (412, "At least one of the pre-conditions you specified did not hold"),
+    "ReplicationConfigurationNotFoundError": (404, "The replication configuration was not found"),
     "RequestExpired": (400, "Request has expired"),
     "RequestHeaderSectionTooLarge": (400, "Your request header section exceeds the maximum "
                                      "allowed size."),
@@ -106,6 +111,8 @@ CODES: dict[str, tuple[int, str]] = {
                        "to within the timeout period."),
     "RequestTimeTooSkewed": (403, "The difference between the request time and the server's time "
                              "is too large."),
+    "ServerSideEncryptionConfigurationNotFoundError": (404, "The server side encryption "
+                                                       "configuration was not found"),
     "ServiceUnavailable": (503, "Please reduce your request rate."),
     "SignatureDoesNotMatch": (403, "The request signature we calculated does not match the "
                               "signature you provided. Check your key and signing method."),

@@ -246,7 +246,7 @@ def parse_copy_range(value: str, size: int) -> tuple[int, int]:
     start, stop = int(match[1]), int(match[2]) + 1
     if stop > size:
         raise S3Error(
-            "InvalidArgument",
+            "InvalidRange",
             f"Range specified is not valid for source object of size: {size}",
             ArgumentName="x-amz-copy-source-range",
             ArgumentValue=value,
@@ -417,48 +417,66 @@ _TAG_CHARACTERS = re.compile(r"[\w\s+\-=.:/@]*\Z")
 
 
 def parse_tagging(value: str) -> dict[str, str]:
-    """Tags of x-amz-tagging (``k=v&k2=v2``, URL-encoded). Raises InvalidArgument, InvalidTag."""
-    pairs: list[tuple[str, str]] = []
-    for item in value.split("&"):
-        if not item:
-            continue
-        name, _, content = item.partition("=")
-        try:
-            pairs.append((_unquote_form(name), _unquote_form(content)))
-        except UnicodeDecodeError:
-            raise S3Error(
-                "InvalidArgument",
-                "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query "
-                "parameters without tag name duplicates.",
-                ArgumentName="x-amz-tagging",
-                ArgumentValue=value,
-            ) from None
-    return check_tags(pairs)
+    """Tags of x-amz-tagging (``k=v&k2=v2``, URL-encoded), by name.
+
+    Raises InvalidArgument, InvalidTag.
+    """
+    try:
+        pairs = [_tag_of_form(item) for item in value.split("&") if item]
+    except ValueError:
+        pairs = []
+        well_formed = False
+    else:
+        well_formed = len(dict(pairs)) == len(pairs)
+    if not well_formed:
+        raise S3Error(
+            "InvalidArgument",
+            "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query "
+            "parameters without tag name duplicates.",
+            ArgumentName="x-amz-tagging",
+            ArgumentValue=value,
+        )
+    return dict(sorted(check_tags(pairs).items()))
 
 
-def _unquote_form(text: str) -> str:
-    return unquote_to_bytes(text.replace("+", " ").encode("latin-1")).decode()
+def _tag_of_form(item: str) -> tuple[str, str]:
+    """(name, value). Raises ValueError where it is not UTF-8, or has no single ``=``."""
+    name, _, content = item.replace("+", " ").partition("=")
+    if "=" in content:
+        raise ValueError(item)
+    return _unquote(name), _unquote(content)
+
+
+def _unquote(text: str) -> str:
+    return unquote_to_bytes(text.encode("latin-1")).decode()
 
 
 def check_tags(pairs: Iterable[tuple[str, str]], most: int = OBJECT_TAGS_MAX) -> dict[str, str]:
     """Tags within S3's limits: keys of 1-128 and values of 0-256 characters.
 
-    Raises InvalidTag, BadRequest (too many).
+    Raises InvalidTag.
     """
     tags: dict[str, str] = {}
     for name, content in pairs:
         if name in tags:
-            raise S3Error("InvalidTag", "Cannot provide multiple Tags with the same key")
+            raise _invalid_tag("Cannot provide multiple Tags with the same key", name)
         if not 1 <= len(name) <= 128 or not _TAG_CHARACTERS.match(name):
-            raise S3Error("InvalidTag", "The TagKey you have provided is invalid")
+            raise _invalid_tag("The TagKey you have provided is invalid", name)
         if name.startswith("aws:"):
-            raise S3Error("InvalidTag", "System tags cannot be added/updated by requester")
+            raise _invalid_tag("System tags cannot be added/updated by requester", name)
         if len(content) > 256 or not _TAG_CHARACTERS.match(content):
-            raise S3Error("InvalidTag", "The TagValue you have provided is invalid")
+            raise S3Error(
+                "InvalidTag", "The TagValue you have provided is invalid", TagKey=name,
+                TagValue=content,
+            )  # fmt: skip
         tags[name] = content
     if len(tags) > most:
-        raise S3Error("BadRequest", f"Object tags cannot be greater than {most}")
+        raise S3Error("InvalidTag", f"Tags cannot be more than {most}")
     return tags
+
+
+def _invalid_tag(message: str, name: str) -> S3Error:
+    return S3Error("InvalidTag", message, TagKey=name)
 
 
 def response_overrides(query: Mapping[str, str]) -> dict[bytes, bytes]:

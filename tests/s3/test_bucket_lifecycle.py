@@ -45,6 +45,8 @@ def test_from_beginning_to_end(boto_client: Any, bucket: str) -> None:
         EVENTS,
         EVENTS | {"Status": "Disabled"},
         EVENTS | {"Filter": {"Prefix": "a&<b>/é"}},
+        EVENTS | {"Filter": {"Prefix": ""}},
+        EVENTS | {"Filter": {}},
         EVENTS | {"Expiration": {"ExpiredObjectDeleteMarker": True}},
         EVENTS | {"Expiration": {"ExpiredObjectDeleteMarker": False}},
         {
@@ -82,7 +84,16 @@ def test_a_rule_without_id_gets_one(boto_client: Any, bucket: str) -> None:
         ([{k: v for k, v in EVENTS.items() if k != "Expiration"}], "InvalidRequest"),
         ([EVENTS | {"Filter": {"Tag": {"Key": "a", "Value": "b"}}}], "NotImplemented"),
         ([EVENTS | {"Filter": {"ObjectSizeGreaterThan": 5}}], "NotImplemented"),
-        ([EVENTS | {"Transitions": [{"Days": 1, "StorageClass": "GLACIER"}]}], "NotImplemented"),
+        (
+            [EVENTS | {"Transitions": [{"Days": 0, "StorageClass": "GLACIER"}] * 2}],
+            "NotImplemented",
+        ),
+        ([EVENTS | {"Transitions": [{"StorageClass": "GLACIER"}]}], "MalformedXML"),
+        ([EVENTS | {"Transitions": [{"Days": 1}]}], "MalformedXML"),
+        (
+            [EVENTS | {"Transitions": [{"Date": "20220927", "StorageClass": "GLACIER"}]}],
+            "InvalidArgument",
+        ),
         (
             [
                 EVENTS

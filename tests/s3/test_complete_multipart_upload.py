@@ -96,10 +96,22 @@ def test_the_last_upload_of_a_part_counts(boto_client: Any, upload: Upload) -> N
 
 
 def test_parts_in_wrong_order(upload: Upload) -> None:
-    for parts in (upload.parts[::-1], [upload.parts[0], upload.parts[0]]):
-        with pytest.raises(ClientError) as error:
-            upload.complete(parts)
-        assert (error_status(error), error_code(error)) == (400, "InvalidPartOrder")
+    with pytest.raises(ClientError) as error:
+        upload.complete(upload.parts[::-1])
+    assert (error_status(error), error_code(error)) == (400, "InvalidPartOrder")
+
+
+def test_of_a_part_that_is_named_twice_the_later_etag_counts(
+    boto_client: Any, upload: Upload
+) -> None:
+    wrong = {"PartNumber": 1, "ETag": upload.parts[1]["ETag"]}
+    with pytest.raises(ClientError) as error:
+        upload.complete([upload.parts[0], wrong])
+    assert error_code(error) == "InvalidPart"
+    upload.complete([wrong, *upload.parts])
+    assert boto_client.head_object(Bucket=upload.bucket, Key="k")["ContentLength"] == sum(
+        map(len, BODIES)
+    )
 
 
 def test_a_part_that_never_was(upload: Upload) -> None:

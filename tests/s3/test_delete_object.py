@@ -61,3 +61,18 @@ def test_a_stranger_is_denied(raw: RawClient, boto_client: Any, bucket: str) -> 
     boto_client.put_object(Bucket=bucket, Key="k")
     assert raw.request("DELETE", f"/{bucket}/k", sign=False).status == 403
     boto_client.head_object(Bucket=bucket, Key="k")
+
+
+def test_if_match_of_a_delete_marker(boto_client: Any, bucket: str) -> None:
+    """It has no ETag: only ``*`` fits it."""
+    boto_client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    boto_client.delete_object(Bucket=bucket, Key="never", IfMatch="x")
+    etag = boto_client.put_object(Bucket=bucket, Key="k", Body=b"1")["ETag"]
+    assert boto_client.delete_object(Bucket=bucket, Key="k", IfMatch=etag)["DeleteMarker"]
+    boto_client.delete_object(Bucket=bucket, Key="k", IfMatch="*")
+    with pytest.raises(ClientError) as error:
+        boto_client.delete_object(Bucket=bucket, Key="k", IfMatch=etag)
+    assert (error_status(error), error_code(error)) == (412, "PreconditionFailed")
+    entry = {"Key": "k", "ETag": etag}
+    answer = boto_client.delete_objects(Bucket=bucket, Delete={"Objects": [entry]})
+    assert [e["Code"] for e in answer["Errors"]] == ["PreconditionFailed"]

@@ -32,6 +32,10 @@ def test_all(boto_client: Any, bucket: str, uploads: list[tuple[str, str]]) -> N
     found = [(key.replace("%01", "\x01"), upload) for key, upload in listed(answer)]
     assert sorted(found) == sorted(uploads)
     assert answer["Uploads"][0]["Initiator"]["ID"]
+    assert (answer["NextKeyMarker"], answer["NextUploadIdMarker"]) == (
+        answer["Uploads"][-1]["Key"],
+        answer["Uploads"][-1]["UploadId"],
+    )
 
 
 def test_pages(boto_client: Any, bucket: str, uploads: list[tuple[str, str]]) -> None:
@@ -62,7 +66,9 @@ def test_keys_that_xml_cannot_carry(
     assert "c%01" in answer.texts("Key")
 
 
-@pytest.mark.parametrize("query", ["max-uploads=-1", "max-uploads=x", "encoding-type=x"])
+@pytest.mark.parametrize(
+    "query", ["max-uploads=-1", "max-uploads=x", "encoding-type=x", "encoding-type="]
+)
 def test_bad_parameters(raw: RawClient, bucket: str, query: str) -> None:
     answer = raw.request("GET", f"/{bucket}", f"uploads&{query}")
     assert (answer.status, answer.code) == (400, "InvalidArgument")

@@ -51,3 +51,9 @@ def test_bad_parameters(raw: RawClient, bucket: str, upload: str, query: str) ->
 def test_no_such_upload(raw: RawClient, bucket: str) -> None:
     answer = raw.request("GET", f"/{bucket}/k", "uploadId=none")
     assert (answer.status, answer.code) == (404, "NoSuchUpload")
+
+
+def test_an_empty_page(boto_client: Any, bucket: str, upload: str) -> None:
+    answer = boto_client.list_parts(Bucket=bucket, Key="k&k", UploadId=upload, PartNumberMarker=9)
+    assert (answer["PartNumberMarker"], answer["NextPartNumberMarker"]) == (9, 0)
+    assert not answer["IsTruncated"]

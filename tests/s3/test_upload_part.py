@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.s3.raw import RawClient, md5_base64
+from tests.s3.raw import UNSIGNED, RawClient, md5_base64
 
 
 @pytest.fixture
@@ -70,3 +70,15 @@ def test_another_algorithm_than_the_upload_has(
         headers={"x-amz-checksum-crc32": "AAAAAA=="},
     )  # fmt: skip
     assert (answer.status, answer.code) == (400, "InvalidRequest")
+
+
+def test_a_plain_chunked_part(raw: RawClient, boto_client: Any, bucket: str) -> None:
+    upload = boto_client.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
+    answer = raw.request(
+        "PUT", f"/{bucket}/k", f"partNumber=1&uploadId={upload}",
+        body=b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", headers={"transfer-encoding": "chunked"},
+        payload=UNSIGNED,
+    )  # fmt: skip
+    assert answer.status == 200
+    (part,) = boto_client.list_parts(Bucket=bucket, Key="k", UploadId=upload)["Parts"]
+    assert (part["Size"], part["ETag"]) == (11, answer.headers["etag"])

@@ -34,6 +34,7 @@ __all__ = ["ACL", "BLOCK", "POLICY", "absent", "action_of", "allowed", "authoriz
 
 #: The header that tells of a delete marker.
 MARKER = (b"x-amz-delete-marker", b"true")
+_NO_MARKER = (b"x-amz-delete-marker", b"false")
 
 
 def decision(
@@ -138,7 +139,7 @@ async def absent(call: Call, bucket: Bucket, key: str, version_id: str = "") -> 
     if VERSIONING in bucket.config:
         newest = await call.app.engine.version(bucket.id, key)
     if newest is None or not newest.delete_marker:
-        return S3Error("NoSuchKey", Key=key)
+        return S3Error("NoSuchKey", headers=(_NO_MARKER,), Key=key)
     version = (b"x-amz-version-id", newest.version_id.encode())
     return S3Error("NoSuchKey", headers=(MARKER, version), Key=key)
 

@@ -187,14 +187,22 @@ class Integrity:
 
 
 class Body:
-    """The body of one request without its framing. ``length`` is what it must have in the end."""
+    """The body of one request without its framing.
 
-    __slots__ = ("_call", "_decoder", "_received", "length")
+    ``length`` is what it must have in the end; -1 of a plain chunked body, until it was read.
+    """
 
-    def __init__(self, call: Call) -> None:
-        """Raises MissingContentLength, NotImplemented (plain chunked bodies), EntityTooLarge."""
+    __slots__ = ("_ahead", "_call", "_decoder", "_most", "_received", "length")
+
+    def __init__(self, call: Call, most: int = OBJECT_BYTES_MAX, *, chunked: bool = False) -> None:
+        """``most`` bytes may come; plain chunked bodies only where ``chunked`` allows them.
+
+        Raises MissingContentLength, NotImplemented, EntityTooLarge.
+        """
         self._call = call
+        self._most = most
         self._received = 0
+        self._ahead: tuple[bytes, ...] = ()
         headers = call.headers
         if call.auth.streaming:
             self.length = decoded_length(headers)
@@ -203,15 +211,17 @@ class Body:
             self.length = content_length(headers)
             self._decoder = None
             if self.length < 0:
-                if b"transfer-encoding" in headers:
+                if b"transfer-encoding" not in headers:
+                    raise S3Error("MissingContentLength")
+                if not chunked:
                     raise S3Error("NotImplemented", Header="Transfer-Encoding")
-                raise S3Error("MissingContentLength")
-        if self.length > OBJECT_BYTES_MAX:
-            raise S3Error(
-                "EntityTooLarge",
-                ProposedSize=str(self.length),
-                MaxSizeAllowed=str(OBJECT_BYTES_MAX),
-            )
+        if self.length > most:
+            raise self._too_large()
+
+    def _too_large(self) -> S3Error:
+        return S3Error(
+            "EntityTooLarge", ProposedSize=str(self.length), MaxSizeAllowed=str(self._most)
+        )
 
     @property
     def trailers(self) -> dict[str, str]:
@@ -233,7 +243,11 @@ class Body:
     @property
     def fills(self) -> bool:
         """Whether ``receive_into`` can be had: a plain body, over our own HTTP protocol."""
-        return self._decoder is None and RECEIVE_INTO in self._call.scope.get("extensions", ())
+        return (
+            self._decoder is None
+            and self.length >= 0
+            and RECEIVE_INTO in self._call.scope.get("extensions", ())
+        )
 
     async def receive_into(self, view: memoryview) -> None:
         """Fill ``view`` with the next bytes of the body. Raises IncompleteBody."""
@@ -247,8 +261,22 @@ class Body:
         if count < len(view):
             raise S3Error("IncompleteBody")
 
+    async def look_ahead(self, limit: int) -> None:
+        """Find out ``length`` where that takes no more than ``limit`` bytes. (A little more may
+        be read; it is not lost.) Raises IncompleteBody."""
+        more = True
+        while self.length < 0 and more and self._received <= limit:
+            data, more = await self._receive()
+            self._ahead += (data,)
+        if not more:
+            self.length = self._received
+
     async def pieces(self) -> AsyncIterator[Pieces]:
         """The content as it arrives. Raises IncompleteBody, and what the framing gets wrong."""
+        if self.length < 0:
+            async for piece in self._unmeasured():
+                yield (piece,)
+            return
         decoder = self._decoder
         more = True
         while more:
@@ -266,8 +294,24 @@ class Body:
         elif self._received != self.length:
             raise S3Error("IncompleteBody")
 
+    async def _unmeasured(self) -> AsyncIterator[bytes]:
+        """The content of a body whose end shows only when it comes. Raises EntityTooLarge."""
+        ahead, self._ahead = self._ahead, ()
+        for data in ahead:
+            yield data
+        more = True
+        while more:
+            data, more = await self._receive()
+            if self._received > self._most:
+                self.length = self._received
+                raise self._too_large()
+            yield data
+        self.length = self._received
+
     async def read(self) -> bytes:
         """The whole content, for bodies whose ``length`` the caller has found small enough."""
+        if self._ahead:
+            return b"".join(self._ahead)
         joined = bytearray()
         if self._decoder is None:
             data, more = self._open(await self._call.receive())

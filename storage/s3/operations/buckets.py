@@ -12,7 +12,7 @@ from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
 from storage.s3.headers import integer, iso_date
 from storage.s3.operations.body import read_document
-from storage.s3.operations.list_objects import owner_element
+from storage.s3.operations.list_objects import make_token, owner_element, parse_token
 from storage.s3.operations.put_object import now_ms
 
 #: The region whose name S3 leaves empty.
@@ -33,24 +33,40 @@ async def list_buckets(call: Call) -> Response:
     query = call.query
     owner = call.auth.principal.id
     prefix = query.get("prefix", "")
-    after = query.get("continuation-token", "")
+    token = query.get("continuation-token", "")
+    after = parse_token(token) if token else ""
+    region = query.get("bucket-region", "")
+    if region and _REGION.match(region) is None:
+        raise S3Error(
+            "InvalidArgument",
+            f"Argument value {region} is not a valid AWS Region",
+            ArgumentName="bucket-region",
+        )
     limit = integer(query.get("max-buckets", "") or str(_BUCKETS_MAX), "max-buckets", 1,
                     _BUCKETS_MAX)  # fmt: skip
     mine = sorted(
         (b for b in await call.app.engine.buckets() if b.owner == owner), key=lambda b: b.name
     )
     mine = [b for b in mine if b.name > after and b.name.startswith(prefix)]
+    if region:
+        mine = [b for b in mine if region_of(call, b) == region]
     rows = "".join(
         f"<Bucket><Name>{b.name}</Name><CreationDate>{iso_date(b.created)}</CreationDate>"
-        f"{f'<BucketRegion>{b.region}</BucketRegion>' if b.region else ''}</Bucket>"
+        f"<BucketRegion>{region_of(call, b)}</BucketRegion>"
+        f"<BucketArn>arn:aws:s3:::{b.name}</BucketArn></Bucket>"
         for b in mine[:limit]
     )
     text = f"{owner_element(call, owner)}<Buckets>{rows}</Buckets>"
     if prefix:
         text += xml.element("Prefix", prefix)
     if len(mine) > limit:
-        text += xml.element("ContinuationToken", mine[limit - 1].name)
+        text += xml.element("ContinuationToken", make_token(mine[limit - 1].name))
     return Response(200, [xml.CONTENT_TYPE], xml.document("ListAllMyBucketsResult", text))
+
+
+def region_of(call: Call, bucket: i.Bucket) -> str:
+    """The region's name as clients are told."""
+    return bucket.region or call.app.config.region or HOME_REGION
 
 
 async def create_bucket(call: Call) -> Response:
@@ -102,9 +118,8 @@ def _has_body(call: Call) -> bool:
 
 async def head_bucket(call: Call) -> Response:
     """Whether the bucket is there, and its region."""
-    bucket = call.target
-    region = bucket.region or call.app.config.region or HOME_REGION
-    return Response(200, [(b"x-amz-bucket-region", region.encode())])
+    region = region_of(call, call.target).encode()
+    return Response(200, [(b"x-amz-bucket-region", region)])
 
 
 async def delete_bucket(call: Call) -> Response:
@@ -116,6 +131,6 @@ async def delete_bucket(call: Call) -> Response:
 
 async def get_bucket_location(call: Call) -> Response:
     """The bucket's region; empty for us-east-1."""
-    region = call.target.region or call.app.config.region
+    region = region_of(call, call.target)
     shown = "" if region == HOME_REGION else xml.escape(region)
     return Response(200, [xml.CONTENT_TYPE], xml.document("LocationConstraint", shown))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import msgspec
 
@@ -77,14 +76,17 @@ async def _delete(call: Call, bucket: i.Bucket, target: Target) -> i.Committed:
     )
     if target.modified < 0 and target.size < 0 and not (target.etags and target.version_id):
         change.conditions = i.Conditions(if_match=target.etags) if target.etags else None
-        with contextlib.suppress(errors.NoSuchKey):
+        try:
             done: i.Committed = await engine.commit(change)
-            return done
-        return i.Committed(version_id=target.version_id)
+        except errors.NoSuchKey:
+            await _check_marker(engine, bucket, target)
+            return i.Committed(version_id=target.version_id)
+        return done
     # Conditions that the engine doesn't know are checked here, against one version that the
     # commit then names: if another one took its place, look again.
     while (version := await engine.version(bucket.id, target.key, target.version_id)) is not None:
         if version.delete_marker and not target.version_id:
+            _check_etags_of_marker(target)
             break
         if target.etags:
             i.check_write(i.Conditions(if_match=target.etags), version.etag)
@@ -97,6 +99,19 @@ async def _delete(call: Call, bucket: i.Bucket, target: Target) -> i.Committed:
         if done.existed:
             return done
     return i.Committed(version_id=target.version_id)
+
+
+async def _check_marker(engine: i.Engine, bucket: i.Bucket, target: Target) -> None:
+    """Raise PreconditionFailed where a delete marker hides the key from the ETags asked for."""
+    newest = await engine.version(bucket.id, target.key)
+    if newest is not None and newest.delete_marker:
+        _check_etags_of_marker(target)
+
+
+def _check_etags_of_marker(target: Target) -> None:
+    """A delete marker has no ETag; only ``*`` fits it. Raises PreconditionFailed."""
+    if target.etags and "*" not in target.etags:
+        raise errors.PreconditionFailed("If-Match")
 
 
 async def delete_objects(call: Call) -> Response:

@@ -272,7 +272,7 @@ def _object_parts(parts: list[Part], after: int, limit: int) -> str:
     )
     return (
         f"<ObjectParts>{text}<PartNumberMarker>{after}</PartNumberMarker>"
-        f"<NextPartNumberMarker>{page[-1].number if page else after}</NextPartNumberMarker>"
+        f"<NextPartNumberMarker>{page[-1].number if page else 0}</NextPartNumberMarker>"
         f"<MaxParts>{limit}</MaxParts><IsTruncated>{'true' if truncated else 'false'}"
         f"</IsTruncated>{rows}</ObjectParts>"
     )

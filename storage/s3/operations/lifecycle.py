@@ -2,7 +2,8 @@
 
 Only what is carried out is accepted: Expiration, NoncurrentVersionExpiration and
 AbortIncompleteMultipartUpload, by prefix. Transitions and filters by tag or size answer
-NotImplemented. ``<Prefix>`` without ``<Filter>``, the older form, is read back as it came.
+NotImplemented, once they were found well-formed. ``<Prefix>`` without ``<Filter>``, the older form,
+is read back as it came.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from storage.s3.operations.body import read_document
 _ID_MAX = 255
 _NUMBER = re.compile(r"[0-9]{1,9}\Z")
 _ACTIONS = ("Expiration", "NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload")
+_TRANSITIONS = {"Transition": ("Date", "Days"), "NoncurrentVersionTransition": ("NoncurrentDays",)}
+#: From what size objects are transitioned by default. None are: S3's default is all there is.
+_MINIMUM_SIZE = b"x-amz-transition-default-minimum-object-size"
+_DEFAULT_MINIMUM_SIZE = b"all_storage_classes_128K"
 _ABSENT = {
     "Transition": "Transitions are not implemented.",
     "NoncurrentVersionTransition": "Transitions are not implemented.",
@@ -41,11 +46,14 @@ async def get_bucket_lifecycle(call: Call) -> Response:
     if document is None:
         raise S3Error("NoSuchLifecycleConfiguration", BucketName=call.bucket)
     text = "".join(map(_render, lifecycle.decode(document)))
-    return Response(200, [xml.CONTENT_TYPE], xml.document("LifecycleConfiguration", text))
+    lines = [xml.CONTENT_TYPE, (_MINIMUM_SIZE, _DEFAULT_MINIMUM_SIZE)]
+    return Response(200, lines, xml.document("LifecycleConfiguration", text))
 
 
 async def put_bucket_lifecycle(call: Call) -> Response:
     """Replace the rules."""
+    if call.headers.get(_MINIMUM_SIZE, _DEFAULT_MINIMUM_SIZE) != _DEFAULT_MINIMUM_SIZE:
+        raise S3Error("NotImplemented", _ABSENT["Transition"], Header=_MINIMUM_SIZE.decode())
     root = xml.parse(await read_document(call), "LifecycleConfiguration")
     rules = tuple(_parse_rule(node) for node in root.children)
     if not rules:
@@ -57,7 +65,7 @@ async def put_bucket_lifecycle(call: Call) -> Response:
             "InvalidArgument", "Rule ID must be unique. Found same ID for more than one rule"
         )
     await _set(call, lifecycle.encode(rules))
-    return Response(200, [])
+    return Response(200, [(_MINIMUM_SIZE, _DEFAULT_MINIMUM_SIZE)])
 
 
 async def delete_bucket_lifecycle(call: Call) -> Response:
@@ -93,6 +101,9 @@ def _parse_rule(node: xml.Node) -> Rule:
     """One ``<Rule>``. Raises MalformedXML, InvalidArgument, NotImplemented, naming the element."""
     if node.name != "Rule":
         raise _malformed(node.name)
+    for child in node.children:
+        if child.name in _TRANSITIONS:
+            _check_transition(child)
     parts = _children(node, ("ID", "Status", "Prefix", "Filter", *_ACTIONS))
     status = _leaf(parts, "Status")
     if status not in ("Enabled", "Disabled"):
@@ -119,7 +130,7 @@ def _parse_rule(node: xml.Node) -> Rule:
     abort_days = _parse_abort(parts.get("AbortIncompleteMultipartUpload"))
     rule = Rule(
         rule_id, prefix, status == "Enabled", "Filter" in parts, days, date, lone_markers,
-        noncurrent_days, kept, abort_days,
+        noncurrent_days, kept, abort_days, "Filter" in parts and not parts["Filter"].children,
     )  # fmt: skip
     if rule_id:
         return rule
@@ -174,6 +185,21 @@ def _parse_abort(node: xml.Node | None) -> int:
     if node is None:
         return 0
     return _days(_children(node, ("DaysAfterInitiation",)), "DaysAfterInitiation")
+
+
+def _check_transition(node: xml.Node) -> None:
+    """Raises MalformedXML and InvalidArgument: a mistake is worth more than "not implemented"."""
+    when = _TRANSITIONS[node.name]
+    parts = _children(node, (*when, "NewerNoncurrentVersions", "StorageClass"))
+    _leaf(parts, "StorageClass")
+    given = [name for name in when if name in parts]
+    if len(given) != 1:
+        raise _malformed(node.name)
+    text = _leaf(parts, given[0]).strip()
+    if given[0] == "Date":
+        _date(text)
+    elif _NUMBER.match(text) is None:  # 0 days are fine here
+        raise _malformed(given[0])
 
 
 def _children(node: xml.Node, allowed: tuple[str, ...]) -> dict[str, xml.Node]:
@@ -233,7 +259,10 @@ def _malformed(element: str) -> S3Error:
 def _render(rule: Rule) -> str:
     prefix = xml.element("Prefix", rule.prefix)
     text = f"{xml.element('ID', rule.id)}"
-    text += f"<Filter>{prefix}</Filter>" if rule.in_filter else prefix
+    if rule.in_filter:
+        text += "<Filter/>" if rule.bare_filter else f"<Filter>{prefix}</Filter>"
+    else:
+        text += prefix
     text += f"<Status>{'Enabled' if rule.enabled else 'Disabled'}</Status>"
     if rule.days:
         text += f"<Expiration><Days>{rule.days}</Days></Expiration>"

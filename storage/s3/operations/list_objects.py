@@ -120,15 +120,15 @@ def page_limit(text: str, name: str) -> int:
 
 def wants_url(call: Call) -> bool:
     """Whether ``encoding-type=url`` is asked for. Raises InvalidArgument for another one."""
-    kind = call.query.get("encoding-type", "")
-    if kind and kind.lower() != "url":
+    kind = call.query.get("encoding-type")
+    if kind is not None and kind.lower() != "url":
         raise S3Error(
             "InvalidArgument",
             "Invalid Encoding Method specified in Request",
             ArgumentName="encoding-type",
             ArgumentValue=kind,
         )
-    return bool(kind)
+    return kind is not None
 
 
 async def list_objects(call: Call) -> Response:
@@ -150,12 +150,12 @@ async def list_objects_v2(call: Call) -> Response:
     query = call.query
     start_after = query.get("start-after", "")
     token = query.get("continuation-token")
-    page = await listing.page(_parse_token(token) if token else start_after)
+    page = await listing.page(parse_token(token) if token else start_after)
     text = listing.head(truncated=page.next_after is not None)
     if token is not None:
         text += xml.element("ContinuationToken", token)
     if page.next_after is not None:
-        text += f"<NextContinuationToken>{_make_token(page.next_after)}</NextContinuationToken>"
+        text += f"<NextContinuationToken>{make_token(page.next_after)}</NextContinuationToken>"
     if start_after:
         text += f"<StartAfter>{listing.encode(start_after)}</StartAfter>"
     text += f"<KeyCount>{len(page.entries) + len(page.prefixes)}</KeyCount>"
@@ -167,11 +167,13 @@ _TOKEN = b"1"
 """Format of continuation tokens: this byte, then the cursor."""
 
 
-def _make_token(after: str) -> str:
+def make_token(after: str) -> str:
+    """The token of what follows ``after``."""
     return base64.urlsafe_b64encode(_TOKEN + after.encode()).decode()
 
 
-def _parse_token(token: str) -> str:
+def parse_token(token: str) -> str:
+    """The cursor in a token. Raises InvalidArgument."""
     try:
         data = base64.b64decode(token, b"-_", validate=True)
         if data[:1] == _TOKEN:

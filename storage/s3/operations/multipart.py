@@ -112,9 +112,9 @@ async def upload_part(call: Call) -> Response:
             f"Checksum Type mismatch occurred, expected checksum Type: "
             f"{upload.checksum_algorithm}, actual checksum Type: {integrity.algorithm}",
         )
-    body = Body(call)
+    body = Body(call, chunked=True)
     engine = call.app.engine
-    async with new_file(engine, body.length) as writer:
+    async with new_file(engine, max(body.length, 0)) as writer:
         file, stored = await write_file(writer, body, integrity)
     await commit_file(
         engine,
@@ -175,9 +175,9 @@ async def complete_multipart_upload(call: Call) -> Response:
     """Make the object of its parts. Repeating a completion gives the first answer."""
     bucket = call.target
     conditions = headers.write_conditions(call.headers)
-    named = _parse_parts(await read_document(call, about_object=True))
-    engine = call.app.engine
     upload_id = call.query["uploadId"]
+    named = _parse_parts(await read_document(call, about_object=True), upload_id)
+    engine = call.app.engine
     upload = await engine.upload(bucket.id, call.key, upload_id) if upload_id else None
     if upload is None:
         return await _completed_before(call, bucket, named)
@@ -204,7 +204,7 @@ async def complete_multipart_upload(call: Call) -> Response:
         return Response(200, [xml.CONTENT_TYPE], stream=_keep_alive(call, upload, completion, task))
     committed: i.Committed = task.result()
     body = _result(call, committed.etag or completion.etag, upload, completion)
-    return Response(200, [xml.CONTENT_TYPE, *versioning.committed_header(committed)], body)
+    return Response(200, [xml.CONTENT_TYPE, *versioning.written_header(committed)], body)
 
 
 async def _keep_alive(
@@ -254,7 +254,7 @@ async def _completed_before(call: Call, bucket: i.Bucket, named: list[i.Complete
     return Response(200, [xml.CONTENT_TYPE, *versioning.version_header(bucket, version)], body)
 
 
-def _parse_parts(body: bytes) -> list[i.CompletePart]:
+def _parse_parts(body: bytes, upload_id: str) -> list[i.CompletePart]:
     """The parts of a CompleteMultipartUpload document. Raises MalformedXML, InvalidPartOrder."""
     parts: list[i.CompletePart] = []
     for node in xml.parse(body, "CompleteMultipartUpload").children:
@@ -265,14 +265,18 @@ def _parse_parts(body: bytes) -> list[i.CompletePart]:
         if not (text.isascii() and text.isdigit() and len(text) <= 9):
             raise S3Error("MalformedXML")
         number = int(text)
-        if parts and number <= parts[-1].number:
-            raise S3Error("InvalidPartOrder")
+        if parts and number < parts[-1].number:
+            raise S3Error("InvalidPartOrder", UploadId=upload_id)
         values = {
             checksums.ALGORITHM_OF_ELEMENT[name]: value.strip()
             for name, value in found.items()
             if name in checksums.ALGORITHM_OF_ELEMENT
         }
-        parts.append(i.CompletePart(number, found["ETag"].strip().strip('"'), values))
+        part = i.CompletePart(number, found["ETag"].strip().strip('"'), values)
+        if parts and number == parts[-1].number:
+            parts[-1] = part  # sent twice: the later one counts
+        else:
+            parts.append(part)
     if not parts or len(parts) > i.PART_NUMBER_MAX:
         raise S3Error("MalformedXML")
     return parts
@@ -308,20 +312,19 @@ def _check_promises(call: Call, upload: i.Upload, completion: Completion) -> Non
     Raises InvalidRequest, BadDigest.
     """
     size = call.headers.get(b"x-amz-mp-object-size")
-    if (
-        size is not None
-        and headers.integer(size.decode("latin-1"), "x-amz-mp-object-size", 0, 1 << 60)
-        != completion.size
-    ):
-        raise S3Error(
-            "InvalidRequest", "The provided 'x-amz-mp-object-size' header value does not match "
-            "what was computed."
-        )  # fmt: skip
+    if size is not None:
+        promise = headers.integer(size.decode("latin-1"), "x-amz-mp-object-size", 0, 1 << 60)
+        if promise != completion.size:
+            raise S3Error(
+                "InvalidRequest",
+                f"The provided 'x-amz-mp-object-size' header value {promise} does not match what "
+                f"was computed: {completion.size}",
+            )
     kind = call.header(b"x-amz-checksum-type")
     if kind and kind.upper() != upload.checksum_type:
         raise S3Error(
             "InvalidRequest",
-            f"The upload was created using the {upload.checksum_type or 'NONE'} checksum mode. The "
+            f"The upload was created using the {upload.checksum_type or 'null'} checksum mode. The "
             f"complete request must use the same checksum mode.",
         )
     for algorithm, header in checksums.HEADER.items():
@@ -365,7 +368,7 @@ async def list_parts(call: Call) -> Response:
         f"<UploadId>{upload.upload_id}</UploadId>{_people(call, upload)}"
         f"<StorageClass>{upload.storage_class}</StorageClass>"
         f"<PartNumberMarker>{after}</PartNumberMarker>"
-        f"<NextPartNumberMarker>{parts[-1].number if parts else after}</NextPartNumberMarker>"
+        f"<NextPartNumberMarker>{parts[-1].number if parts else 0}</NextPartNumberMarker>"
         f"<MaxParts>{limit}</MaxParts><IsTruncated>{'true' if truncated else 'false'}"
         f"</IsTruncated>{_checksum_elements(upload)}{rows}"
     )
@@ -402,13 +405,17 @@ async def list_multipart_uploads(call: Call) -> Response:
         after_upload=upload_marker,
         limit=limit,
     )
+    next_key, next_upload = page.next_key or "", page.next_upload or ""
+    if page.next_key is None and page.uploads and not page.prefixes:
+        # Nothing follows; S3 names the last one all the same.
+        next_key, next_upload = page.uploads[-1].key, page.uploads[-1].upload_id
     url, _ = xml.encoding([*page.prefixes, *[u.key for u in page.uploads]], url=url)
     encode = xml.url_encode if url else xml.escape
     text = (
         f"<Bucket>{xml.escape(call.bucket)}</Bucket><KeyMarker>{encode(key_marker)}</KeyMarker>"
         f"<UploadIdMarker>{xml.escape(upload_marker)}</UploadIdMarker>"
-        f"<NextKeyMarker>{encode(page.next_key or '')}</NextKeyMarker>"
-        f"<NextUploadIdMarker>{xml.escape(page.next_upload or '')}</NextUploadIdMarker>"
+        f"<NextKeyMarker>{encode(next_key)}</NextKeyMarker>"
+        f"<NextUploadIdMarker>{xml.escape(next_upload)}</NextUploadIdMarker>"
         f"<Prefix>{encode(prefix)}</Prefix>"
         + (f"<Delimiter>{encode(delimiter)}</Delimiter>" if delimiter else "")
         + ("<EncodingType>url</EncodingType>" if url else "")

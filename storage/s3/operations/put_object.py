@@ -68,7 +68,9 @@ async def put_object(call: Call) -> Response:
     storage_class = headers.storage_class(call.headers)
     meta = _encoded_meta(call) or object_meta(call)
     integrity = Integrity.of_call(call)
-    body = Body(call)
+    body = Body(call, chunked=True)
+    if body.length < 0:
+        await body.look_ahead(engine.inline_limit())
     change = i.PutObject(
         bucket_id=bucket.id,
         key=call.key,
@@ -80,7 +82,7 @@ async def put_object(call: Call) -> Response:
         meta=i.EMPTY_META,
         conditions=conditions,
     )
-    if body.length <= engine.inline_limit():
+    if 0 <= body.length <= engine.inline_limit():
         change.payload = payload = await body.read()
         stored = integrity.verify_whole(payload, body.trailers)
         _complete(change, meta, integrity, stored)
@@ -89,7 +91,7 @@ async def put_object(call: Call) -> Response:
         committed, stored = await _put_large(call, change, meta, integrity, body)
     lines: HeaderList = [etag_header(committed.etag or change.etag)]
     if bucket.config:
-        lines += versioning.committed_header(committed)
+        lines += versioning.written_header(committed)
         lines += lifecycle.expiration_header(call, bucket, call.key, change.modified)
     if stored:
         lines += checksums.response_headers(stored, checksums.FULL_OBJECT)
@@ -118,8 +120,9 @@ async def _put_large(
         # Refuse before gigabytes are sent; the commit decides for good.
         current = await engine.lookup(change.bucket_id, change.key)
         i.check_write(change.conditions, None if current is None else current.etag)
-    async with new_file(engine, body.length) as writer:
+    async with new_file(engine, max(body.length, 0)) as writer:
         file, stored = await write_file(writer, body, integrity)
     change.files = (file,)
+    change.size = body.length
     _complete(change, meta, integrity, stored)
     return await commit_file(engine, writer, change), stored

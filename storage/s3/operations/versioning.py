@@ -101,8 +101,13 @@ def version_header(bucket: i.Bucket, version: i.Version) -> HeaderList:
     return [(b"x-amz-version-id", version.version_id.encode())]
 
 
+def written_header(committed: i.Committed) -> HeaderList:
+    """``x-amz-version-id`` of what was put or completed: S3 names no null version there."""
+    return [] if committed.version_id == i.NULL_VERSION else committed_header(committed)
+
+
 def committed_header(committed: i.Committed) -> HeaderList:
-    """``x-amz-version-id`` of what was written."""
+    """``x-amz-version-id`` of what was copied or deleted."""
     if not committed.version_id:
         return []
     return [(b"x-amz-version-id", committed.version_id.encode())]
