@@ -227,7 +227,12 @@ _decoder = msgspec.msgpack.Decoder(Acl)
 
 def encode(acl: Acl, owner: str) -> bytes | None:
     """What is stored of ``acl`` on something that ``owner`` owns; None for the default."""
-    return None if acl == private(owner) else msgspec.msgpack.encode(acl)
+    return None if acl == private(owner) else spell(acl)
+
+
+def spell(acl: Acl) -> bytes:
+    """What is stored of ``acl`` where even the default is to count."""
+    return msgspec.msgpack.encode(acl)
 
 
 @lru_cache(maxsize=1024)
@@ -251,9 +256,14 @@ BUCKET_ACTIONS: dict[str, Permission] = {
     "s3:ListBucketMultipartUploads": "READ",
     "s3:PutObject": "WRITE",
     "s3:DeleteObject": "WRITE",
+    # of one's own uploads, as S3 gives to whoever initiates one: OF_INITIATORS
+    "s3:ListMultipartUploadParts": "WRITE",
+    "s3:AbortMultipartUpload": "WRITE",
     "s3:GetBucketAcl": "READ_ACP",
     "s3:PutBucketAcl": "WRITE_ACP",
 }
+#: Actions that a bucket's ACL allows on uploads that the caller began, and on no others.
+OF_INITIATORS = frozenset(("s3:ListMultipartUploadParts", "s3:AbortMultipartUpload"))
 #: Actions that an object's ACL governs.
 OBJECT_ACTIONS: dict[str, Permission] = {
     "s3:GetObject": "READ",

@@ -37,6 +37,8 @@ CODES: dict[str, tuple[int, str]] = {
     "IllegalVersioningConfigurationException": (400, "The Versioning element must be specified"),
     "IncompleteBody": (400, "You did not provide the number of bytes specified by the "
                        "Content-Length HTTP header."),
+    "IncorrectNumberOfFilesInPostRequest": (400, "POST requires exactly one file upload per "
+                                            "request."),
     "InternalError": (500, "We encountered an internal error. Please try again."),
     "InvalidAccessKeyId": (403, "The access key ID that you provided does not exist in our "
                            "records."),
@@ -56,6 +58,8 @@ CODES: dict[str, tuple[int, str]] = {
     "InvalidPartNumber": (416, "The requested partnumber is not satisfiable"),
     "InvalidPartOrder": (400, "The list of parts was not in ascending order. The parts list must "
                          "be specified in order by part number."),
+    "InvalidPolicyDocument": (400, "The content of the form does not meet the conditions "
+                              "specified in the policy document."),
     "InvalidRange": (416, "The requested range is not satisfiable"),
     "InvalidRequest": (400, "Invalid Request"),
     "InvalidSecurity": (403, "The provided security credentials are not valid."),
@@ -74,6 +78,8 @@ CODES: dict[str, tuple[int, str]] = {
     "MalformedTrailerError": (400, "The request contained trailing data that was not well-formed "
                               "or did not conform to our published schema."),
     "MaxMessageLengthExceeded": (400, "Your request was too large."),
+    "MaxPostPreDataLengthExceededError": (400, "Your POST request fields preceding the upload "
+                                          "file were too large."),
     "MetadataTooLarge": (400, "Your metadata headers exceed the maximum allowed metadata size."),
     "MethodNotAllowed": (405, "The specified method is not allowed against this resource."),
     "MissingAuthenticationToken": (403, "The request was not signed."),

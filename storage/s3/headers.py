@@ -16,6 +16,7 @@ from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from storage.engine.interface import Conditions
+from storage.iam.acl import PERMISSIONS, Permission
 from storage.s3.call import HeaderList
 from storage.s3.errors import S3Error
 
@@ -45,8 +46,15 @@ _SYSTEM = (
     b"content-type",
     b"expires",
 )
+CANNED_ACL = b"x-amz-acl"
+#: The headers that grant, by what they grant.
+GRANTS: dict[Permission, bytes] = {
+    permission: b"x-amz-grant-" + permission.lower().replace("_", "-").encode()
+    for permission in PERMISSIONS
+}
+ACL_HEADERS = frozenset((CANNED_ACL, *GRANTS.values()))
 #: What describes an object beside its type and user metadata.
-_DESCRIBING = frozenset((*_SYSTEM, b"x-amz-tagging")) - {b"content-type"}
+_DESCRIBING = frozenset((*_SYSTEM, *ACL_HEADERS, b"x-amz-tagging")) - {b"content-type"}
 #: Parameters that replace a header of a read's answer, and which.
 OVERRIDES = {
     "response-cache-control": b"cache-control",
@@ -63,7 +71,6 @@ _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 
 _ENCRYPTION = "Server-side encryption is not implemented."
 _LOCK = "Object lock is not implemented."
-_GRANT = "Access control lists are not implemented."
 
 #: Headers that ask for something that would silently be missing, and the reason given. All
 #: others are either honoured or harmless to ignore (docs/s3-compatibility.md).
@@ -83,28 +90,15 @@ REFUSED: dict[bytes, str] = {
     b"x-amz-object-lock-legal-hold": _LOCK,
     b"x-amz-bucket-object-lock-enabled": _LOCK,
     b"x-amz-mfa": "MFA delete is not implemented.",
-    b"x-amz-acl": _GRANT,
-    b"x-amz-grant-full-control": _GRANT,
-    b"x-amz-grant-read": _GRANT,
-    b"x-amz-grant-read-acp": _GRANT,
-    b"x-amz-grant-write": _GRANT,
-    b"x-amz-grant-write-acp": _GRANT,
-    b"x-amz-object-ownership": "Only BucketOwnerEnforced is implemented.",
     b"x-amz-website-redirect-location": "Website redirects are not implemented.",
     b"x-amz-write-offset-bytes": "Appending to objects is not implemented.",
 }
 #: Values of refused headers that ask for what is the case anyway.
 HARMLESS: dict[bytes, frozenset[bytes]] = {
-    b"x-amz-acl": frozenset((b"", b"private", b"bucket-owner-full-control", b"bucket-owner-read")),
     b"x-amz-bucket-object-lock-enabled": frozenset((b"false", b"False")),
-    b"x-amz-object-ownership": frozenset((b"BucketOwnerEnforced",)),
     b"x-amz-server-side-encryption-bucket-key-enabled": frozenset((b"false", b"False")),
 }
 _REFUSED_NAMES = frozenset(REFUSED)
-_CANNED_ACLS = frozenset(
-    (b"public-read", b"public-read-write", b"authenticated-read", b"aws-exec-read",
-     b"log-delivery-write")
-)  # fmt: skip
 
 
 def refuse_unimplemented(headers: Mapping[bytes, bytes]) -> None:
@@ -113,8 +107,6 @@ def refuse_unimplemented(headers: Mapping[bytes, bytes]) -> None:
         return
     for name in _REFUSED_NAMES.intersection(headers):
         if headers[name] not in HARMLESS.get(name, ()):
-            if name == b"x-amz-acl" and headers[name] not in _CANNED_ACLS:
-                raise S3Error("InvalidArgument", ArgumentName="x-amz-acl")
             raise S3Error("NotImplemented", REFUSED[name], Header=name.decode())
 
 

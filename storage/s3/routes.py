@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from storage.s3.call import Call, Response
 from storage.s3.operations import (
+    acl,
+    bucket_policy,
     buckets,
     copy_object,
     cors,
@@ -23,6 +25,8 @@ from storage.s3.operations import (
     lifecycle,
     list_objects,
     multipart,
+    ownership,
+    public_access_block,
     put_object,
     tagging,
     unconfigured,
@@ -129,6 +133,17 @@ ROUTES: tuple[Route, ...] = (
           "lifecycle", handler=lifecycle.put_bucket_lifecycle),
     Route("DeleteBucketLifecycle", "DELETE", BUCKET, "s3:PutLifecycleConfiguration", "lifecycle",
           handler=lifecycle.delete_bucket_lifecycle),
+    *_config("BucketPolicy", "policy", "s3:GetBucketPolicy", "s3:PutBucketPolicy",
+             delete="s3:DeleteBucketPolicy", handlers=(
+                 bucket_policy.get_bucket_policy, bucket_policy.put_bucket_policy,
+                 bucket_policy.delete_bucket_policy)),
+    Route("GetBucketPolicyStatus", "GET", BUCKET, "s3:GetBucketPolicyStatus", "policyStatus",
+          handler=bucket_policy.get_bucket_policy_status),
+    *_config("PublicAccessBlock", "publicAccessBlock", "s3:GetBucketPublicAccessBlock",
+             "s3:PutBucketPublicAccessBlock", delete="s3:PutBucketPublicAccessBlock", handlers=(
+                 public_access_block.get_public_access_block,
+                 public_access_block.put_public_access_block,
+                 public_access_block.delete_public_access_block)),
     *_config("ObjectTagging", "tagging", "s3:GetObjectTagging", "s3:PutObjectTagging",
              delete="s3:DeleteObjectTagging", scope=OBJECT, handlers=(
                  tagging.get_object_tagging, tagging.put_object_tagging,
@@ -166,13 +181,13 @@ ROUTES: tuple[Route, ...] = (
     # buckets
     Route("PostObject", "POST", BUCKET, "s3:PutObject"),
     Route("CreateSession", "GET", BUCKET, "s3express:CreateSession", "session"),
-    Route("GetBucketPolicyStatus", "GET", BUCKET, "s3:GetBucketPolicyStatus", "policyStatus"),
     Route("ListenNotification", "GET", BUCKET, "s3:ListenBucketNotification", "events"),
     *_config("BucketAbac", "abac", "s3:GetBucketAbac", "s3:PutBucketAbac"),
     *_config("BucketAccelerateConfiguration", "accelerate", "s3:GetAccelerateConfiguration",
              "s3:PutAccelerateConfiguration",
              handlers=(unconfigured.get_bucket_accelerate_configuration, None, None)),
-    *_config("BucketAcl", "acl", "s3:GetBucketAcl", "s3:PutBucketAcl"),
+    *_config("BucketAcl", "acl", "s3:GetBucketAcl", "s3:PutBucketAcl",
+             handlers=(acl.get_bucket_acl, acl.put_bucket_acl, None)),
     *_config("BucketCors", "cors", "s3:GetBucketCORS", "s3:PutBucketCORS",
              delete="s3:PutBucketCORS", handlers=(
                  cors.get_bucket_cors, cors.put_bucket_cors, cors.delete_bucket_cors)),
@@ -185,9 +200,10 @@ ROUTES: tuple[Route, ...] = (
              "s3:PutBucketNotification",
              handlers=(unconfigured.get_bucket_notification_configuration, None, None)),
     *_config("BucketOwnershipControls", "ownershipControls", "s3:GetBucketOwnershipControls",
-             "s3:PutBucketOwnershipControls", delete="s3:PutBucketOwnershipControls"),
-    *_config("BucketPolicy", "policy", "s3:GetBucketPolicy", "s3:PutBucketPolicy",
-             delete="s3:DeleteBucketPolicy"),
+             "s3:PutBucketOwnershipControls", delete="s3:PutBucketOwnershipControls", handlers=(
+                 ownership.get_bucket_ownership_controls,
+                 ownership.put_bucket_ownership_controls,
+                 ownership.delete_bucket_ownership_controls)),
     *_config("BucketReplication", "replication", "s3:GetReplicationConfiguration",
              "s3:PutReplicationConfiguration", delete="s3:PutReplicationConfiguration",
              handlers=(unconfigured.get_bucket_replication, None, unconfigured.delete)),
@@ -200,8 +216,6 @@ ROUTES: tuple[Route, ...] = (
     *_config("ObjectLockConfiguration", "object-lock", "s3:GetBucketObjectLockConfiguration",
              "s3:PutBucketObjectLockConfiguration",
              handlers=(unconfigured.get_object_lock_configuration, None, None)),
-    *_config("PublicAccessBlock", "publicAccessBlock", "s3:GetBucketPublicAccessBlock",
-             "s3:PutBucketPublicAccessBlock", delete="s3:PutBucketPublicAccessBlock"),
     *_listed_config("AnalyticsConfiguration", "analytics", "AnalyticsConfiguration"),
     *_listed_config("IntelligentTieringConfiguration", "intelligent-tiering",
                     "IntelligentTieringConfiguration"),
@@ -226,7 +240,8 @@ ROUTES: tuple[Route, ...] = (
     Route("UpdateBucketMetadataAnnotationTableConfiguration", "PUT", BUCKET,
           "s3:UpdateBucketMetadataAnnotationTableConfiguration", "metadataAnnotationTable"),
     # objects
-    *_config("ObjectAcl", "acl", "s3:GetObjectAcl", "s3:PutObjectAcl", scope=OBJECT),
+    *_config("ObjectAcl", "acl", "s3:GetObjectAcl", "s3:PutObjectAcl", scope=OBJECT,
+             handlers=(acl.get_object_acl, acl.put_object_acl, None)),
     *_config("ObjectLegalHold", "legal-hold", "s3:GetObjectLegalHold", "s3:PutObjectLegalHold",
              scope=OBJECT, handlers=(unconfigured.get_object_lock, None, None)),
     *_config("ObjectRetention", "retention", "s3:GetObjectRetention", "s3:PutObjectRetention",

@@ -95,13 +95,20 @@ def error_document(
 # -- reading --------------------------------------------------------------------------------------
 
 
+_NO_ATTRIBUTES: dict[str, str] = {}
+
+
 class Node:
-    """An element of a request: local name, text, children."""
+    """An element of a request: local name, attributes, text, children.
 
-    __slots__ = ("children", "name", "text")
+    Names of attributes of a namespace are its URI and the local name, with a space between.
+    """
 
-    def __init__(self, name: str) -> None:
+    __slots__ = ("attributes", "children", "name", "text")
+
+    def __init__(self, name: str, attributes: dict[str, str] = _NO_ATTRIBUTES) -> None:
         self.name = name
+        self.attributes = attributes
         self.text = ""
         self.children: list[Node] = []
 
@@ -119,11 +126,11 @@ class _Builder:
         self._count = 0
         self.disguised = False
 
-    def start(self, name: str, _attributes: object) -> None:
+    def start(self, name: str, attributes: dict[str, str]) -> None:
         self._count += 1
         if len(self._open) >= DEPTH_MAX or self._count > ELEMENTS_MAX:
             raise _Refused
-        node = Node(name.rpartition(" ")[2])
+        node = Node(name.rpartition(" ")[2], attributes or _NO_ATTRIBUTES)
         if self._open:
             self._open[-1].children.append(node)
         else:

@@ -90,12 +90,6 @@ def test_object_lock_is_refused_not_ignored(boto_client: Any) -> None:
         boto_client.head_bucket(Bucket=name)
 
 
-def test_public_access_is_refused_not_ignored(boto_client: Any) -> None:
-    with pytest.raises(ClientError) as error:
-        boto_client.create_bucket(Bucket=new_name(), ACL="public-read")
-    assert error_code(error) == "NotImplemented"
-
-
 def test_private_is_what_it_is_anyway(boto_client: Any) -> None:
     name = new_name()
     boto_client.create_bucket(Bucket=name, ACL="private")

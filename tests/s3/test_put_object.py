@@ -429,8 +429,6 @@ def test_if_match(boto_client: Any, bucket: str) -> None:
         {"x-amz-object-lock-mode": "COMPLIANCE"},
         {"x-amz-object-lock-retain-until-date": "2099-01-01T00:00:00Z"},
         {"x-amz-object-lock-legal-hold": "ON"},
-        {"x-amz-acl": "public-read"},
-        {"x-amz-grant-read": 'uri="http://acs.amazonaws.com/groups/global/AllUsers"'},
         {"x-amz-website-redirect-location": "/other"},
         {"x-amz-write-offset-bytes": "5"},
     ],

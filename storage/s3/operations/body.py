@@ -329,6 +329,12 @@ class Body:
 # -- small bodies ---------------------------------------------------------------------------------
 
 
+def has_body(call: Call) -> bool:
+    """Whether the request declares a body that is not empty."""
+    length = call.headers.get(b"content-length")
+    return b"transfer-encoding" in call.headers or (length is not None and int(length) > 0)
+
+
 async def read_document(call: Call, *, about_object: bool = False) -> bytes:
     """An XML body, verified. Raises MaxMessageLengthExceeded and what ``Integrity`` finds.
 

@@ -6,12 +6,16 @@ import re
 
 from storage import errors
 from storage.engine import interface as i
+from storage.iam import acl as iam_acl
+from storage.iam import ownership as iam_ownership
 from storage.names import is_bucket_name
 from storage.s3 import xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
 from storage.s3.headers import integer, iso_date
-from storage.s3.operations.body import read_document
+from storage.s3.operations import acl, ownership
+from storage.s3.operations.access import authorize
+from storage.s3.operations.body import has_body, read_document
 from storage.s3.operations.list_objects import make_token, owner_element, parse_token
 from storage.s3.operations.put_object import now_ms
 
@@ -74,20 +78,54 @@ async def create_bucket(call: Call) -> Response:
     check_bucket_name(call.bucket)
     region = await _requested_region(call)
     owner = call.auth.principal.id
+    config = _first_config(call, owner)
     try:
-        await call.app.engine.commit(i.CreateBucket(call.bucket, owner, now_ms(), region))
+        await call.app.engine.commit(i.CreateBucket(call.bucket, owner, now_ms(), region, config))
     except errors.BucketExists as error:
-        if error.owner != owner:
-            raise S3Error("BucketAlreadyExists", BucketName=call.bucket) from None
         existing = await call.app.bucket(call.bucket)
+        if error.owner != owner or _differs(existing, config):
+            raise S3Error("BucketAlreadyExists", BucketName=call.bucket) from None
         if existing.region != region:
             raise S3Error("BucketAlreadyOwnedByYou", BucketName=call.bucket) from None
     return Response(200, [(b"location", b"/" + call.bucket.encode())])
 
 
+def _first_config(call: Call, owner: str) -> dict[str, bytes]:
+    """The configuration that the headers ask for: ownership, ACL.
+
+    Raises InvalidBucketAclWithObjectOwnership, InvalidBucketAclWithBlockPublicAccessError,
+    AccessDenied (each needs a permission of its own), and what is wrong with them.
+    """
+    config: dict[str, bytes] = {}
+    bucket = i.Bucket(0, call.bucket, owner, 0)
+    state = ownership.of_new_bucket(call)
+    if state:
+        authorize(call, "s3:PutBucketOwnershipControls", bucket)
+        config[iam_ownership.DOCUMENT] = state.encode()
+    granted = acl.of_new_bucket(call, owner)
+    document = iam_acl.encode(granted, owner)
+    if document is not None:
+        authorize(call, "s3:PutBucketAcl", bucket)
+        if state == iam_ownership.ENFORCED:
+            raise S3Error("InvalidBucketAclWithObjectOwnership", BucketName=call.bucket)
+        config[iam_acl.DOCUMENT] = document
+    return config
+
+
+def _differs(existing: i.Bucket, config: dict[str, bytes]) -> bool:
+    """Whether a bucket of the caller's has another ACL or ownership than is asked for again.
+
+    Neither is changed, and nobody is told that it is as it was asked for.
+    """
+    state = config.get(iam_ownership.DOCUMENT)
+    if state is not None and state != existing.config.get(iam_ownership.DOCUMENT):
+        return True
+    return config.get(iam_acl.DOCUMENT) != existing.config.get(iam_acl.DOCUMENT)
+
+
 async def _requested_region(call: Call) -> str:
     """LocationConstraint. Raises MalformedXML, InvalidLocationConstraint and their like."""
-    body = await read_document(call) if _has_body(call) else b""
+    body = await read_document(call) if has_body(call) else b""
     if not body:
         return ""
     root = xml.parse(body, "CreateBucketConfiguration")
@@ -109,11 +147,6 @@ async def _requested_region(call: Call) -> str:
             "this request was sent to.",
         )
     return "" if region == HOME_REGION else region
-
-
-def _has_body(call: Call) -> bool:
-    length = call.headers.get(b"content-length")
-    return b"transfer-encoding" in call.headers or (length is not None and int(length) > 0)
 
 
 async def head_bucket(call: Call) -> Response:

@@ -8,8 +8,7 @@ from storage.engine import interface as i
 from storage.s3 import checksums, headers, xml
 from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
-from storage.s3.operations import versioning
-from storage.s3.operations.access import authorize
+from storage.s3.operations import access, acl, versioning
 from storage.s3.operations.body import (
     OBJECT_BYTES_MAX,
     Integrity,
@@ -52,9 +51,11 @@ async def _open_source(call: Call) -> tuple[i.Bucket, i.Version]:
     name, key, version_id = _parse_source(call)
     bucket = await call.app.bucket(name)
     call.app.check_owner(call, bucket, b"x-amz-source-expected-bucket-owner")
-    authorize(call, "s3:GetObjectVersion" if version_id else "s3:GetObject", bucket, key)
+    action = "s3:GetObjectVersion" if version_id else "s3:GetObject"
+    if not access.decided(call, action, bucket, key):
+        await access.settle(call, action, bucket, key, version_id)
     try:
-        version = await versioning.find(call, bucket, key, version_id)
+        version = await versioning.find(call, bucket, key, version_id, action)
     except S3Error as error:
         if error.code != "MethodNotAllowed":
             raise
@@ -114,18 +115,20 @@ async def copy_object(call: Call) -> Response:
             "without changing the object's metadata, storage class, website redirect location or "
             "encryption attributes.",
         )
+    owner, document = acl.of_new_object(call)
     change = i.PutObject(
         bucket_id=target.id,
         key=call.key,
         modified=0,
         size=source.size,
         etag="",
-        owner=call.auth.principal.id,
+        owner=owner,
         storage_class=headers.storage_class(call.headers),
         meta=b"",
         conditions=headers.write_conditions(call.headers),
     )
-    meta = _carried(call, source, replace=replace, replace_tags=replace_tags)
+    asked = object_meta(call, document)
+    meta = _carried(asked, source, replace=replace, replace_tags=replace_tags)
     committed, modified = await _copy(call, source, change, meta, algorithm, itself=itself)
     text = (
         f"<LastModified>{headers.iso_date(modified)}</LastModified>"
@@ -155,13 +158,13 @@ def _algorithm(call: Call, source: i.Version) -> str:
     return next(iter(source.meta.checksums), "")
 
 
-def _carried(call: Call, source: i.Version, *, replace: bool, replace_tags: bool) -> i.Meta:
-    """Headers, metadata and tags of the copy."""
-    asked = object_meta(call)
+def _carried(asked: i.Meta, source: i.Version, *, replace: bool, replace_tags: bool) -> i.Meta:
+    """Headers, metadata and tags of the copy. An ACL is never copied."""
     return i.Meta(
         headers=asked.headers if replace else source.meta.headers,
         metadata=asked.metadata if replace else source.meta.metadata,
         tags=asked.tags if replace_tags else source.meta.tags,
+        extra=asked.extra,
     )
 
 

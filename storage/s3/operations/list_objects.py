@@ -12,7 +12,8 @@ import base64
 import binascii
 from collections.abc import Callable
 
-from storage.engine.interface import Entry, Page
+from storage.engine.interface import Bucket, Entry, Page
+from storage.iam import ownership
 from storage.s3 import headers, xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
@@ -73,7 +74,7 @@ class Listing:
         )
 
     def _owners(self, page: Page) -> dict[str, str]:
-        return {owner: owner_element(self.call, owner) for owner in {e.owner for e in page.entries}}
+        return owner_elements(self.call, {entry.owner for entry in page.entries})
 
 
 def contents(
@@ -103,6 +104,17 @@ def _checksum(entry: Entry) -> str:
     if entry.checksum_type:
         text += f"<ChecksumType>{entry.checksum_type}</ChecksumType>"
     return text
+
+
+def shown_owner(bucket: Bucket, owner: str) -> str:
+    """Who is shown as the owner of what ``owner`` wrote: BucketOwnerEnforced leaves only one."""
+    enforced = ownership.of(bucket.config.get(ownership.DOCUMENT)) == ownership.ENFORCED
+    return bucket.owner if enforced else owner
+
+
+def owner_elements(call: Call, owners: set[str]) -> dict[str, str]:
+    """``<Owner>`` of the objects of each of ``owners`` in the bucket of the call."""
+    return {owner: owner_element(call, shown_owner(call.target, owner)) for owner in owners}
 
 
 def owner_element(call: Call, owner: str, name: str = "Owner") -> str:

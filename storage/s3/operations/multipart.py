@@ -6,14 +6,14 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import AsyncIterator
-from urllib.parse import quote
 
 from storage import errors
 from storage.engine import interface as i
 from storage.s3 import checksums, headers, xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
-from storage.s3.operations import versioning
+from storage.s3.hosts import object_url
+from storage.s3.operations import acl, versioning
 from storage.s3.operations.body import (
     Body,
     Integrity,
@@ -22,13 +22,20 @@ from storage.s3.operations.body import (
     read_document,
     write_file,
 )
-from storage.s3.operations.list_objects import owner_element, page_limit, wants_url
+from storage.s3.operations.list_objects import (
+    owner_element,
+    page_limit,
+    shown_owner,
+    wants_url,
+)
 from storage.s3.operations.put_object import etag_header, now_ms, object_meta
 
 #: Seconds after which a completion that still runs sends white space, so that no one between
 #: gives up on it.
 KEEP_ALIVE = 10.0
 
+#: Name in ``Meta.extra`` of the canonical id of who began an upload for another owner.
+_INITIATOR = "initiator"
 _PART_FIELDS = frozenset(("PartNumber", "ETag", *checksums.ALGORITHM_OF_ELEMENT))
 
 
@@ -39,7 +46,11 @@ async def create_multipart_upload(call: Call) -> Response:
     """Begin an upload; what the object will carry is fixed here."""
     bucket = call.target
     request = call.headers
-    meta = object_meta(call)
+    owner, document = acl.of_new_object(call)
+    meta = object_meta(call, document)
+    initiator = call.auth.principal.id
+    if initiator and initiator != owner:
+        meta.extra[_INITIATOR] = initiator
     storage_class = headers.storage_class(request)
     named = request.get(b"x-amz-checksum-algorithm")
     algorithm = (
@@ -55,7 +66,7 @@ async def create_multipart_upload(call: Call) -> Response:
             key=call.key,
             upload_id=upload_id,
             initiated=now_ms(),
-            owner=call.auth.principal.id,
+            owner=owner,
             storage_class=storage_class,
             meta=i.encode_meta(meta),
             checksum_algorithm=algorithm,
@@ -83,6 +94,18 @@ async def open_upload(call: Call, bucket: i.Bucket) -> i.Upload:
     if upload is None:
         raise S3Error("NoSuchUpload", UploadId=upload_id)
     return upload
+
+
+def _initiator(upload: i.Upload) -> str:
+    """The canonical id of who began ``upload``."""
+    initiator: str = upload.meta.extra.get(_INITIATOR, upload.owner)
+    return initiator
+
+
+def _check_initiator(call: Call, upload: i.Upload) -> None:
+    """Raise AccessDenied unless the caller began ``upload``. (Nobody anonymous can show that.)"""
+    if call.auth.principal.id != _initiator(upload):
+        raise S3Error("AccessDenied")
 
 
 def part_number(call: Call) -> int:
@@ -137,6 +160,8 @@ async def upload_part(call: Call) -> Response:
 async def abort_multipart_upload(call: Call) -> Response:
     """Throw an upload and its parts away."""
     bucket = call.target
+    if acl.lets_in(call, "s3:AbortMultipartUpload"):
+        _check_initiator(call, await open_upload(call, bucket))
     await call.app.engine.commit(i.AbortUpload(bucket.id, call.key, call.query["uploadId"]))
     return Response(204, [])
 
@@ -229,10 +254,8 @@ def _result(call: Call, etag: str, upload: i.Upload, completion: Completion) -> 
 
 
 def _result_document(call: Call, etag: str, values: dict[str, str], kind: str) -> bytes:
-    host = call.header(b"host") or "localhost"
-    location = f"{call.scope.get('scheme', 'http')}://{host}/{call.bucket}/{quote(call.key)}"
     text = (
-        f"{xml.element('Location', location)}<Bucket>{xml.escape(call.bucket)}</Bucket>"
+        f"{xml.element('Location', object_url(call))}<Bucket>{xml.escape(call.bucket)}</Bucket>"
         f"<Key>{xml.escape(call.key)}</Key><ETag>&quot;{etag}&quot;</ETag>"
         f"{checksums.elements(values, kind)}"
     )
@@ -351,6 +374,8 @@ async def list_parts(call: Call) -> Response:
         call.query.get("part-number-marker", "") or "0", "part-number-marker", 0, 2**31 - 1
     )
     upload = await open_upload(call, bucket)
+    if acl.lets_in(call, "s3:ListMultipartUploadParts"):
+        _check_initiator(call, upload)
     parts = await call.app.engine.parts(
         bucket.id, call.key, upload.upload_id, after=after, limit=limit + 1
     )
@@ -376,7 +401,9 @@ async def list_parts(call: Call) -> Response:
 
 
 def _people(call: Call, upload: i.Upload) -> str:
-    return owner_element(call, upload.owner, "Initiator") + owner_element(call, upload.owner)
+    initiator = _initiator(upload)
+    owner = shown_owner(call.target, upload.owner)
+    return owner_element(call, initiator, "Initiator") + owner_element(call, owner)
 
 
 def _checksum_elements(upload: i.Upload) -> str:

@@ -6,10 +6,11 @@ import time
 from functools import lru_cache
 
 from storage.engine import interface as i
+from storage.iam.resources import ACL
 from storage.s3 import checksums, headers
 from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
-from storage.s3.operations import lifecycle, versioning
+from storage.s3.operations import acl, lifecycle, versioning
 from storage.s3.operations.access import authorize
 from storage.s3.operations.body import Body, Integrity, commit_file, new_file, write_file
 
@@ -19,13 +20,15 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def object_meta(call: Call) -> i.Meta:
-    """What a request wants stored beside the bytes: headers, metadata, tags.
+def object_meta(call: Call, document: bytes | None) -> i.Meta:
+    """What a request wants stored beside the bytes: headers, metadata, tags, and the ACL.
 
     Raises MetadataTooLarge, InvalidTag, AccessDenied (tags need a permission of their own).
     """
     request = call.headers
     meta = i.Meta(headers=headers.system_headers(request), metadata=headers.user_metadata(request))
+    if document is not None:
+        meta.extra = {ACL: document}
     tagging = request.get(b"x-amz-tagging")
     if tagging:
         meta.tags = headers.parse_tagging(tagging.decode("latin-1"))
@@ -40,7 +43,10 @@ def _meta_of_type(content_type: bytes) -> bytes:
 
 
 def _encoded_meta(call: Call) -> bytes | None:
-    """``object_meta``, encoded, where there is only a content type; it repeats. Else None."""
+    """``object_meta``, encoded, where there is only a content type; it repeats. Else None.
+
+    The ACL comes with headers, except for what a bucket's owner lets others write.
+    """
     request = call.headers
     content_type = request.get(b"content-type", b"")
     if headers.describes_more(request) or len(content_type) > _TYPE_BYTES_MAX:
@@ -62,43 +68,64 @@ async def put_object(call: Call) -> Response:
         raise S3Error("InvalidArgument", "uploadId and partNumber must be given together.")
     if call.query and "versionId" in call.query:
         raise S3Error("InvalidArgument", "This operation does not accept a version-id.")
-    bucket = call.target
-    engine = call.app.engine
-    conditions = headers.write_conditions(call.headers)
-    storage_class = headers.storage_class(call.headers)
-    meta = _encoded_meta(call) or object_meta(call)
+    change, meta = describe(call)
     integrity = Integrity.of_call(call)
     body = Body(call, chunked=True)
     if body.length < 0:
-        await body.look_ahead(engine.inline_limit())
+        await body.look_ahead(call.app.engine.inline_limit())
+    change.size = body.length
+    if 0 <= body.length <= call.app.engine.inline_limit():
+        change.payload = payload = await body.read()
+        stored = integrity.verify_whole(payload, body.trailers)
+        complete(change, meta, integrity, stored)
+        committed = await call.app.engine.commit(change)
+    else:
+        committed, stored = await _put_large(call, change, meta, integrity, body)
+    return Response(200, answer_lines(call, change, committed, stored))
+
+
+def describe(call: Call) -> tuple[i.PutObject, i.Meta | bytes]:
+    """The change that a request asks for, without its bytes, and what is stored beside them.
+
+    Raises what is wrong with conditions, storage class, metadata and ACL; AccessDenied.
+    """
+    conditions = headers.write_conditions(call.headers)
+    storage_class = headers.storage_class(call.headers)
+    owner, document = call.auth.principal.id, None
+    meta: i.Meta | bytes | None = _encoded_meta(call)
+    if meta is None or call.target.config or not owner:
+        owner, document = acl.of_new_object(call)
+    if meta is None or document is not None:
+        meta = object_meta(call, document)
     change = i.PutObject(
-        bucket_id=bucket.id,
+        bucket_id=call.target.id,
         key=call.key,
         modified=0,
-        size=body.length,
+        size=0,
         etag="",
-        owner=call.auth.principal.id,
+        owner=owner,
         storage_class=storage_class,
         meta=i.EMPTY_META,
         conditions=conditions,
     )
-    if 0 <= body.length <= engine.inline_limit():
-        change.payload = payload = await body.read()
-        stored = integrity.verify_whole(payload, body.trailers)
-        _complete(change, meta, integrity, stored)
-        committed = await engine.commit(change)
-    else:
-        committed, stored = await _put_large(call, change, meta, integrity, body)
+    return change, meta
+
+
+def answer_lines(
+    call: Call, change: i.PutObject, committed: i.Committed, stored: dict[str, str]
+) -> HeaderList:
+    """What a client is told of an object that was stored."""
     lines: HeaderList = [etag_header(committed.etag or change.etag)]
+    bucket = call.target
     if bucket.config:
         lines += versioning.written_header(committed)
         lines += lifecycle.expiration_header(call, bucket, call.key, change.modified)
     if stored:
         lines += checksums.response_headers(stored, checksums.FULL_OBJECT)
-    return Response(200, lines)
+    return lines
 
 
-def _complete(
+def complete(
     change: i.PutObject, meta: i.Meta | bytes, integrity: Integrity, stored: dict[str, str]
 ) -> None:
     """Fill in what is known only once the body was read."""
@@ -116,13 +143,17 @@ async def _put_large(
     call: Call, change: i.PutObject, meta: i.Meta | bytes, integrity: Integrity, body: Body
 ) -> tuple[i.Committed, dict[str, str]]:
     engine = call.app.engine
-    if change.conditions is not None:
-        # Refuse before gigabytes are sent; the commit decides for good.
-        current = await engine.lookup(change.bucket_id, change.key)
-        i.check_write(change.conditions, None if current is None else current.etag)
+    await check_conditions(call, change)
     async with new_file(engine, max(body.length, 0)) as writer:
         file, stored = await write_file(writer, body, integrity)
     change.files = (file,)
     change.size = body.length
-    _complete(change, meta, integrity, stored)
+    complete(change, meta, integrity, stored)
     return await commit_file(engine, writer, change), stored
+
+
+async def check_conditions(call: Call, change: i.PutObject) -> None:
+    """Refuse before gigabytes are sent; the commit decides for good. Raises PreconditionFailed."""
+    if change.conditions is not None:
+        current = await call.app.engine.lookup(change.bucket_id, change.key)
+        i.check_write(change.conditions, None if current is None else current.etag)

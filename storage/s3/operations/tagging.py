@@ -18,7 +18,7 @@ _BUCKET_TAGS_MAX = 50
 _PAIR = frozenset(("Key", "Value"))
 
 
-def _parse(body: bytes) -> list[tuple[str, str]]:
+def parse(body: bytes) -> list[tuple[str, str]]:
     """(name, value) pairs of a Tagging document. Raises MalformedXML."""
     root = xml.parse(body, "Tagging")
     if [child.name for child in root.children] != ["TagSet"]:
@@ -34,7 +34,7 @@ def _parse(body: bytes) -> list[tuple[str, str]]:
 
 async def read_tags(call: Call) -> dict[str, str]:
     """The tags of an object that the body holds. Raises MalformedXML, InvalidTag."""
-    return headers.check_tags(_parse(await read_document(call)))
+    return headers.check_tags(parse(await read_document(call)))
 
 
 def _document(tags: dict[str, str]) -> bytes:
@@ -96,7 +96,7 @@ async def get_bucket_tagging(call: Call) -> Response:
 
 async def put_bucket_tagging(call: Call) -> Response:
     """Replace the bucket's tags."""
-    tags = headers.check_tags(_parse(await read_document(call)), most=_BUCKET_TAGS_MAX)
+    tags = headers.check_tags(parse(await read_document(call)), most=_BUCKET_TAGS_MAX)
     await _set(call, msgspec.msgpack.encode(tags))
     return Response(204, [])
 

@@ -11,12 +11,12 @@ from storage.engine import interface as i
 from storage.s3 import headers, xml
 from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
-from storage.s3.operations.access import allowed
+from storage.s3.operations import access
 from storage.s3.operations.body import read_document
-from storage.s3.operations.list_objects import Listing, owner_element
+from storage.s3.operations.list_objects import Listing, owner_elements
 
 _STATES = {"Enabled": i.ENABLED, "Suspended": i.SUSPENDED}
-_MARKER = (b"x-amz-delete-marker", b"true")
+_MARKER = access.MARKER
 
 
 def has_versions(bucket: i.Bucket) -> bool:
@@ -49,23 +49,24 @@ def check_version_id(version_id: str, name: str = "versionId") -> str:
     return version_id
 
 
-async def find(call: Call, bucket: i.Bucket, key: str, version_id: str = "") -> i.Version:
+async def find(
+    call: Call, bucket: i.Bucket, key: str, version_id: str = "", action: str = ""
+) -> i.Version:
     """The version asked for; without an id the visible one.
 
-    Raises NoSuchKey, NoSuchVersion, MethodNotAllowed (a delete marker was named), or AccessDenied
-    where the caller may not know what keys exist.
+    ``action`` is what is about to be done with it, "" for the request's own. Raises NoSuchKey,
+    NoSuchVersion, MethodNotAllowed (a delete marker was named), or AccessDenied where the caller
+    may not know what keys exist, or where the version is another account's.
     """
     engine = call.app.engine
-    if not version_id:
+    if version_id:
+        version = await engine.version(bucket.id, key, version_id)
+    else:
         version = await engine.lookup(bucket.id, key)
-        if version is not None:
-            return version
-        raise await _absent(call, bucket, key)
-    version = await engine.version(bucket.id, key, version_id)
     if version is None:
-        if not allowed(call, "s3:ListBucket", bucket):
-            raise S3Error("AccessDenied")
-        raise S3Error("NoSuchVersion", Key=key, VersionId=version_id)
+        raise await access.absent(call, bucket, key, version_id)
+    if version.owner != bucket.owner:
+        access.check_version(call, bucket, key, version, action)
     if version.delete_marker:
         raise S3Error(
             "MethodNotAllowed",
@@ -79,19 +80,6 @@ async def find(call: Call, bucket: i.Bucket, key: str, version_id: str = "") -> 
             ResourceType="DeleteMarker",
         )
     return version
-
-
-async def _absent(call: Call, bucket: i.Bucket, key: str) -> S3Error:
-    """Why there is nothing to read: no such key, or a delete marker, which S3 names."""
-    if not allowed(call, "s3:ListBucket", bucket):
-        return S3Error("AccessDenied")
-    newest = None
-    if has_versions(bucket):
-        newest = await call.app.engine.version(bucket.id, key)
-    if newest is None or not newest.delete_marker:
-        return S3Error("NoSuchKey", Key=key)
-    version = (b"x-amz-version-id", newest.version_id.encode())
-    return S3Error("NoSuchKey", headers=(_MARKER, version), Key=key)
 
 
 def version_header(bucket: i.Bucket, version: i.Version) -> HeaderList:
@@ -185,7 +173,7 @@ async def list_object_versions(call: Call) -> Response:
         text += f"<NextKeyMarker>{encode(page.next_key)}</NextKeyMarker>"
         if page.next_version:
             text += f"<NextVersionIdMarker>{page.next_version}</NextVersionIdMarker>"
-    owners = {e.owner: owner_element(call, e.owner) for e in page.entries}
+    owners = owner_elements(call, {entry.owner for entry in page.entries})
     text += "".join(_row(entry, encode(entry.key), owners[entry.owner]) for entry in page.entries)
     text += listing.common_prefixes(page.prefixes)
     return Response(200, [xml.CONTENT_TYPE], xml.document("ListVersionsResult", text))

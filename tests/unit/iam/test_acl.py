@@ -222,7 +222,7 @@ def stored(*grants: Grant) -> bytes:
 ACTIONS = {
     "READ": ["ListBucket", "ListBucketVersions", "ListBucketMultipartUploads", "GetObject",
              "GetObjectVersion", "GetObjectTorrent"],
-    "WRITE": ["PutObject", "DeleteObject"],
+    "WRITE": ["PutObject", "DeleteObject", "ListMultipartUploadParts", "AbortMultipartUpload"],
     "READ_ACP": ["GetBucketAcl", "GetObjectAcl", "GetObjectVersionAcl"],
     "WRITE_ACP": ["PutBucketAcl", "PutObjectAcl", "PutObjectVersionAcl"],
 }  # fmt: skip
