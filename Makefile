@@ -54,8 +54,9 @@ bench: $(DEV) ## Measure this store, the floor and the peers present (needs wrk)
 soak: $(DEV) ## Kill the store again and again and check every acknowledged byte (SECONDS_OF_SOAK=600)
 	@$(BIN)/python -m tests.fault.soak $(ARGS)
 
-fuzz: $(DEV) ## Run the property tests with many more examples
-	@$(BIN)/pytest tests/property -n $(JOBS) -q --timeout 0 --hypothesis-profile fuzz $(ARGS)
+fuzz: $(DEV) ## Play random requests and histories for long (SECONDS_OF_FUZZ=600, ARGS="--seed 1")
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS_OF_FUZZ),600) $(ARGS)
+	@$(BIN)/pytest tests/property -n $(JOBS) -q --timeout 0 --hypothesis-profile fuzz
 
 image: ## Build the store's image (OVERSIGHT_BASE=... for another base, see docs/container.md)
 	@docker build --file compose/Dockerfile $(if $(OVERSIGHT_BASE),--build-arg BASE=$(OVERSIGHT_BASE)) \
