@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from urllib.parse import quote
 
 from storage.s3.call import Call
 
@@ -32,6 +33,18 @@ def bucket_of(host: bytes, domains: tuple[str, ...]) -> str:
         if name.endswith("." + domain):
             return name[: -len(domain) - 1]
     return ""
+
+
+def object_url(call: Call, safe: str = "/") -> str:
+    """Where the object of ``call`` is, in the style in which the client addresses the store.
+
+    ``safe``: characters of the key that are not escaped.
+    """
+    host = call.header(b"host") or "localhost"
+    path = quote(call.key, safe=safe)
+    if not call.host_bucket:
+        path = f"{call.bucket}/{path}"
+    return f"{call.scope.get('scheme', 'http')}://{host}/{path}"
 
 
 class HostedCall(Call):

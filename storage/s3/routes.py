@@ -26,6 +26,7 @@ from storage.s3.operations import (
     list_objects,
     multipart,
     ownership,
+    post_object,
     public_access_block,
     put_object,
     tagging,
@@ -73,7 +74,7 @@ class Route:
         self.handler = handler
         self.at_once = at_once
         self.needs_bucket = scope != SERVICE and operation != "CreateBucket"
-        self.per_key = operation == "DeleteObjects"
+        self.per_key = operation in ("DeleteObjects", "PostObject")
 
 
 def _config(
@@ -159,6 +160,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GetObjectAttributes", "GET", OBJECT, "s3:GetObjectAttributes", "attributes",
           handler=get_object.get_object_attributes),
     Route("PutObject", "PUT", OBJECT, "s3:PutObject", handler=put_object.put_object),
+    Route("PostObject", "POST", BUCKET, "s3:PutObject", handler=post_object.post_object),
     Route("CopyObject", "PUT", OBJECT, "s3:PutObject", header=_COPY,
           handler=copy_object.copy_object),
     Route("DeleteObject", "DELETE", OBJECT, "s3:DeleteObject",
@@ -179,7 +181,6 @@ ROUTES: tuple[Route, ...] = (
     Route("ListDirectoryBuckets", "GET", SERVICE, "s3express:ListAllMyDirectoryBuckets",
           "x-id=ListDirectoryBuckets"),
     # buckets
-    Route("PostObject", "POST", BUCKET, "s3:PutObject"),
     Route("CreateSession", "GET", BUCKET, "s3express:CreateSession", "session"),
     Route("ListenNotification", "GET", BUCKET, "s3:ListenBucketNotification", "events"),
     *_config("BucketAbac", "abac", "s3:GetBucketAbac", "s3:PutBucketAbac"),

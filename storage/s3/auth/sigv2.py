@@ -173,15 +173,26 @@ def _verify(
 ) -> None:
     """Raise SignatureDoesNotMatch unless ``signature`` is that of this request.
 
-    ``choices``: the sets of parameters that may have been signed. Clients sign the path as they
-    send it, or as it is encoded canonically: it names the same object.
+    ``choices``: the sets of parameters that may have been signed.
     """
-    for resource in (path, canonical_path(path)):
+    for resource in _spellings(path):
         for names in choices:
             to_sign = lines + _resource(resource, items, names)
             if signing.matches(sign(credential.secret, to_sign), signature):
                 return
     raise mismatch(credential, to_sign, signature)
+
+
+def _spellings(path: bytes) -> Iterable[bytes]:
+    """``path`` as clients may sign it, always naming the same bucket and key.
+
+    As it is encoded canonically; that of a bucket with a slash at its end, as in a host name
+    (botocore). As it was sent comes last, to be shown where none fits.
+    """
+    spellings = [canonical_path(path), path]
+    if path.count(b"/") == 1 and path != b"/":
+        spellings.insert(0, path + b"/")
+    return dict.fromkeys(spellings)
 
 
 def _standard(method: str, headers: Headers, date: bytes) -> bytes:

@@ -123,7 +123,7 @@ def verify_header(
         scope = known
     credential = find_credential(keyring, scope.access_key)
     if region:
-        _check_region(scope.region, region, malformed_header)
+        check_region(scope.region, region, malformed_header)
     if headers.get(b"x-amz-security-token"):
         raise S3Error("InvalidToken")
     timestamp, seconds = _request_time(headers)
@@ -175,22 +175,22 @@ def verify_query(
     parameters = _parameters(items)
     signature = parameters[b"X-Amz-Signature"]
     shape = parameters[b"X-Amz-Credential"], parameters[b"X-Amz-SignedHeaders"]
-    scope = _query_scopes.get(shape) or _make_scope(*shape, _malformed_credential)
+    scope = _query_scopes.get(shape) or make_scope(*shape, malformed_credential)
     timestamp = parameters[b"X-Amz-Date"]
     seconds = signing.parse_time(timestamp)
     if seconds is None:
-        raise _malformed_query(
+        raise malformed_query(
             "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""
         )
     if timestamp[:8] != scope.date:
-        raise _malformed_query(
+        raise malformed_query(
             f'Invalid credential date "{shown(scope.date)}". This date is not the same as '
             f'X-Amz-Date: "{shown(timestamp[:8])}".'
         )
     expires = _parse_expires(parameters[b"X-Amz-Expires"])
     credential = find_credential(keyring, scope.access_key)
     if region:
-        _check_region(scope.region, region, _malformed_credential)
+        check_region(scope.region, region, malformed_credential)
     if parameters.get(b"X-Amz-Security-Token") or headers.get(b"x-amz-security-token"):
         raise S3Error("InvalidToken")
     _check_lifetime(seconds, expires, time.time() if now is None else now)
@@ -305,7 +305,8 @@ def find_credential(keyring: Keyring, access_key: str) -> Credential:
     return credential
 
 
-def _check_region(given: bytes, expected: str, malformed: Callable[[str], S3Error]) -> None:
+def check_region(given: bytes, expected: str, malformed: Callable[[str], S3Error]) -> None:
+    """Raise what ``malformed`` makes of the complaint unless ``given`` is the region expected."""
     if given != expected.encode():
         error = malformed(f"the region '{shown(given)}' is wrong; expecting '{expected}'")
         error.fields["Region"] = expected
@@ -347,10 +348,11 @@ def _parse_authorization(authorization: bytes) -> tuple[Scope, bytes]:
             "The authorization header requires three components: Credential, SignedHeaders, "
             "and Signature."
         ) from None
-    return _make_scope(credential, signed, malformed_header), signature
+    return make_scope(credential, signed, malformed_header), signature
 
 
-def _make_scope(credential: bytes, signed: bytes, error: Callable[[str], S3Error]) -> Scope:
+def make_scope(credential: bytes, signed: bytes, error: Callable[[str], S3Error]) -> Scope:
+    """A credential as it is sent, with the names of signed headers. Raises what ``error`` makes."""
     # An access key may hold slashes: the scope is what stands behind the last four.
     parts = credential.rsplit(b"/", 4)
     if len(parts) != 5 or not parts[0]:
@@ -399,26 +401,26 @@ def _parameters(items: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     for name, value in items:
         if name.startswith(b"X-Amz-"):
             if name in parameters:
-                raise _malformed_query(f"{shown(name)} is given more than once.")
+                raise malformed_query(f"{shown(name)} is given more than once.")
             parameters[name] = unquote_to_bytes(value) if b"%" in value else value
     if not all(parameters.get(name) for name in _REQUIRED):
-        raise _malformed_query(
+        raise malformed_query(
             "Query-string authentication version 4 requires the X-Amz-Algorithm, "
             "X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and "
             "X-Amz-Expires parameters."
         )
     if parameters[b"X-Amz-Algorithm"] != signing.ALGORITHM:
-        raise _malformed_query('X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
+        raise malformed_query('X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
     return parameters
 
 
 def _parse_expires(text: bytes) -> int:
     if text.startswith(b"-") and text[1:].isdigit():
-        raise _malformed_query("X-Amz-Expires must be non-negative")
+        raise malformed_query("X-Amz-Expires must be non-negative")
     if not text.isdigit():
-        raise _malformed_query("X-Amz-Expires should be a number")
+        raise malformed_query("X-Amz-Expires should be a number")
     if len(text) > 9 or int(text) > EXPIRES_MAX:
-        raise _malformed_query(
+        raise malformed_query(
             "X-Amz-Expires must be less than a week (in seconds); that is, the given "
             "X-Amz-Expires must be less than 604800 seconds"
         )
@@ -473,12 +475,14 @@ def malformed_header(complaint: str) -> S3Error:
     )
 
 
-def _malformed_query(message: str) -> S3Error:
+def malformed_query(message: str) -> S3Error:
+    """The refusal of a presigned query, or of a form's fields that stand for one."""
     return S3Error("AuthorizationQueryParametersError", message)
 
 
-def _malformed_credential(complaint: str) -> S3Error:
-    return _malformed_query(f"Error parsing the X-Amz-Credential parameter; {complaint}")
+def malformed_credential(complaint: str) -> S3Error:
+    """The same, for what is wrong with its credential."""
+    return malformed_query(f"Error parsing the X-Amz-Credential parameter; {complaint}")
 
 
 def _not_signed(names: list[str]) -> S3Error:

@@ -114,7 +114,7 @@ def test_published_presigned_example() -> None:
 class Captured:
     """boto3's S3 client, signing with version 2, whose requests end here."""
 
-    def __init__(self) -> None:
+    def __init__(self, style: str) -> None:
         self.request: Request | None = None
         self.client = boto3.client(
             "s3",
@@ -122,7 +122,7 @@ class Captured:
             region_name="us-east-1",
             aws_access_key_id=ACCESS_KEY,
             aws_secret_access_key=SECRET,
-            config=Config(signature_version="s3", s3={"addressing_style": "path"}),
+            config=Config(signature_version="s3", s3={"addressing_style": style}),
         )
         self.client.meta.events.register("before-send.s3", self._capture)
 
@@ -139,7 +139,7 @@ class Captured:
         return self.request
 
 
-BOTO = Captured()
+BOTO = Captured("path")
 any_text = st.text(
     st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), min_size=1, max_size=40
 )
@@ -169,6 +169,15 @@ def test_botocore_signs_any_text(key: str, version: str, disposition: str) -> No
 def test_botocore_signs_each_kind(operation: str, arguments: dict[str, Any]) -> None:
     request = BOTO.call(operation, Bucket="b", Key="k", **arguments)
     assert authenticate(request, keyring, "").access_key == ACCESS_KEY
+
+
+@pytest.mark.parametrize("style", ["path", "auto"])
+def test_botocore_signs_buckets(style: str) -> None:
+    request = Captured(style).call("list_objects_v2", Bucket="pictures")
+    assert request.raw_path == b"/pictures"
+    assert authenticate(request, keyring, "").access_key == ACCESS_KEY
+    other = request.replace(raw_path=b"/pictures/key")
+    assert refusal(other).code == "SignatureDoesNotMatch"
 
 
 @settings(max_examples=40, deadline=None)
