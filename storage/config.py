@@ -26,6 +26,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     requests_max: int = 1024
     """In-flight S3 requests of one worker; beyond it 503 SlowDown."""
     cors_allow_origin: tuple[str, ...] = ("*",)
+    bucket_defaults: str = ""
+    """"aws": new buckets begin as AWS's do (``storage.iam.resources.first_documents``)."""
     external_endpoint: str = ""
     domains: tuple[str, ...] = ()
     """Domains in front of which a host name may have a bucket; lower-case, without ports."""

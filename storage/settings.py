@@ -313,6 +313,11 @@ class Settings(BaseSettings):
         shown="*", help="Origins whose pages may call S3 from a browser, separated by commas, or "
         "`none`. Buckets with CORS rules of their own follow those alone.",
     )  # fmt: skip
+    bucket_defaults: Annotated[Literal["none", "aws"], BeforeValidator(_lower)] = _setting(
+        "none", "OVERSIGHT_BUCKET_DEFAULTS", unit="none or aws",
+        help="What new buckets begin with. `aws`: object ownership BucketOwnerEnforced (no ACLs) "
+        "and a public access block, as on AWS since 2023.",
+    )  # fmt: skip
     external_endpoint: str = _setting(
         "", "OVERSIGHT_EXTERNAL_ENDPOINT", "MINIO_SERVER_URL", unit="URL",
         shown="what the client called",
@@ -465,6 +470,7 @@ class Settings(BaseSettings):
             prefixes=tuple(dict.fromkeys((*LANGFUSE_PREFIXES, *makes))),
             requests_max=-(-self.requests_max // workers) or REQUESTS_PER_WORKER,
             cors_allow_origin=self.cors_allow_origin,
+            bucket_defaults="" if self.bucket_defaults == "none" else self.bucket_defaults,
             external_endpoint=self.external_endpoint,
             domains=self.domains,
             signature_v2=self.signature_v2,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from storage.control.access import Caller, SignedIn, bucket_arn, open_bucket
 from storage.control.problems import Problem
 from storage.engine import interface as engine
+from storage.iam.resources import first_documents
 from storage.lifecycle import Clock
 from storage.lifecycle.due import preview
 from storage.names import is_bucket_name
@@ -74,6 +75,7 @@ async def create_bucket(caller: SignedIn, new: NewBucket) -> Bucket:
             owner=caller.principal.id,
             created=time.time_ns() // 1_000_000,
             region=caller.plane.config.region,
+            config=first_documents(caller.plane.config.bucket_defaults),
         )
     )
     return await _described(caller, created)

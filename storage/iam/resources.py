@@ -54,6 +54,14 @@ class ObjectNeeded(Exception):
     """The decision depends on something not yet known: the object, or the body of the request."""
 
 
+def first_documents(defaults: str) -> dict[str, bytes]:
+    """The documents that a new bucket begins with: none, or with "aws" the strict form that AWS
+    gives every new bucket, closed to everybody and without ACLs."""
+    if defaults != "aws":
+        return {}
+    return {OWNERSHIP: ownership.ENFORCED.encode(), BLOCK: block.encode(block.CLOSED)}
+
+
 def tag_values(tags: Mapping[str, str], key: str) -> tuple[str, ...] | None:
     """The values of the tag that a condition key (``.../name``, in lower case) names.
 

@@ -17,6 +17,7 @@ from storage.config import Config
 from storage.engine import interface as i
 from storage.engine.embedded import drives
 from storage.iam import sealing
+from storage.iam.resources import first_documents
 from storage.iam.users import ROOT_ID
 
 #: The system record that holds the wrapped store key (``storage.iam.sealing``).
@@ -40,7 +41,7 @@ async def prepare(engine: i.Engine, config: Config) -> tuple[bytes, list[str]]:
     for path in config.drives:
         names += await asyncio.to_thread(drives.empty_directories, path)
     for name in dict.fromkeys(names):
-        await _ensure_bucket(engine, name, config.region)
+        await _ensure_bucket(engine, name, config)
     for prefix in config.prefixes:
         await _ensure_prefix(engine, prefix)
     await _ensure_retention(engine, config.events_retention_days)
@@ -96,11 +97,12 @@ async def _ensure_retention(engine: i.Engine, days: int) -> None:
         await engine.commit(change)
 
 
-async def _ensure_bucket(engine: i.Engine, name: str, region: str) -> None:
+async def _ensure_bucket(engine: i.Engine, name: str, config: Config) -> None:
     if await engine.bucket(name) is not None:
         return
     try:
-        await engine.commit(i.CreateBucket(name, ROOT_ID, _now(), region))
+        first = first_documents(config.bucket_defaults)
+        await engine.commit(i.CreateBucket(name, ROOT_ID, _now(), config.region, first))
     except errors.BucketExists:
         return
 

@@ -8,6 +8,7 @@ from storage import errors
 from storage.engine import interface as i
 from storage.iam import acl as iam_acl
 from storage.iam import ownership as iam_ownership
+from storage.iam.resources import BLOCK, OWNERSHIP, first_documents
 from storage.names import is_bucket_name
 from storage.s3 import xml
 from storage.s3.call import Call, Response
@@ -78,9 +79,11 @@ async def create_bucket(call: Call) -> Response:
     check_bucket_name(call.bucket)
     region = await _requested_region(call)
     owner = call.auth.principal.id
-    config = _first_config(call, owner)
+    defaults = first_documents(call.app.config.bucket_defaults)
+    config = _first_config(call, owner, defaults)
+    change = i.CreateBucket(call.bucket, owner, now_ms(), region, {**defaults, **config})
     try:
-        await call.app.engine.commit(i.CreateBucket(call.bucket, owner, now_ms(), region, config))
+        await call.app.engine.commit(change)
     except errors.BucketExists as error:
         existing = await call.app.bucket(call.bucket)
         if error.owner != owner or _differs(existing, config):
@@ -90,8 +93,8 @@ async def create_bucket(call: Call) -> Response:
     return Response(200, [(b"location", b"/" + call.bucket.encode())])
 
 
-def _first_config(call: Call, owner: str) -> dict[str, bytes]:
-    """The configuration that the headers ask for: ownership, ACL.
+def _first_config(call: Call, owner: str, defaults: dict[str, bytes]) -> dict[str, bytes]:
+    """The configuration that the headers ask for, beside ``defaults``: ownership, ACL.
 
     Raises InvalidBucketAclWithObjectOwnership, InvalidBucketAclWithBlockPublicAccessError,
     AccessDenied (each needs a permission of its own), and what is wrong with them.
@@ -106,8 +109,10 @@ def _first_config(call: Call, owner: str) -> dict[str, bytes]:
     document = iam_acl.encode(granted, owner)
     if document is not None:
         authorize(call, "s3:PutBucketAcl", bucket)
-        if state == iam_ownership.ENFORCED:
+        if (state or defaults.get(OWNERSHIP, b"").decode()) == iam_ownership.ENFORCED:
             raise S3Error("InvalidBucketAclWithObjectOwnership", BucketName=call.bucket)
+        if BLOCK in defaults and iam_acl.is_public(granted):
+            raise S3Error("InvalidBucketAclWithBlockPublicAccessError", BucketName=call.bucket)
         config[iam_acl.DOCUMENT] = document
     return config
 
