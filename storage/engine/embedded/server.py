@@ -34,9 +34,12 @@ _UNSENT_MAX = 32 << 20
 """Bytes of answers that a client may leave unread."""
 _CROWD = 3
 """Changes in one batch that prove several clients at work; a lone one never waits for company."""
-_GATHERING = 0.0006
-"""Seconds that a crowd gets to come together. A batch costs a sync, an index transaction and a
-wake-up of everybody; about as long as one takes is enough for those just answered to be back."""
+_GATHERING_MAX = 0.003
+"""Seconds that a crowd gets at most to come together, and never more than settling just took."""
+_GLANCE = 0.0005
+"""Seconds between two looks at who has come."""
+_COMPLETE = 0.9
+"""The share of a crowd that is worth no further waiting."""
 _logger = logging.getLogger("oversight.committer")
 
 
@@ -89,8 +92,9 @@ class Server:
             self._collect(0.0 if self._background or self._urgent else TICK)
             if self._urgent:
                 batch = self._take(self._urgent, _BATCH_CHANGES)
+                began = time.monotonic()
                 self._settle(batch)
-                self._gather(len(batch))
+                self._gather(len(batch), time.monotonic() - began)
             elif self._background:
                 self._settle(self._take(self._background, 1))
             committer.tend()
@@ -105,13 +109,24 @@ class Server:
                 break
             events = self._poll.poll(0)
 
-    def _gather(self, settled: int) -> None:
-        """Let a crowd come together again, unless half as many as were ``settled`` are here."""
+    def _gather(self, settled: int, seconds: float) -> None:
+        """Let a crowd come together again: those just answered, and those who came meanwhile.
+
+        Otherwise the two halves of it would take turns for ever, each with a sync, an index
+        transaction and a wake-up of everybody of its own. ``seconds`` is what settling took:
+        waiting as long costs the crowd no throughput. Who brings nobody ends the wait.
+        """
         if settled < _CROWD:
             return
         self._collect(0)
-        if 2 * len(self._urgent) < settled and not self._stopping:
-            time.sleep(_GATHERING)  # not in poll: each arrival would wake us
+        enough = _COMPLETE * (settled + len(self._urgent))
+        here = -1
+        for _ in range(max(1, int(min(seconds, _GATHERING_MAX) / _GLANCE))):
+            if not here < len(self._urgent) < enough or self._stopping:
+                break
+            here = len(self._urgent)
+            time.sleep(_GLANCE)  # not in poll: each arrival would wake us
+            self._collect(0)
 
     def _take(
         self, source: deque[tuple[_Client, int, Any]], limit: int

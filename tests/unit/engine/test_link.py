@@ -151,8 +151,43 @@ async def test_a_crowd_gets_a_moment_to_gather_and_a_lone_client_never_waits(
     await asyncio.gather(first, waiting)
     await line.submit(put("last"))
     assert [len(batch) for batch in fake.batches[5:]] == [6, 3, 1]
-    assert naps == [4, 7]  # none behind the six: half as many were there already
+    assert naps == [4, 6, 7]
     await line.close()
+
+
+@pytest.mark.parametrize(
+    ("settled", "seconds", "arrivals", "naps"),
+    [
+        (2, 0.01, [3, 3], 0),  # no crowd
+        (8, 0.01, [8, 7, 1], 1),  # all but one are here
+        (8, 0.01, [8, 3, 3, 2], 3),  # they come one behind the other
+        (8, 0.01, [8, 1, 0, 7], 2),  # one look brought nobody
+        (8, 0.01, [0, 0], 1),
+        (90, 0.01, [8, *[1] * 20], 6),  # never for longer than three milliseconds ...
+        (90, 0.0011, [8, *[1] * 20], 2),  # ... and than settling took
+        (8, 0.0001, [8, 1, 1, 1], 1),
+    ],
+)
+def test_how_long_a_crowd_gets_to_gather(
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settled: int,
+    seconds: float,
+    arrivals: list[int],
+    naps: int,
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    gathering = server.Server(FakeCommitter(), Address(str(run)).listen())  # type: ignore[arg-type]
+    coming = iter(arrivals)
+    monkeypatch.setattr(
+        gathering,
+        "_collect",
+        lambda _: gathering._urgent.extend([None] * next(coming)),  # type: ignore[list-item]
+    )
+    gathering._gather(settled, seconds)
+    assert len(slept) == naps
+    gathering.close()
 
 
 @pytest.mark.parametrize(
