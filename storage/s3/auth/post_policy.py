@@ -153,7 +153,7 @@ def authenticate_form(
     if "policy" not in fields:
         if given_4 or given_2:
             raise missing("policy")
-        return AuthResult(ANONYMOUS, mechanism="post"), ANYTHING
+        return AuthResult(ANONYMOUS), ANYTHING
     text = fields["policy"]
     if given_4:
         credential, algorithm = _verify_4(fields, text, keyring, region), VERSION_4

@@ -150,9 +150,7 @@ def _auth_type(call: Call) -> Value:
 
 
 def _signature_version(call: Call) -> Value:
-    if not call.auth.mechanism:
-        return None
-    return "AWS4-HMAC-SHA256" if call.auth.signed is not None else "AWS"
+    return call.auth.algorithm if call.auth.mechanism else None
 
 
 def _signature_age(call: Call) -> Value:
