@@ -186,10 +186,20 @@ class _Facts:
         return "Account" if self._principal.root else "User"
 
 
+    @property
+    def arn(self) -> str:
+        """The principal as bucket policies name it."""
+        if self._principal.anonymous:
+            return ""
+        kind = "root" if self._principal.root else f"user/{self.name}"
+        return f"arn:aws:iam::{self.account}:{kind}"
+
+
 _OWN: dict[str, Callable[[_Facts], str]] = {
     "aws:username": lambda facts: facts.name,
     "aws:userid": lambda facts: facts.account,
     "aws:principalaccount": lambda facts: facts.account,
+    "aws:principalarn": lambda facts: facts.arn,
     "aws:principaltype": lambda facts: facts.kind,
     "aws:resourceaccount": lambda facts: facts.owner,
     "s3:resourceaccount": lambda facts: facts.owner,
