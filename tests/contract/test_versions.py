@@ -303,11 +303,15 @@ async def test_two_versions_never_share_a_file(engine: Engine, versioned: Bucket
 
 async def test_a_completed_upload_is_a_version(engine: Engine, versioned: Bucket) -> None:
     first = await put(engine, versioned, "k", b"before")
-    upload = await start_upload(engine, versioned, "k")
+    meta = Meta(headers={"content-type": "text/plain"}, extra={"acl": b"of the object"})
+    upload = await start_upload(engine, versioned, "k", meta=meta)
     part = await put_part(engine, versioned, "k", upload, 1, b"p" * 1000)
     change = completion(versioned, "k", upload, [part], 1000)
     made = await engine.commit(change)
     assert made.version_id == version_id(made.seq)
+    found = await engine.version(versioned.id, "k", made.version_id)
+    assert found is not None
+    assert (found.meta.headers, found.meta.extra) == (meta.headers, meta.extra)
     again = await engine.commit(change)
     assert (again.seq, again.version_id, again.etag) == (made.seq, made.version_id, made.etag)
     assert await ids(engine, versioned, "k") == [made.version_id, first.version_id]

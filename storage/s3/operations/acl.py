@@ -79,7 +79,9 @@ async def put_object_acl(call: Call) -> Response:
         owner = version.owner
         asked = _asked(call, body, owner, _canned_for_object(owner, bucket))
         _refuse_public(bucket, asked)
-        extra = {acl.DOCUMENT: acl.encode(asked, owner)}
+        # Where an ACL is stored already, its grants count for its owner, and go on counting.
+        stored = version.meta.extra.get(acl.DOCUMENT) is not None and owner != bucket.owner
+        extra = {acl.DOCUMENT: acl.spell(asked) if stored else acl.encode(asked, owner)}
         try:
             await call.app.engine.commit(
                 i.AmendObject(bucket.id, call.key, version.seq, extra=extra)
@@ -150,12 +152,16 @@ def lets_in(call: Call, action: str) -> bool:
 def _authorize_acl(call: Call, bucket: i.Bucket, let_in_by: str, asked: Acl) -> None:
     """Permit the ACL of a new object. Raises AccessDenied.
 
-    Whoever owns an object by grace of the bucket's ACL may set its own, and whoever may write may
-    grant something to the bucket's owner (S3: a policy may demand just that); nobody must deny it.
+    Whoever owns an object by grace of the bucket's ACL may set its own, and whom the bucket's
+    policy lets write may grant something to the bucket's owner (S3: the policy may demand just
+    that); nobody must deny it. Whoever writes by policies of its own needs the permission there:
+    a stored ACL would otherwise give it more than they do.
     """
     found = _decision(call, bucket, "s3:PutObjectAcl")
     those = (bucket.owner, call.auth.principal.id)
-    free = let_in_by == "bucket ACL" or all(grant.grantee in those for grant in asked)
+    free = let_in_by == "bucket ACL" or (
+        let_in_by == "bucket policy" and all(grant.grantee in those for grant in asked)
+    )
     if not found.allowed and (found.source or not free):
         raise S3Error("AccessDenied")
 

@@ -15,7 +15,17 @@ from storage.engine.embedded import link, segment
 from storage.engine.embedded.compaction import Compactor, Outcome, index_reader, victims
 from storage.engine.embedded.engine import EmbeddedEngine
 from storage.engine.embedded.index import SegmentRow
-from storage.engine.interface import Bucket, DeleteBucket, PutSystem, SetBucketConfig, SetCursor
+from storage.engine.interface import (
+    ENABLED,
+    VERSIONING,
+    AmendObject,
+    Bucket,
+    DeleteBucket,
+    Meta,
+    PutSystem,
+    SetBucketConfig,
+    SetCursor,
+)
 from tests.contract.store import (
     abort,
     completion,
@@ -212,6 +222,54 @@ async def test_moving_twice_and_rebuilding(config: Config) -> None:
     async with alone(config) as engine:
         await check(engine, bucket, names)
         assert [(await engine.lookup(bucket.id, name)).seq for name in names] == seqs  # type: ignore[union-attr]
+
+
+async def test_what_was_amended_stays_amended(config: Config) -> None:
+    """An ACL put on a version, and one taken away again, through moves and a rebuild."""
+    public, private = {"acl": b"public"}, {"acl": None}
+
+    async def acls(engine: EmbeddedEngine, bucket: Bucket) -> dict[str, object]:
+        page = await engine.list_versions(bucket.id)
+        found = {}
+        for entry in page.entries:
+            version = await engine.version(bucket.id, entry.key, entry.version_id)
+            assert version is not None
+            assert (version.modified, version.etag) == (entry.modified, entry.etag)
+            found[entry.version_id] = version.meta.extra.get("acl")
+        return found
+
+    async with alone(config) as engine:
+        bucket = await make_bucket(engine)
+        await engine.commit(SetBucketConfig(bucket.name, VERSIONING, ENABLED))
+        await engine.commit(SetBucketConfig(bucket.name, "acl", b"of the bucket"))
+        opened = Meta(extra=public)
+        made = [await put(engine, bucket, "k", bytes(1500)) for _ in range(3)]
+        made += [await put(engine, bucket, "q", bytes(size), meta=opened) for size in (1500, 9000)]
+        await roll(engine, bucket)
+        for index, extra in ((0, public), (1, public), (3, private)):
+            key = "k" if index < 3 else "q"
+            await engine.commit(AmendObject(bucket.id, key, made[index].seq, extra=extra))
+        await roll(engine, bucket)
+        await engine.commit(AmendObject(bucket.id, "k", made[1].seq, extra=private))
+        expected = dict(
+            zip(
+                [committed.version_id for committed in made],
+                (b"public", None, None, None, b"public"),
+                strict=True,
+            )
+        )
+        for number in range(1, engine.index.segments()[-1].id):
+            await compact(engine, number, share_max=1.0)
+            assert expected.items() <= (await acls(engine, bucket)).items()
+        assert len(segments(engine)) < 5
+    for rebuild in (False, True):
+        if rebuild:
+            lose_index(config)
+        async with alone(config) as engine:
+            assert expected.items() <= (await acls(engine, bucket)).items()
+            found = await engine.bucket(bucket.name)
+            assert found is not None
+            assert found.config["acl"] == b"of the bucket"
 
 
 async def test_a_reader_that_looked_up_before_the_move(config: Config) -> None:
