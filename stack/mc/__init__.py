@@ -1,6 +1,6 @@
 """`mc`: the part of MinIO's client that health checks and init containers use.
 
-`ready`, `alias`, `mb`, `ls`, `cp` and `anonymous set`, with mc's arguments, aliases and settings;
+`ready`, `alias`, `mb`, `ls`, `cp` and `anonymous`, with mc's arguments, aliases and settings;
 everything else names the tool that does it. `ready` runs every few seconds for the whole life of a
 container, so this module and ``stack.mc.ready`` import next to nothing, and the rest loads the
 standard library only when it is needed. Spec: MinIO Client's reference, and its last source.

@@ -1,4 +1,4 @@
-"""`mc anonymous set`: what may be done without keys, as a bucket policy in MinIO's four shapes.
+"""`mc anonymous`: what may be done without keys, as a bucket policy in MinIO's four shapes.
 
 Spec: MinIO Client's reference, "mc anonymous"; Amazon S3, "Policies and permissions in Amazon S3".
 """
@@ -6,6 +6,7 @@ Spec: MinIO Client's reference, "mc anonymous"; Amazon S3, "Policies and permiss
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from stack.mc.aliases import find
@@ -13,7 +14,13 @@ from stack.mc.base import McError, Options
 from stack.mc.commands import flags_of, place, say
 from stack.mc.s3 import Client, S3Error
 
-_USAGE = "mc anonymous set private|download|upload|public ALIAS/BUCKET[/PREFIX]"
+_SET = "mc anonymous set private|download|upload|public ALIAS/BUCKET[/PREFIX]"
+_USAGES = {
+    "set": _SET,
+    "get": "mc anonymous get ALIAS/BUCKET[/PREFIX]",
+    "set-json": "mc anonymous set-json FILE ALIAS/BUCKET",
+    "get-json": "mc anonymous get-json ALIAS/BUCKET",
+}
 _READ = ["s3:GetObject"]
 _WRITE = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:ListMultipartUploadParts",
           "s3:PutObject"]  # fmt: skip
@@ -29,33 +36,101 @@ _SHAPES: dict[str, tuple[list[str], list[str]]] = {
 }
 _SYNONYMS = {"none": "private"}
 _LISTS = ("s3:ListBucket",)
+_EVERYBODY = ("*", {"AWS": "*"}, {"AWS": ["*"]})
 
 
 def run(words: list[str], options: Options) -> int:
-    """The exit code. Raises McError."""
-    _, words = flags_of(words, {}, _USAGE)
-    if len(words) != 2:
-        raise McError(f"Say `{_USAGE}`.")
-    shape = _SYNONYMS.get(words[0], words[0])
-    name, bucket, prefix = place(words[1])
-    if shape not in _SHAPES or not bucket:
-        raise McError(f"Say `{_USAGE}`.")
+    """Carry out what stands behind `mc anonymous`; the exit code. Raises McError."""
+    usage = _USAGES[words[0]]
+    verb = words[0]
+    _, words = flags_of(words[1:], {}, usage)
+    if len(words) != usage.count("ALIAS") + (verb in ("set", "set-json")):
+        raise McError(f"Say `{usage}`.")
+    name, bucket, prefix = place(words[-1])
+    if not bucket or (prefix and verb.endswith("-json")):
+        raise McError(f"Say `{usage}`.")
     client = Client(find(name, options), options)
+    prefix = prefix.removesuffix("*")
     try:
-        _set(client, bucket, prefix.removesuffix("*"), shape)
+        if verb == "set":
+            _set_shape(client, bucket, prefix, words, options)
+        elif verb == "get":
+            _get_shape(client, bucket, prefix, words[0], options)
+        elif verb == "set-json":
+            _set_json(client, bucket, words, options)
+        else:
+            print(client.call("GET", f"/{bucket}", {"policy": ""}).body().decode())
     except S3Error as error:
-        if error.code == "NotImplemented" and shape == "private":
-            pass  # a store without bucket policies shows nothing to strangers
-        elif error.code == "NotImplemented":
+        raise McError(f"{words[-1]}: {error}") from None
+    return 0
+
+
+def _set_shape(
+    client: Client, bucket: str, prefix: str, words: list[str], options: Options
+) -> None:
+    shape = _SYNONYMS.get(words[0], words[0])
+    if shape not in _SHAPES:
+        raise McError(f"Say `{_SET}`.")
+    try:
+        _set(client, bucket, prefix, shape)
+    except S3Error as error:
+        if error.code != "NotImplemented":
+            raise
+        if shape != "private":  # a store without bucket policies shows nothing to strangers
             raise McError(
                 f"{words[1]} stays private: this store has no bucket policies. Share objects by "
                 "presigned URLs instead."
             ) from None
-        else:
-            raise McError(f"{words[1]}: {error}") from None
     say(options, f"Access permission for `{words[1]}` is set to `{shape}`",
         bucket=words[1], permission=shape)  # fmt: skip
-    return 0
+
+
+def _get_shape(client: Client, bucket: str, prefix: str, where: str, options: Options) -> None:
+    shape = shape_of(_present(client, bucket), bucket, prefix)
+    say(options, f"Access permission for `{where}` is `{shape}`", bucket=where, permission=shape)
+
+
+def _set_json(client: Client, bucket: str, words: list[str], options: Options) -> None:
+    try:
+        policy = Path(words[0]).read_bytes()
+    except OSError as error:
+        raise McError(f"{words[0]} cannot be read: {error.strerror}.") from None
+    client.call("PUT", f"/{bucket}", {"policy": ""}, body=policy).body()
+    say(options, f"Access permission for `{words[1]}` is set from `{words[0]}`",
+        bucket=words[1], permission="custom")  # fmt: skip
+
+
+def shape_of(statements: list[dict[str, Any]], bucket: str, prefix: str) -> str:
+    """What strangers may do below ``prefix``: one of the four shapes, or `custom`."""
+    concerning = [each for each in statements if _covers(each, bucket, prefix)]
+    if any(not _is_plain(each) for each in concerning):
+        return "custom"
+    actions = {action for each in concerning for action in _texts(each.get("Action"))}
+    for shape, (_, on_objects) in _SHAPES.items():
+        if actions == set(on_objects):
+            return shape
+    return "custom"
+
+
+def _covers(statement: dict[str, Any], bucket: str, prefix: str) -> bool:
+    """Whether a statement speaks about every object below ``prefix``."""
+    if "Resource" not in statement:
+        return True
+    wanted = _objects(bucket, prefix)[:-1]
+    return any(
+        resource.endswith("*") and wanted.startswith(resource[:-1]) and "/" in resource
+        for resource in _texts(statement["Resource"])
+    )
+
+
+def _is_plain(statement: dict[str, Any]) -> bool:
+    """Whether a statement allows something to everybody without conditions."""
+    everybody = statement.get("Principal") in _EVERYBODY
+    return everybody and statement.get("Effect") == "Allow" and not statement.get("Condition")
+
+
+def _texts(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [value]
 
 
 def _set(client: Client, bucket: str, prefix: str, shape: str) -> None:
@@ -115,7 +190,7 @@ def _is_ours(statement: dict[str, Any], bucket: str, prefix: str) -> bool:
     What it made for the bucket as a whole goes too: the other places need no more than their own,
     and get the bucket's location from the statement that is added now.
     """
-    anonymous = statement.get("Principal") in ("*", {"AWS": "*"}, {"AWS": ["*"]})
+    anonymous = statement.get("Principal") in _EVERYBODY
     if not anonymous or statement.get("Effect") != "Allow":
         return False
     resource = statement.get("Resource")

@@ -24,6 +24,8 @@ Usage: mc [FLAGS] COMMAND
   ls [-r] ALIAS[/BUCKET[/PREFIX]]    list buckets or objects
   cp [-r] SOURCE ... TARGET          copy files to a store, from it, or between stores
   anonymous set private|download|upload|public ALIAS/BUCKET[/PREFIX]
+  anonymous get ALIAS/BUCKET[/PREFIX]
+                                     let everybody in, or look who is (also set-json, get-json)
 
 Flags: --config-dir FOLDER, --json, --quiet, --insecure. The alias "local" is the store here;
 MC_HOST_<alias>=http://KEY:SECRET@HOST:PORT makes one without a file.
@@ -297,9 +299,9 @@ def _cp(words: list[str], options: Options) -> int:
 def _anonymous(words: list[str], options: Options) -> int:
     from stack.mc import anonymous
 
-    if not words or words[0] != "set":
+    if not words or words[0] not in ("set", "get", "set-json", "get-json"):
         raise _elsewhere(" ".join(["anonymous", *words[:1]]), "anonymous")
-    return anonymous.run(words[1:], options)
+    return anonymous.run(words, options)
 
 
 _COMMANDS: dict[str, Callable[[list[str], Options], int]] = {

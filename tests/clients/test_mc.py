@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -129,3 +131,73 @@ def test_share_download(mc: Mc, place: str, tmp_path: Path) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=30) as answer:
         assert answer.read() == b"shared"
+
+
+def _stranger(store: Store, method: str, path: str, body: bytes | None = None) -> int:
+    """The status that a request without credentials gets."""
+    connection = http.client.HTTPConnection(store.host, timeout=30)
+    try:
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("shape", "read", "write", "listed"),
+    [
+        ("private", 403, 403, 403),
+        ("download", 200, 403, 200),
+        ("upload", 403, 200, 403),
+        ("public", 200, 200, 200),
+    ],
+)
+def test_anonymous(
+    mc: Mc, store: Store, place: str, bucket: str, tmp_path: Path, shape: str, read: int,
+    write: int, listed: int,
+) -> None:  # fmt: skip
+    (tmp_path / "x").write_bytes(b"x")
+    mc("cp", "x", f"{place}/k")
+    assert "private" in mc("anonymous", "get", place)
+    mc("anonymous", "set", shape, place)
+    assert f"`{shape}`" in mc("anonymous", "get", place)
+    assert _stranger(store, "GET", f"/{bucket}/k") == read
+    assert _stranger(store, "PUT", f"/{bucket}/n", b"x") == write
+    assert _stranger(store, "GET", f"/{bucket}?list-type=2") == listed
+    mc("anonymous", "set", "private", place)
+    assert _stranger(store, "GET", f"/{bucket}/k") == 403
+
+
+def test_anonymous_below_a_prefix(
+    mc: Mc, store: Store, place: str, bucket: str, tmp_path: Path
+) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    for key in ("open/k", "closed/k"):
+        mc("cp", "x", f"{place}/{key}")
+    mc("anonymous", "set", "download", f"{place}/open/")
+    assert _stranger(store, "GET", f"/{bucket}/open/k") == 200
+    assert _stranger(store, "GET", f"/{bucket}/closed/k") == 403
+    assert _stranger(store, "GET", f"/{bucket}?prefix=open/") == 200
+    assert _stranger(store, "GET", f"/{bucket}?prefix=closed/") == 403
+    assert "open" in mc("anonymous", "list", place)
+
+
+def test_the_small_mc_and_the_full_one_understand_each_other(
+    mc: Mc, store: Store, place: str, tmp_path: Path
+) -> None:
+    """`mc anonymous` of the store's own image, on the same bucket."""
+    environment = clean_environment(
+        MC_HOST_it=f"http://{store.access_key}:{store.secret_key}@{store.host}", HOME=str(tmp_path)
+    )
+
+    def small(*words: str) -> str:
+        return tools.run(Path(sys.executable), "-m", "stack.mc", *words, env=environment)
+
+    for shape in ("download", "upload", "public", "private"):
+        small("anonymous", "set", shape, place)
+        assert f"`{shape}`" in mc("anonymous", "get", place)
+    for shape in ("download", "upload", "public", "private"):
+        mc("anonymous", "set", shape, place)
+        assert f"`{shape}`" in small("anonymous", "get", place)

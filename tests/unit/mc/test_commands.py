@@ -227,6 +227,38 @@ def test_anonymous_set(mc: Mc, monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept == {}
 
 
+@pytest.mark.parametrize("shape", ["private", "download", "upload", "public"])
+@pytest.mark.parametrize("where", ["here/b", "here/b/p/"])
+def test_anonymous_get_tells_what_was_set(
+    mc: Mc, monkeypatch: pytest.MonkeyPatch, shape: str, where: str
+) -> None:
+    policies(monkeypatch)
+    assert "is `private`" in mc("anonymous", "get", where)
+    mc("anonymous", "set", shape, where)
+    assert f"Access permission for `{where}` is `{shape}`" in mc("anonymous", "get", where)
+    assert f"is `{shape}`" in mc("anonymous", "get", "here/b/p/q")
+    elsewhere = shape if where == "here/b" else "private"
+    assert f"is `{elsewhere}`" in mc("anonymous", "get", "here/b/other")
+
+
+def test_anonymous_json(mc: Mc, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kept = policies(monkeypatch)
+    file = tmp_path / "policy.json"
+    document = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": "arn:aws:s3:::b/*",
+    }
+    file.write_text(json.dumps({"Statement": document}))
+    mc("anonymous", "set-json", str(file), "here/b")
+    assert kept["/b"] == file.read_bytes()
+    assert "Deny" in mc("anonymous", "get-json", "here/b")
+    assert "is `custom`" in mc("anonymous", "get", "here/b")
+    with pytest.raises(McError, match=r"missing\.json"):
+        mc("anonymous", "set-json", str(tmp_path / "missing.json"), "here/b")
+
+
 def test_anonymous_set_keeps_what_others_set(mc: Mc, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = policies(monkeypatch)
     other = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::b/x/*"}
@@ -254,8 +286,11 @@ def test_shapes_of_anonymous_access() -> None:
     assert statements_of("private", "b", "") == []
 
 
-@pytest.mark.parametrize("words", [("set",), ("set", "odd", "here/b"), ("set", "public", "here"),
-                                   ("get", "here/b"), ("set-json", "f", "here/b"), ()])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [("set",), ("set", "odd", "here/b"), ("set", "public", "here"), ("get",), ("list", "here/b"),
+     ("get-json", "here/b/p"), ()],
+)  # fmt: skip
 def test_anonymous_refuses(mc: Mc, words: tuple[str, ...]) -> None:
     with pytest.raises(McError):
         mc("anonymous", *words)
