@@ -247,6 +247,28 @@ class Scrub(msgspec.Struct, frozen=True):
     """How often the index was made anew for that."""
 
 
+class Expiry(msgspec.Struct, frozen=True):
+    """What lifecycle rules have taken. Times are milliseconds, 0: never; counts grow from one
+    start of the store to the next and beyond."""
+
+    runs: int = 0
+    """Finished ones."""
+    started: int = 0
+    finished: int = 0
+    duration: int = 0
+    """Milliseconds that the last finished run took."""
+    objects: int = 0
+    versions: int = 0
+    """Noncurrent ones that are gone for good."""
+    markers: int = 0
+    uploads: int = 0
+    bytes: int = 0
+    """Of objects and versions."""
+    backlog: int = 0
+    """Things that were due when the latest run looked, and that it has not come to yet."""
+    backlog_bytes: int = 0
+
+
 class Health(msgspec.Struct, frozen=True):
     """What a store knows of its own soundness."""
 
@@ -257,6 +279,7 @@ class Health(msgspec.Struct, frozen=True):
     clock_suspect: bool = False
     """The clock is more than a day off that: nothing may be done because of its time alone."""
     scrub: Scrub = Scrub()
+    expiry: Expiry = Expiry()
 
 
 # -- versions -----------------------------------------------------------------------------------

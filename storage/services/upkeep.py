@@ -44,7 +44,13 @@ class Upkeep:
         self._compactor = Compactor(engine)
         self._collector = Collector(engine)
         self._scrubber: Scrubber | None = None
-        self._lifecycle = Lifecycle(engine, engine.config.lifecycle_day)
+        board = engine.board
+        self._lifecycle = Lifecycle(
+            engine,
+            engine.config.lifecycle_day,
+            before=board.expiry,
+            tell=lambda expiry: setattr(board, "expiry", expiry),
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._seen = self._moved = 0
 

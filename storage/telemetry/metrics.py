@@ -290,6 +290,44 @@ def _soundness(page: Page, found: Snapshot) -> None:
         page.add(name, what, gauge)
 
 
+def _expiry(page: Page, found: Snapshot) -> None:
+    """What lifecycle rules took."""
+    expiry = found.health.expiry
+    page.add(
+        "oversight_lifecycle_runs_total", "Finished runs over all rules.", expiry.runs, "counter"
+    )
+    page.add(
+        "oversight_lifecycle_expired_total",
+        "What rules took, by kind.",
+        [
+            ({"kind": kind}, number)
+            for kind, number in (
+                ("object", expiry.objects),
+                ("noncurrent_version", expiry.versions),
+                ("delete_marker", expiry.markers),
+                ("upload", expiry.uploads),
+            )
+        ],
+        "counter",
+    )
+    page.add(
+        "oversight_lifecycle_expired_bytes_total", "Bytes of what rules took.", expiry.bytes,
+        "counter",
+    )  # fmt: skip
+    gauges: tuple[tuple[str, str, float], ...] = (
+        ("oversight_lifecycle_started_seconds", "Start of the latest run.", expiry.started / 1000),
+        ("oversight_lifecycle_finished_seconds", "End of the last finished run.",
+         expiry.finished / 1000),
+        ("oversight_lifecycle_duration_seconds", "What that one took.", expiry.duration / 1000),
+        ("oversight_lifecycle_backlog", "What is due and was not come to yet.", expiry.backlog),
+        ("oversight_lifecycle_backlog_bytes", "Bytes of that.", expiry.backlog_bytes),
+        ("minio_node_ilm_expiry_pending_tasks", "The same as oversight_lifecycle_backlog.",
+         expiry.backlog),
+    )  # fmt: skip
+    for name, what, gauge in gauges:
+        page.add(name, what, gauge)
+
+
 def _drives(page: Page, found: Snapshot) -> None:
     space = found.space
     drive = {"drive": ",".join(space.drives)}
@@ -403,8 +441,8 @@ def _resources(page: Page, found: Snapshot) -> None:
 
 Part = Callable[[Page, Snapshot], None]
 PAGES: dict[str, tuple[Part, ...]] = {
-    "cluster": (_capacity, _requests, _node, _soundness),
-    "node": (_requests, _node, _drives, _soundness),
+    "cluster": (_capacity, _requests, _node, _soundness, _expiry),
+    "node": (_requests, _node, _drives, _soundness, _expiry),
     "bucket": (_buckets, _bucket_requests),
     "resource": (_drives, _resources) if os.path.exists("/proc/meminfo") else (_drives,),
 }

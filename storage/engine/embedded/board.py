@@ -18,7 +18,7 @@ import time
 import msgspec
 
 from storage.engine.embedded import io
-from storage.engine.interface import Scrub
+from storage.engine.interface import Expiry, Scrub
 
 MAGIC = 0x4452424F_00000001
 SLOTS = 64
@@ -35,7 +35,7 @@ STATES = ("starting", "replaying", "ready", "readonly", "full", "stopped")
 _GENERATION, _APPLIED, _STATE, _EPOCH, _PID, _INDEX, _RETIRED, _SUSPECT, _DAMAGES, _UNPROVEN = (
     range(1, 11)
 )
-_LAST_RECORD, _CLOCK_SUSPECT, _SCRUB = 11, 12, 16
+_LAST_RECORD, _CLOCK_SUSPECT, _SCRUB, _EXPIRY = 11, 12, 16, 32
 _SLOT_PID, _SLOT_BEAT, _SLOT_READ, _SLOT_FILES = range(4)
 
 
@@ -178,6 +178,16 @@ class Board:
     def scrub(self, value: Scrub) -> None:
         for number, each in enumerate(msgspec.structs.astuple(value)):
             self.words[_SCRUB + number] = each
+
+    @property
+    def expiry(self) -> Expiry:
+        """What the services process tells of lifecycle rules."""
+        return Expiry(*self.words[_EXPIRY : _EXPIRY + len(Expiry.__struct_fields__)])
+
+    @expiry.setter
+    def expiry(self, value: Expiry) -> None:
+        for number, each in enumerate(msgspec.structs.astuple(value)):
+            self.words[_EXPIRY + number] = each
 
     # -- slots
 

@@ -348,7 +348,9 @@ class EmbeddedEngine:
 
     async def health(self) -> i.Health:
         board = self.board
-        return i.Health(board.damages, board.last_record, board.clock_suspect, board.scrub)
+        return i.Health(
+            board.damages, board.last_record, board.clock_suspect, board.scrub, board.expiry
+        )
 
     def inline_limit(self) -> int:
         return self.config.inline_max
