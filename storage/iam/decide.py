@@ -185,7 +185,6 @@ class _Facts:
             return "Anonymous"
         return "Account" if self._principal.root else "User"
 
-
     @property
     def arn(self) -> str:
         """The principal as bucket policies name it."""

@@ -38,6 +38,7 @@ _REPLACEMENTS = {
     "\r": "&#13;",
 }
 _LOST = "\N{REPLACEMENT CHARACTER}"
+_CHANGED_BY_DECODING = re.compile(f"[%+]|{_FORBIDDEN.pattern}")
 _UNSAFE_IN_URL = re.compile(r"[^A-Za-z0-9/._~-]")
 
 
@@ -53,6 +54,14 @@ def url_encode(text: str) -> str:
     if _UNSAFE_IN_URL.search(text) is None:
         return text
     return quote(text, safe="/")
+
+
+def url_encode_least(text: str) -> str:
+    """Text under ``encoding-type=url`` that means the same whether it is decoded or not.
+
+    Only what a decoder would change, and what XML can't carry, is encoded.
+    """
+    return escape(_CHANGED_BY_DECODING.sub(lambda match: quote(match[0], safe=""), text))
 
 
 def encoding(names: list[str], *, url: bool) -> tuple[bool, Callable[[str], str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -127,3 +128,21 @@ def test_of_a_bucket_that_is_not_there(raw: RawClient) -> None:
 
 def test_a_stranger_is_denied(raw: RawClient, bucket: str) -> None:
     assert raw.request("GET", f"/{bucket}", sign=False).status == 403
+
+
+@pytest.mark.parametrize(
+    ("prefix", "shown"),
+    [
+        ("\n", "\n"),
+        ("a b=\u00e9", "a b=\u00e9"),
+        ("1+1%", "1%2B1%25"),
+        ("\x01", "%01"),
+        ("<&", "<&"),
+    ],
+)
+def test_a_prefix_means_the_same_decoded_or_not(
+    raw: RawClient, bucket: str, prefix: str, shown: str
+) -> None:
+    answer = raw.request("GET", f"/{bucket}", f"encoding-type=url&prefix={quote(prefix, safe='')}")
+    assert answer.text("Prefix") == shown
+    assert unquote(shown) == prefix

@@ -50,11 +50,12 @@ class Listing:
         names += (self.prefix, self.delimiter)
         self.url, self.encode = xml.encoding(names, url=self.url)
 
-    def head(self, *, truncated: bool) -> str:
-        """The elements both versions begin with."""
+    def head(self, *, truncated: bool, prefix: str | None = None) -> str:
+        """The elements both versions begin with. ``prefix``: as it is written, if not as names."""
         encode = self.encode
+        prefix = encode(self.prefix) if prefix is None else prefix
         return (
-            f"<Name>{xml.escape(self.call.bucket)}</Name><Prefix>{encode(self.prefix)}</Prefix>"
+            f"<Name>{xml.escape(self.call.bucket)}</Name><Prefix>{prefix}</Prefix>"
             f"<MaxKeys>{self.limit}</MaxKeys>"
             + (f"<Delimiter>{encode(self.delimiter)}</Delimiter>" if self.delimiter else "")
             + ("<EncodingType>url</EncodingType>" if self.url else "")
@@ -149,7 +150,10 @@ async def list_objects(call: Call) -> Response:
     marker = call.query.get("marker", "")
     page = await listing.page(marker)
     encode = listing.encode
-    text = f"{listing.head(truncated=page.next_after is not None)}<Marker>{encode(marker)}</Marker>"
+    # Some SDKs decode the prefix of this version, others take it as it is.
+    prefix = xml.url_encode_least(listing.prefix) if listing.url else None
+    text = listing.head(truncated=page.next_after is not None, prefix=prefix)
+    text += f"<Marker>{encode(marker)}</Marker>"
     if page.next_after is not None and listing.delimiter:
         text += f"<NextMarker>{encode(page.next_after)}</NextMarker>"
     text += listing.rows(page, owners=True)

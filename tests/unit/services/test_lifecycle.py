@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 
 from storage import lifecycle
@@ -12,13 +13,17 @@ from storage.engine.interface import (
     VERSIONING,
     Bucket,
     Engine,
+    Expiry,
     Health,
     SetBucketConfig,
 )
 from storage.engine.memory import MemoryEngine
+from storage.errors import Unavailable
 from storage.lifecycle import Clock, Rule
 from storage.lifecycle.due import ABORT, EXPIRE, MARKER, NONCURRENT, preview
 from storage.services.lifecycle import Lifecycle
+from storage.telemetry import metrics
+from storage.telemetry.board import Board
 from tests.contract.store import delete, keys, make_bucket, put, start_upload
 
 pytestmark = pytest.mark.anyio
@@ -212,3 +217,64 @@ async def test_many_pages_and_rules_that_overlap(
     assert await at(engine, TODAY, monkeypatch) == {EXPIRE: 2500 - len(kept)}
     page = await engine.list_objects(bucket.id, limit=3000)
     assert {entry.key for entry in page.entries} == kept
+
+
+async def test_figures_are_told_as_it_goes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a run breaks off: the backlog stays, the next one takes it away."""
+    bucket = await with_rules(engine, Rule("r", days=1, noncurrent_days=1), versioned=True)
+    for number in range(100):
+        await put(engine, bucket, f"k{number:03}", b"123", modified=TODAY - 9 * DAY)
+    monkeypatch.setattr("time.time_ns", lambda: TODAY * 1_000_000)
+    told: list[Expiry] = []
+    service = Lifecycle(engine, before=Expiry(runs=7, bytes=1000), tell=told.append)
+    commit, count = engine.commit, 0
+
+    async def refusing(change: object) -> object:
+        nonlocal count
+        count += 1
+        if count > 70:
+            raise Unavailable
+        return await commit(change)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "commit", refusing)
+        with pytest.raises(Unavailable):
+            await service.run()
+    assert [(each.backlog, each.backlog_bytes) for each in told] == [
+        (0, 0), (100, 300), (36, 108), (30, 90),
+    ]  # fmt: skip
+    assert (told[-1].runs, told[-1].objects, told[-1].bytes) == (7, 70, 1210)
+    assert (told[-1].started, told[-1].finished) == (TODAY, 0)
+    await service.run()
+    last = told[-1]
+    assert (last.runs, last.objects, last.bytes, last.backlog) == (8, 100, 1300, 0)
+    assert last.finished == TODAY
+    monkeypatch.setattr("time.time_ns", lambda: (TODAY + 2 * DAY) * 1_000_000)
+    await start_upload(engine, bucket, "a", "u1", initiated=TODAY - 9 * DAY)
+    await service.run()
+    assert (told[-1].versions, told[-1].bytes, told[-1].uploads) == (100, 1600, 0)
+    await service.run()
+    assert told[-1].markers == 100
+
+
+async def test_figures_are_shown_by_metrics(engine: Engine) -> None:
+    async def collect() -> metrics.Snapshot:
+        found = await metrics.snapshot(engine, Board(), 0)
+        expiry = Expiry(3, 1500, 2500, 1000, 10, 20, 30, 40, 50, 60, 70)
+        return msgspec.structs.replace(
+            found, health=msgspec.structs.replace(found.health, expiry=expiry)
+        )
+
+    text = await metrics.page("cluster", "here", collect)
+    assert text is not None
+    for sample in (
+        'runs_total{server="here"} 3', 'started_seconds{server="here"} 1.5',
+        'finished_seconds{server="here"} 2.5', 'duration_seconds{server="here"} 1',
+        'expired_total{kind="object",server="here"} 10',
+        'expired_total{kind="noncurrent_version",server="here"} 20',
+        'expired_total{kind="delete_marker",server="here"} 30',
+        'expired_total{kind="upload",server="here"} 40',
+        'expired_bytes_total{server="here"} 50', 'backlog{server="here"} 60',
+        'backlog_bytes{server="here"} 70',
+    ):  # fmt: skip
+        assert f"oversight_lifecycle_{sample}\n" in text
