@@ -24,11 +24,11 @@ _NEW_PASSWORD = "OVERSIGHT_ROOT_PASSWORD_NEW"  # noqa: S105 - a variable's name
 
 app = typer.Typer(
     name="oversight",
-    help="Oversight, an S3-compatible object store for Langfuse and DataHub stacks.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # help drawn by rich takes a quarter of a second to appear
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 app.add_typer(buckets.buckets, name="bucket")
 app.add_typer(lifecycles.lifecycle, name="lifecycle")
@@ -37,6 +37,24 @@ app.add_typer(people.keys, name="key")
 app.add_typer(people.policies, name="policy")
 operations.add_to(app)
 app.add_typer(datahub, name="datahub")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Oversight, an S3-compatible object store for Langfuse and DataHub stacks."""
 
 
 @app.command()

@@ -182,6 +182,18 @@ class Stack(BaseSettings):
         "OVERSIGHT_BASE", "python:3.11-slim-bookworm", section="store", unit="image",
         help="What the store's image is built on.",
     )  # fmt: skip
+    pip_index: str = _setting(
+        "PIP_INDEX_URL", "", section="store", unit="URL",
+        help="Index that the image's packages come from, if not pip's own (docs/container.md).",
+    )  # fmt: skip
+    pip_extra_index: str = _setting(
+        "PIP_EXTRA_INDEX_URL", "", section="store", unit="URL",
+        help="Another index of packages for building the image.",
+    )  # fmt: skip
+    pip_trusted_host: str = _setting(
+        "PIP_TRUSTED_HOST", "", section="store", unit="name",
+        help="Host whose certificate building the image does not check. Better: compose/pip/*.crt.",
+    )  # fmt: skip
     network: str = _setting(
         "OVERSIGHT_NETWORK", "oversight", section="store", unit="name",
         help="Docker network on which the stacks meet the store.",

@@ -17,9 +17,26 @@ dependencies() {
   set -- --quiet --require-hashes --only-binary :all:
   if ls /build/wheels/*.whl >/dev/null 2>&1; then
     set -- "$@" --no-index --find-links /build/wheels
+  else
+    find_index
   fi
-  $PIP --python "$HOME_OF_IT/bin/python" install --no-compile "$@" --requirement /build/runtime.lock
-  $PIP install "$@" --requirement /build/build.lock
+  $PIP --python "$HOME_OF_IT/bin/python" install --no-compile "$@" --requirement /build/runtime.lock &&
+    $PIP install "$@" --requirement /build/build.lock || {
+    echo "The packages can't be installed. Where the index of packages is another than pip's own, or behind" \
+      "a certificate of your network's, docs/container.md says how to name it ('Build')." >&2
+    exit 1
+  }
+}
+
+# Let pip read /build/pip/pip.conf, and trust /build/pip/*.crt beside the authorities that it knows.
+find_index() {
+  [ ! -e /build/pip/pip.conf ] || export PIP_CONFIG_FILE=/build/pip/pip.conf
+  ls /build/pip/*.crt >/dev/null 2>&1 || return 0
+  known=$(/build/tool/bin/python -c 'from pip._vendor import certifi; print(certifi.where())')
+  for file in "$known" /build/pip/*.crt; do
+    cat "$file" && echo
+  done >/build/authorities.pem
+  export PIP_CERT=/build/authorities.pem
 }
 
 project() {

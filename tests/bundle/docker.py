@@ -35,7 +35,7 @@ OWN_BASE = "oversight-store/base:bookworm"
 #: On everything that tests start, so that what a crashed run left is seen.
 LABEL = "oversight.test"
 _CONTEXT_LABEL = "oversight.test.context"
-_CONTEXT = ("compose/Dockerfile", "compose/image", ".dockerignore", "requirements-image.lock",
+CONTEXT = ("compose/Dockerfile", "compose/image", ".dockerignore", "requirements-image.lock",
             "pyproject.toml", "README.md", "LICENSE", "storage", "stack")  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def ensure_wheels() -> None:
 def _digest() -> str:
     """Of everything that goes into the image."""
     digest = hashlib.sha256(base().encode())
-    for name in _CONTEXT:
+    for name in CONTEXT:
         path = ROOT / name
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file() and "__pycache__" not in file.parts:

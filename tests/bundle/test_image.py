@@ -179,6 +179,8 @@ def test_minio_container_of_testcontainers(image: str, testcontainers_environmen
     ("words", "shown"),
     [
         (("version",), "oversight "),
+        (("--version",), "oversight "),
+        (("--help",), "bootstrap"),
         (("oversight", "version"), "oversight "),
         (("minio", "--version"), "Oversight"),
         (("mc", "--version"), "mc of Oversight"),
@@ -526,9 +528,10 @@ def test_compiled_modules_cover_the_start(image: str) -> None:
 
 def test_build_with_buildkit() -> None:
     """The other builder makes the same image of the same file."""
+    client = _buildkit_client()
     tag = f"{docker.unique('image')}:buildkit"
     try:
-        docker.build(tag, client=_buildkit_client(), buildkit=True)
+        docker.build(tag, client=client, buildkit=True)
         assert "oversight" in docker.docker("run", "--rm", tag, "version")
     finally:
         docker.docker("rmi", tag, check=False)

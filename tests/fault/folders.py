@@ -17,17 +17,26 @@ from pathlib import Path
 #: Take every n-th of all points. 0: a sample that suits a test run.
 EVERY = int(os.environ.get("OVERSIGHT_FAULT_EVERY", "0"))
 _MEMORY = "/dev/shm"
+#: Bytes that a memory must have free to be used: containers are often given 64 MiB of it.
+_ROOM = 2 << 30
 
 
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
     """A new folder that goes away."""
-    parent = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    parent = _MEMORY if _has_room(_MEMORY) else None
     path = Path(tempfile.mkdtemp(prefix="oversight-fault-", dir=parent))
     try:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _has_room(path: str) -> bool:
+    if not os.access(path, os.W_OK):
+        return False
+    stat = os.statvfs(path)
+    return stat.f_bavail * stat.f_frsize >= _ROOM
 
 
 def sample(total: int, count: int) -> list[int]:

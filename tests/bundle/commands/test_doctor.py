@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -243,15 +244,23 @@ def test_wrong_region(run: Run, regional_store: ServedStore) -> None:
     assert done.code == 0, "on this machine alone it is a warning"
 
 
-def test_default_password_that_others_can_reach(regional_store: ServedStore) -> None:
+def test_default_password_that_others_can_reach(
+    regional_store: ServedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The requests still go to the loopback; the name alone says that others can come."""
+    resolve = socket.getaddrinfo
+
+    def at_home(host: str, *arguments: Any, **options: Any) -> Any:
+        return resolve("127.0.0.1" if host == "s3.example.com" else host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", at_home)
     environ = _environ(regional_store, "minio", "miniosecret")
     environ["LANGFUSE_S3_MEDIA_UPLOAD_REGION"] = "eu-central-1"
     door = doors_of([use for use in uses_of("web", environ)[0] if use.browser], Place(False), 10)[0]
-    reachable_by_others = f"http://{socket.gethostname()}:{regional_store.port}"
+    reachable_by_others = f"http://s3.example.com:{regional_store.port}"
     object.__setattr__(door.use, "endpoint", reachable_by_others)
     check = next(check for check in CHECKS if check.name == "default-credentials")
     found = examine(Surroundings([door]), [Check(check.name, check.title, check.run)])
-    # The requests still go to the loopback; the name alone says that others can come.
     assert _codes(found) == {"default-credentials"}
     assert not found.healthy
 

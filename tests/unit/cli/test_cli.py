@@ -249,6 +249,12 @@ async def _store_on(drive: Path) -> None:
 
 def test_version(run: Run) -> None:
     assert run("version").out == f"oversight {storage.__version__}\n"
+    assert run("--version").out == f"oversight {storage.__version__}\n"
+
+
+@pytest.mark.parametrize("words", [("-h",), ("--help",), ("bucket", "-h"), ("serve", "-h")])
+def test_help(run: Run, words: tuple[str, ...]) -> None:
+    assert run(*words).out.startswith("Usage: oversight")
 
 
 def test_the_version_is_the_distributions() -> None:
