@@ -52,8 +52,10 @@ class Answer:
 class RawClient:
     """Signs and sends requests as they are given. ``path`` and ``query`` are percent-encoded."""
 
-    def __init__(self, host: str, access_key: str, secret_key: str) -> None:
+    def __init__(self, host: str, access_key: str, secret_key: str, address: str = "") -> None:
+        """``host`` is what requests say; ``address`` (host and port) is what they are sent to."""
         self.host = host
+        self.address = address or host
         self._access_key = access_key
         self._secret_key = secret_key
 
@@ -78,10 +80,11 @@ class RawClient:
         framed = "content-length" in lines or "transfer-encoding" in lines
         if body is not None and not framed:
             lines["content-length"] = str(len(body))
-        connection = http.client.HTTPConnection(self.host, timeout=30)
+        connection = http.client.HTTPConnection(self.address, timeout=30)
         try:
             target = f"{path}?{query}" if query else path
-            connection.putrequest(method, target, skip_accept_encoding=True)
+            connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+            connection.putheader("Host", self.host)
             for name, value in lines.items():
                 if name != "host":
                     connection.putheader(name, value.encode("latin-1"))
@@ -95,7 +98,7 @@ class RawClient:
 
     def send_bytes(self, data: bytes, *, shutdown: bool = False) -> bytes:
         """Send raw bytes and read until the server closes; its whole answer."""
-        host, _, port = self.host.partition(":")
+        host, _, port = self.address.partition(":")
         with socket.create_connection((host, int(port)), timeout=30) as connection:
             connection.sendall(data)
             if shutdown:
