@@ -273,7 +273,7 @@ class Body:
 
     async def pieces(self) -> AsyncIterator[Pieces]:
         """The content as it arrives. Raises IncompleteBody, and what the framing gets wrong."""
-        if self.length < 0:
+        if self.length < 0 or self._ahead:
             async for piece in self._unmeasured():
                 yield (piece,)
             return
@@ -299,7 +299,7 @@ class Body:
         ahead, self._ahead = self._ahead, ()
         for data in ahead:
             yield data
-        more = True
+        more = self.length < 0  # else what was read ahead was all
         while more:
             data, more = await self._receive()
             if self._received > self._most:
