@@ -1,13 +1,11 @@
 """A small S3 client of the standard library: one connection, Signature Version 4, path style.
 
-Spec: Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)". Requests go out
-one after the other; bodies are bytes, whose digest is signed.
+Requests go out one after the other; bodies are bytes, whose digest is signed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import http.client
 import ssl
 import time
@@ -15,13 +13,13 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from stack.mc.aliases import signed
 from stack.mc.base import Alias, McError, Options
+from stack.s3.signing import EMPTY_SHA256, Credentials, encode_path, encode_query, sign
 
 _TIMEOUT = 60.0
-_EMPTY = hashlib.sha256(b"").hexdigest()
 _REGION = "us-east-1"
 
 
@@ -117,15 +115,10 @@ class Client:
         body: bytes,
         headers: Mapping[str, str],
     ) -> Answer:
-        target = quote(path, safe="/-_.~")
-        canonical_query = "&".join(
-            f"{quote(name, safe='-_.~')}={quote(value, safe='-_.~')}"
-            for name, value in sorted(query.items())
-        )
-        given = {**headers, "Host": self._host}
+        given = dict(headers)
         if self.alias.access_key:
-            self._sign(method, target, canonical_query, given, body)
-        url = f"{target}?{canonical_query}" if canonical_query else target
+            given = self._signed(method, path, query, given, body)
+        url = encode_path(path) + (f"?{encode_query(query.items())}" if query else "")
         try:
             self._connection.request(method, url, body or None, given)
             response = self._connection.getresponse()
@@ -137,31 +130,25 @@ class Client:
             raise McError(f"No store answers at {self.alias.url}: {why}.") from None
         return Answer(response.status, response)
 
-    def _sign(
-        self, method: str, target: str, query: str, headers: dict[str, str], body: bytes
-    ) -> None:
-        """Add the headers of Signature Version 4."""
-        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        digest = hashlib.sha256(body).hexdigest() if body else _EMPTY
-        headers |= {"x-amz-date": now, "x-amz-content-sha256": digest}
+    def _signed(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        headers: dict[str, str],
+        body: bytes,
+    ) -> dict[str, str]:
+        """The headers to send: those given, and what Signature Version 4 adds."""
+        given = {name.lower(): value for name, value in headers.items()}
         if self.alias.token:
-            headers["x-amz-security-token"] = self.alias.token
-        lowered = sorted((name.lower(), " ".join(value.split())) for name, value in headers.items())
-        names = ";".join(name for name, _ in lowered)
-        lines = "".join(f"{name}:{value}\n" for name, value in lowered)
-        canonical = f"{method}\n{target}\n{query}\n{lines}\n{names}\n{digest}"
-        scope = f"{now[:8]}/{self._region}/s3/aws4_request"
-        to_sign = (
-            f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-        )
-        key = f"AWS4{self.alias.secret_key}".encode()
-        for part in scope.split("/"):
-            key = hmac.digest(key, part.encode(), "sha256")
-        signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
-        headers["Authorization"] = (
-            f"AWS4-HMAC-SHA256 Credential={self.alias.access_key}/{scope}, "
-            f"SignedHeaders={names}, Signature={signature}"
-        )
+            given["x-amz-security-token"] = self.alias.token
+        digest = hashlib.sha256(body).hexdigest() if body else EMPTY_SHA256
+        credentials = Credentials(self.alias.access_key, self.alias.secret_key)
+        added = sign(
+            method, self._host, path, query.items(), given, digest, credentials, self._region,
+            time.time(),
+        )  # fmt: skip
+        return dict(added.headers)
 
     # -- what the commands need -----------------------------------------------------------------
 
