@@ -114,8 +114,8 @@ class ChunkDecoder:
     def feed(self, data: Buffer) -> list[memoryview]:
         """Decode the next piece of the body; the views point into ``data``.
 
-        Raises SignatureDoesNotMatch, IncompleteBody (more data than announced), InvalidRequest
-        (frames that are none) and MalformedTrailerError. After an error the decoder is spent.
+        Raises SignatureDoesNotMatch, IncompleteBody (more data than announced, frames that are
+        none) and MalformedTrailerError. After an error the decoder is spent.
         """
         view = memoryview(data)
         pieces: list[memoryview] = []
@@ -244,8 +244,9 @@ class ChunkDecoder:
             lines.append(name.encode() + b":" + value)
 
 
-def _malformed(message: str) -> S3Error:
-    return S3Error("InvalidRequest", message)
+def _malformed(what: str) -> S3Error:
+    """S3 has one answer to whatever is wrong with the framing; ours says what it is, too."""
+    return S3Error("IncompleteBody", f"The request body terminated unexpectedly. {what}")
 
 
 def _chunk_mismatch() -> S3Error:
