@@ -34,6 +34,7 @@ _KEY_COLUMNS = (
     ("ACCESS KEY", "access_key"), ("USER", "user"), ("STATUS", "status"),
     ("NARROWED", "narrowed"), ("CREATED", "created"),
 )  # fmt: skip
+_STEP_COLUMNS = (("WHAT HAS A SAY", "source"), ("NAME", "name"), ("SAYS", "says"), ("", "why"))
 _POLICY_COLUMNS = (("POLICY", "name"), ("PART OF THE STORE", "canned"), ("USERS", "users"))
 
 
@@ -204,6 +205,60 @@ def put_policy(
         fail("Give either a FILE or --bucket.", WRONG)
     document = _document(file) if file is not None else _scoped(bucket, prefix, access)
     store().call("PUT", "policies", policy, body=document)
+
+
+@policies.command("explain")
+def explain(
+    action: Annotated[str, typer.Argument(metavar="ACTION", help="As in GetObject.")],
+    place: Annotated[str, typer.Argument(metavar="[BUCKET[/KEY]]", help="What it is about.")] = "",
+    user: Annotated[str, typer.Option(help="Who asks: a user.")] = "",
+    access_key: Annotated[str, typer.Option(help="Who asks: a key, which may be narrowed.")] = "",
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Who asks: somebody without credentials.")
+    ] = False,
+    version_id: Annotated[str, typer.Option(help="A version of the object.")] = "",
+    context: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Value of a condition key; repeatable."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether a request would be allowed, and why."""
+    if sum(map(bool, (user, access_key, anonymous))) != 1:
+        fail("Say who asks: --user NAME, --access-key KEY or --anonymous.", WRONG)
+    bucket, _, key = place.removeprefix("s3://").partition("/")
+    body = {
+        "action": action,
+        "user": user,
+        "access_key": access_key,
+        "anonymous": anonymous,
+        "bucket": bucket,
+        "key": key,
+        "version_id": version_id,
+        "context": _context(context or []),
+    }
+    told = store().call("POST", "explain", body=body)
+    if as_json:
+        show(told, as_json)
+        return
+    verdict = "allowed" if told["allowed"] else "denied"
+    typer.echo(f"{told['who']}, {told['action']} on {told['resource']}: {verdict}")
+    typer.echo(f"because {told['reason']}.")
+    show(told["steps"], as_json, _STEP_COLUMNS)
+    missing = [name for name, value in told["asked"].items() if value is None]
+    if missing:
+        typer.echo(f"Not known, --context KEY=VALUE gives it: {', '.join(sorted(missing))}.")
+
+
+def _context(given: list[str]) -> dict[str, Any]:
+    """Condition keys and values; a key that is given again has several."""
+    found: dict[str, list[str]] = {}
+    for each in given:
+        key, equals, value = each.partition("=")
+        if not equals or ":" not in key:
+            fail(f"--context {each} is not of the form s3:prefix=events/.", WRONG)
+        found.setdefault(key, []).append(value)
+    return {key: values[0] if len(values) == 1 else values for key, values in found.items()}
 
 
 @policies.command("remove")

@@ -8,7 +8,16 @@ from fastapi import FastAPI
 
 import storage
 from storage.config import Config
-from storage.control import buckets, objects, pages, people, problems, signing_in, status
+from storage.control import (
+    buckets,
+    explaining,
+    objects,
+    pages,
+    people,
+    problems,
+    signing_in,
+    status,
+)
 from storage.control.guard import App, Guard
 from storage.control.plane import Plane
 from storage.engine.interface import Engine
@@ -47,7 +56,7 @@ def create_control(
     app.state.plane = Plane(engine, directory, config, store_key, rekey)
     for router in (
         pages.router, signing_in.router, buckets.router, objects.router, people.router,
-        status.router,
+        explaining.router, status.router,
     ):  # fmt: skip
         app.include_router(router)
     if minio is not None:

@@ -107,6 +107,8 @@ ACTIONS: dict[str, frozenset[str]] = {
     **{f"s3:{name}".lower(): _COMMON | _words(keys) for name, keys in _WITH_KEYS.items()},
 }
 
+_NAMES = {f"s3:{name}".lower(): f"s3:{name}" for name in (*_PLAIN.split(), *_WITH_KEYS)}
+
 #: Condition keys of every service: "AWS global condition context keys" in the IAM user guide.
 _GLOBAL = _words(
     """
@@ -132,6 +134,11 @@ def matching(pattern: str) -> list[str]:
         return list(ACTIONS)
     match = patterns.compile_pattern(lower)
     return [action for action in ACTIONS if match(action)]
+
+
+def spelled(action: str) -> str:
+    """An action as S3 spells it, "" where it has none of that name."""
+    return _NAMES.get(action.lower(), "")
 
 
 def is_condition_key(key: str) -> bool:

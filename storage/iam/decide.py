@@ -80,17 +80,17 @@ def decide(
     boundary = principal.boundary
     if principal.root and boundary is None:
         return _ROOT
-    facts = _Facts(principal, object_owner or owner, context)
+    facts = RequestFacts(principal, object_owner or owner, context)
     granted = _ROOT if principal.root else None
     refused = None
     for policy in principal.policies:
-        found = _evaluate(policy, principal, action, resource, facts)
+        found = evaluate(policy, principal, action, resource, facts)
         if found is not None:
             if not found.allowed:
                 return found
             granted = granted or found
     if resource_policy is not None:
-        found = _evaluate(resource_policy, principal, action, resource, facts)
+        found = evaluate(resource_policy, principal, action, resource, facts)
         if found is not None:
             if found.allowed:
                 refused = _withheld(found, principal, owner, resource_policy, block, object_owner)
@@ -99,7 +99,7 @@ def decide(
             elif not (action in OWNERS_OWN and principal.id == owner and boundary is None):
                 return found
     if boundary is not None:
-        found = _evaluate(boundary, principal, action, resource, facts)
+        found = evaluate(boundary, principal, action, resource, facts)
         if found is None:
             return _BOUNDARY
         if not found.allowed:
@@ -131,8 +131,8 @@ def _withheld(
     return None
 
 
-def _evaluate(
-    policy: Policy, principal: Principal, action: str, resource: str, facts: _Facts
+def evaluate(
+    policy: Policy, principal: Principal, action: str, resource: str, facts: RequestFacts
 ) -> Decision | None:
     """What one policy says; None if it says nothing. Denials stand first in ``for_action``."""
     for statement in policy.for_action(action):
@@ -146,8 +146,11 @@ def _evaluate(
     return None
 
 
-class _Facts:
-    """Condition keys of one request; the context is asked for only when a key needs it."""
+class RequestFacts:
+    """Condition keys of one request; the context is asked for only when a key needs it.
+
+    ``owner`` is the account that the resource belongs to.
+    """
 
     __slots__ = ("_context", "_make", "_owner", "_principal")
 
@@ -194,7 +197,7 @@ class _Facts:
         return f"arn:aws:iam::{self.account}:{kind}"
 
 
-_OWN: dict[str, Callable[[_Facts], str]] = {
+_OWN: dict[str, Callable[[RequestFacts], str]] = {
     "aws:username": lambda facts: facts.name,
     "aws:userid": lambda facts: facts.account,
     "aws:principalaccount": lambda facts: facts.account,

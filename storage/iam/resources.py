@@ -105,7 +105,7 @@ def decide_on(
         resource_policy=policy,
         block=closure,
         object_owner="" if found is None else foreign_owner(bucket, found),
-        acl=lambda: _ask_acl(principal, action, bucket, found, looked=looked),
+        acl=lambda: ask_acl(principal, action, bucket, found, looked=looked),
     )
 
 
@@ -144,10 +144,10 @@ def is_public(bucket: Bucket) -> bool:
     return acl.is_public(acl.decode(document))
 
 
-def _ask_acl(
+def ask_acl(
     principal: Principal, action: str, bucket: Bucket, found: Object | None, *, looked: bool
 ) -> Decision | None:
-    """What the list that governs ``action`` permits. Raises ObjectNeeded."""
+    """What the list that governs ``action`` permits; None: nothing. Raises ObjectNeeded."""
     if acls_disabled(bucket):
         return None
     if action in acl.BUCKET_ACTIONS:

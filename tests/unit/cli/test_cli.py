@@ -139,6 +139,39 @@ def test_policies(run: Run, tmp_path: Path) -> None:
     assert run("policy", "remove", "copy").code == 0
 
 
+@pytest.mark.usefixtures("store")
+def test_explanations(run: Run) -> None:
+    run("bucket", "create", "cli-two")
+    run("user", "add", "grace", "--policy", "readonly", "--email", "grace@example.com")
+    assert run("user", "show", "grace", "--json").value["email"] == "grace@example.com"
+    assert run("user", "change", "grace", "--email", "", "--json").value["email"] == ""
+    assert run("user", "change", "grace").code == 2
+    told = run("policy", "explain", "GetObject", "cli-two/some/key", "--user", "grace")
+    assert told.code == 0
+    assert told.out.splitlines()[:2] == [
+        "grace, s3:GetObject on cli-two/some/key: allowed",
+        "because allowed by statement 1 of policy readonly.",
+    ]
+    assert "identity policy" in told.out
+    told = run("policy", "explain", "PutObject", "s3://cli-two/k", "--anonymous", "--json")
+    assert (told.value["allowed"], told.value["who"]) == (False, "anonymous")
+    asked = run(
+        "policy", "explain", "ListBucket", "cli-two", "--user", "grace", "--context", "s3:prefix=a",
+        "--context", "aws:SourceIp=10.0.0.1", "--json",
+    )  # fmt: skip
+    assert not asked.value["allowed"]
+    for wrong in (
+        ("GetObject", "cli-two/k"), ("GetObject", "cli-two/k", "--anonymous", "--user", "grace"),
+        ("GetObject", "cli-two/k", "--anonymous", "--context", "prefix"),
+    ):  # fmt: skip
+        assert run("policy", "explain", *wrong).code == 2
+    assert run("policy", "explain", "Frob", "cli-two", "--anonymous").err == (
+        "S3 has no action s3:Frob.\n"
+    )
+    run("user", "remove", "grace")
+    run("bucket", "remove", "cli-two")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
