@@ -17,10 +17,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import load, report, servers, work
+from benchmarks import load, report, servers, versions, work
 from benchmarks.requests import Body
 
-GROUPS = ("put", "get", "mix", "list", "large", "scale")
+GROUPS = ("put", "get", "mix", "list", "large", "scale", "versions")
 
 
 def main() -> int:
@@ -90,6 +90,7 @@ def _effort(options: argparse.Namespace) -> work.Effort:
         scale_keys=options.keys or base.scale_keys,
         starts=base.starts,
         connections=base.connections,
+        versions=base.versions,
     )
 
 
@@ -140,6 +141,9 @@ def _measure(options: argparse.Namespace, console: Console, results: work.Result
             work.run_scale(
                 lambda name: servers.Server(own[0], folder / name), effort, results, step
             )
+        if "versions" in groups and own:
+            server = servers.Server(own[0], folder / "versions")
+            versions.run_versions(server, effort, results, step)
 
 
 def _steps(effort: work.Effort, kinds: list[servers.Kind], groups: set[str]) -> int:
@@ -149,6 +153,8 @@ def _steps(effort: work.Effort, kinds: list[servers.Kind], groups: set[str]) -> 
     count = sum(len(kinds) * cells for group in ("put", "get", "mix") if group in groups)
     count += stores * cells if "list" in groups else 0
     count += stores * (2 * effort.rounds + 1) if "large" in groups else 0
+    if "versions" in groups and any(kind.name == report.STORE for kind in kinds):
+        count += 2 + 2 * len(versions.OPERATIONS) * effort.rounds
     if "scale" in groups and any(kind.name == report.STORE for kind in kinds):
         count += 2 * effort.starts + 3 - (-effort.scale_keys // 50_000) + 4 * (effort.rounds + 1)
     return count

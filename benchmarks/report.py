@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import work
+from benchmarks import versions, work
 from benchmarks.work import Results, Sample
 
 STORE = "oversight"
@@ -92,6 +92,7 @@ def targets(results: Results) -> list[Target]:
         *_large_targets(results),
         *_memory_targets(results),
         *_scale_targets(results),
+        *_version_targets(results),
         _error_target(results),
     ]
 
@@ -191,6 +192,16 @@ def _scale_targets(results: Results) -> Iterator[Target]:
     yield _judge(f"{label}: bytes on the drive, each", bound, each, " B")
     start = _ratio(facts.get("start_full_seconds"), facts.get("start_empty_seconds"))
     yield _judge(f"{label}: start / an empty start", 3.0, start, "x")
+
+
+def _version_targets(results: Results) -> Iterator[Target]:
+    for operation in versions.OPERATIONS:
+        few = versions.item_name(operation, versions.FEW)
+        sizes = {s.item for s in results.samples if s.item.startswith(f"{operation}, a key of ")}
+        name = max(sizes - {few}, default=versions.item_name(operation, work.FULL.versions))
+        own = results.median(name, STORE, _MEASURED_AT, _cpu)
+        base = results.median(few, STORE, _MEASURED_AT, _cpu)
+        yield _judge(f"{name} versions: CPU / that of one of 2", 1.5, _ratio(own, base), "x")
 
 
 def _error_target(results: Results) -> Target:

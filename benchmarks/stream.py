@@ -56,6 +56,14 @@ class Connection:
             raise BadAnswer(f"{status}, {length} bytes")
         return length
 
+    def bare(self, head: bytes, expected: int) -> None:
+        """A request without bodies: HEAD, of an object of ``expected`` bytes, or DELETE."""
+        self._socket.sendall(head)
+        status, length, _ = self._head()
+        right = status == 204 if head.startswith(b"DELETE") else (status, length) == (200, expected)
+        if not right:
+            raise BadAnswer(f"{status}, {length} bytes")
+
     def list(self, head: bytes, expected: int) -> int:
         """Receive a page of a listing that must have ``expected`` entries; returns its bytes."""
         self._socket.sendall(head)
@@ -148,7 +156,9 @@ class Run:
                 connection = connection or Connection(self._port)
                 if head.startswith(b"PUT"):
                     connection.put(head, self._body)
-                elif b"list-type=2" in head:
+                elif head.startswith((b"HEAD", b"DELETE")):
+                    connection.bare(head, self._expected)
+                elif b"list-type=2" in head or b"versions=" in head:
                     self.received += connection.list(head, self._expected)
                 else:
                     self.received += connection.get(head, self._expected)

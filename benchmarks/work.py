@@ -40,7 +40,8 @@ _PAGES = 2_000
 
 @dataclass(frozen=True)
 class Effort:
-    """How long all this may take. ``scale_keys`` is the large listing's number of keys."""
+    """How long all this may take. ``scale_keys`` is the large listing's number of keys,
+    ``versions`` that of one key's versions."""
 
     rounds: int = 3
     seconds: int = 4
@@ -49,6 +50,7 @@ class Effort:
     scale_keys: int = 1_000_000
     starts: int = 3
     connections: tuple[int, ...] = (1, 16, 64)
+    versions: int = 100_000
 
 
 FULL = Effort()
@@ -60,6 +62,7 @@ QUICK = Effort(
     scale_keys=50_000,
     starts=1,
     connections=(1, 16),
+    versions=5_000,
 )
 
 
