@@ -72,6 +72,15 @@ def aws() -> Path:
     """The AWS CLI of this Python environment, else one on PATH."""
     beside = Path(sys.executable).parent / "aws"
     found = str(beside) if beside.exists() else shutil.which("aws")
+@functools.cache
+def chromium() -> Path:
+    """Chromium, or a browser made of it."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return Path(found)
+    pytest.skip("Chromium is missing: install chromium")
+
+
     if not found:
         pytest.skip("the AWS CLI is missing: pip install awscli")
     return Path(found)
