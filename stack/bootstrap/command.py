@@ -50,7 +50,14 @@ def _console(endpoint: str, stack: Stack) -> str:
 def _count(want: Wanted) -> int:
     """About how many steps there are."""
     accounts = sum(2 + len(account.grants) for account in want.accounts)
-    return 1 + len(want.buckets) + len(want.prefixes) + len(want.origins) + max(accounts, 1)
+    return (
+        1
+        + len(want.buckets)
+        + len(want.closed)
+        + len(want.prefixes)
+        + len(want.origins)
+        + max(accounts, 1)
+    )
 
 
 def _report(done: list[Step], endpoint: str, as_json: bool) -> None:

@@ -25,6 +25,17 @@ _CORS = (
     "<AllowedHeader>*</AllowedHeader><ExposeHeader>ETag</ExposeHeader>"
     "<MaxAgeSeconds>3600</MaxAgeSeconds></CORSRule></CORSConfiguration>"
 )
+_ENFORCED = (
+    b"<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule>"
+    b"</OwnershipControls>"
+)
+_CLOSED = (
+    b"<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls>"
+    b"<IgnorePublicAcls>true</IgnorePublicAcls><BlockPublicPolicy>true</BlockPublicPolicy>"
+    b"<RestrictPublicBuckets>true</RestrictPublicBuckets></PublicAccessBlockConfiguration>"
+)
+#: What a public access block consists of.
+_SWITCHES = 4
 _UNSUPPORTED = ("NotImplemented", "MethodNotAllowed")
 
 
@@ -94,6 +105,8 @@ def make_all(
     with _told(s3):
         for bucket in want.buckets:
             yield ensure_bucket(s3, bucket)
+        for bucket in want.closed:
+            yield ensure_closed(s3, bucket)
         for bucket, prefix in want.prefixes:
             yield ensure_prefix(s3, bucket, prefix)
         for bucket, origin in want.origins:
@@ -126,6 +139,49 @@ def ensure_bucket(s3: S3, bucket: str) -> Step:
     return Step("bucket", bucket, "made")
 
 
+def ensure_closed(s3: S3, bucket: str) -> Step:
+    """Nobody gets into the bucket by accident: ACLs don't count, and public access is blocked.
+
+    Whoever decided otherwise (a public access block, a policy, an ownership or an ACL of the
+    bucket's own) is not overruled.
+    """
+    try:
+        block = _document(s3, bucket, "publicAccessBlock")
+        if block is not None:
+            closed = block.count(b">true<") == _SWITCHES
+            note = "" if closed else "Its public access block was changed, and is left so."
+            return Step("access", bucket, "found", note)
+        for query, what in (("policy", "policy"), ("ownershipControls", "object ownership")):
+            if _document(s3, bucket, query) is not None:
+                return Step(
+                    "access", bucket, "found", f"It has a {what} of its own, left as it is."
+                )
+        _put_document(s3, bucket, "ownershipControls", _ENFORCED)
+        _put_document(s3, bucket, "publicAccessBlock", _CLOSED)
+    except S3Error as error:
+        if error.code in _UNSUPPORTED:
+            return Step("access", bucket, "not applicable", "The store has no public access block.")
+        if error.code == "InvalidBucketAclWithObjectOwnership":
+            return Step("access", bucket, "found", "Its ACL lets others in, and is left as it is.")
+        raise
+    return Step("access", bucket, "made", "No ACLs, no public access.")
+
+
+def _document(s3: S3, bucket: str, query: str) -> bytes | None:
+    """A configuration document of the bucket; None where it has none. Raises S3Error."""
+    try:
+        return s3.request("GET", bucket, query=[(query, "")]).body
+    except S3Error as error:
+        if error.status == 404 and error.code != "NoSuchBucket":
+            return None
+        raise
+
+
+def _put_document(s3: S3, bucket: str, query: str, document: bytes) -> None:
+    headers = {"content-md5": md5(document)}
+    s3.request("PUT", bucket, query=[(query, "")], headers=headers, body=document)
+
+
 def ensure_prefix(s3: S3, bucket: str, prefix: str) -> Step:
     """The prefix is visible in consoles, as an empty object."""
     name = f"{bucket}/{prefix}"
@@ -140,11 +196,8 @@ def ensure_cors(s3: S3, bucket: str, origin: str) -> Step:
     name = f"{bucket} from {origin}"
     if _may_upload(s3, bucket, origin):
         return Step("CORS", name, "found")
-    rule = _CORS.format(origin=origin).encode()
     try:
-        s3.request(
-            "PUT", bucket, query=[("cors", "")], headers={"content-md5": md5(rule)}, body=rule
-        )
+        _put_document(s3, bucket, "cors", _CORS.format(origin=origin).encode())
     except S3Error as error:
         if error.code not in _UNSUPPORTED:
             raise

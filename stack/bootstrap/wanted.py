@@ -42,6 +42,8 @@ class Wanted:
     """Everything that should be there."""
 
     buckets: tuple[str, ...]
+    closed: tuple[str, ...]
+    """Buckets that nobody shall open by accident: no ACLs, no public access."""
     prefixes: tuple[tuple[str, str], ...]
     accounts: tuple[Account, ...]
     origins: tuple[tuple[str, str], ...]
@@ -74,6 +76,7 @@ def wanted(stack: Stack) -> Wanted:
     )
     return Wanted(
         buckets=tuple(dict.fromkeys((*ours, stack.datahub_bucket, stack.artifacts_bucket))),
+        closed=ours,
         prefixes=tuple((bucket, prefix) for bucket, prefix in uses if prefix),
         accounts=tuple(
             account

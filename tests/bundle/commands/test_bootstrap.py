@@ -61,7 +61,7 @@ def test_second_run_changes_nothing(bootstrap: Bootstrap, fresh: ServedStore) ->
     assert first.code == 0, first.out + first.err
     made = {name for name, outcome in outcomes(first).items() if outcome == "made"}
     assert made == {
-        ("bucket", "datahub"), ("bucket", "artifacts"),
+        ("bucket", "datahub"), ("bucket", "artifacts"), ("access", "langfuse"),
         ("policy", "readwrite-langfuse"), ("policy", "readwrite-datahub"),
         ("policy", "readonly-artifacts"), ("policy", "readonly-langfuse-exports"),
         ("user", "langfuse"), ("user", "datahub"),
@@ -73,6 +73,47 @@ def test_second_run_changes_nothing(bootstrap: Bootstrap, fresh: ServedStore) ->
     assert second.value["made"] == 0
     assert _everything(fresh) == before
     assert "langfuse-secret" not in first.out + first.err + second.out
+
+
+def test_nobody_opens_langfuses_bucket_by_accident(
+    bootstrap: Bootstrap, fresh: ServedStore
+) -> None:
+    bootstrap(**KEYS)
+    root = S3(fresh.endpoint, Credentials(ROOT, SECRET))
+    block = root.request("GET", "langfuse", query=[("publicAccessBlock", "")]).body
+    assert block.count(b">true<") == 4
+    ownership = root.request("GET", "langfuse", query=[("ownershipControls", "")]).body
+    assert b"BucketOwnerEnforced" in ownership
+    policy = (
+        b'{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject",'
+        b' "Resource": "arn:aws:s3:::langfuse/media/*"}}'
+    )
+    with pytest.raises(S3Error) as caught:
+        root.request("PUT", "langfuse", query=[("policy", "")], body=policy)
+    assert caught.value.code == "AccessDenied"
+    # Who opens it on purpose is not overruled.
+    opened = block.replace(b"true", b"false")
+    root.request("PUT", "langfuse", query=[("publicAccessBlock", "")], body=opened)
+    root.request("PUT", "langfuse", query=[("policy", "")], body=policy)
+    again = bootstrap("--json", **KEYS)
+    steps = {step["what"]: step for step in again.value["steps"] if step["name"] == "langfuse"}
+    assert (steps["access"]["outcome"], again.code) == ("found", 0)
+    assert "left so" in steps["access"]["detail"]
+    assert root.request("GET", "langfuse", query=[("publicAccessBlock", "")]).body == opened
+
+
+def test_what_was_opened_before_stays_open(bootstrap: Bootstrap, fresh: ServedStore) -> None:
+    root = S3(fresh.endpoint, Credentials(ROOT, SECRET))
+    policy = (
+        b'{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject",'
+        b' "Resource": "arn:aws:s3:::langfuse/media/*"}}'
+    )
+    root.request("PUT", "langfuse", query=[("policy", "")], body=policy)
+    done = bootstrap("--json", **KEYS)
+    assert outcomes(done)["access", "langfuse"] == "found"
+    with pytest.raises(S3Error) as caught:
+        root.request("GET", "langfuse", query=[("publicAccessBlock", "")])
+    assert caught.value.code == "NoSuchPublicAccessBlockConfiguration"
 
 
 def test_keys_may_do_their_own_work_only(bootstrap: Bootstrap, fresh: ServedStore) -> None:
