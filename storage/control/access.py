@@ -17,6 +17,7 @@ from storage.iam.decide import decide
 from storage.iam.policy import Decision
 from storage.iam.principal import Principal
 from storage.iam.resources import EXISTING_TAG, arn, decide_on, tag_values
+from storage.iam.sessions import Session
 
 _bearer = HTTPBearer(auto_error=False, description="A token from POST /api/v1/login.")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="oversight"'}
@@ -25,13 +26,14 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="oversight"'}
 class Caller(msgspec.Struct, frozen=True, eq=False):
     """Who is signed in: the access key of the token, its principal, and whence they call.
 
-    ``facts`` are the values of condition keys that the request has, whatever it asks for.
+    ``session`` is what was begun by signing in. ``facts`` are the values of condition keys that the
+    request has, whatever it asks for.
     """
 
     access_key: str
     principal: Principal
     address: str
-    expires: int
+    session: Session
     plane: Plane
     facts: Mapping[str, str] = {}
 
@@ -114,16 +116,16 @@ async def signed_in(
         )
     identity = await plane.identity()
     found = plane.tokens.check(bearer.credentials, identity.keyring)
-    if found is None:
+    if found is None or found[0].access_key in identity.ended:
         raise Problem(
             401, "TokenInvalid", "The token is over or no longer good: sign in again.", _CHALLENGE
         )
-    claim, credential = found
+    session, credential = found
     return Caller(
-        claim.access_key,
+        session.parent,
         credential.principal,
         address_of(request),
-        claim.expires,
+        session,
         plane,
         facts_of(request),
     )

@@ -15,6 +15,7 @@ from storage.control import (
     pages,
     people,
     problems,
+    rights,
     signing_in,
     status,
 )
@@ -55,8 +56,8 @@ def create_control(
     )
     app.state.plane = Plane(engine, directory, config, store_key, rekey)
     for router in (
-        pages.router, signing_in.router, buckets.router, objects.router, people.router,
-        explaining.router, status.router,
+        pages.router, signing_in.router, buckets.router, rights.router, objects.router,
+        people.router, explaining.router, status.router,
     ):  # fmt: skip
         app.include_router(router)
     if minio is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -13,16 +14,20 @@ from storage.control.problems import Problem
 from storage.control.sessions import Brake, Tokens
 from storage.engine.interface import Committed, Engine, PutSystem
 from storage.iam.errors import IdentityError
+from storage.iam.sessions import Session, Sessions, latest
 from storage.iam.users import (
+    SESSION_END,
     AccessKey,
     Directory,
     Identity,
     NamedPolicy,
     User,
+    decode_end,
     decode_key,
     decode_policy,
     decode_user,
     encode,
+    encode_end,
 )
 
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
@@ -30,6 +35,9 @@ _DECODERS: dict[str, Callable[[bytes], Any]] = {
     "key": decode_key,
     "policy": decode_policy,
 }
+
+#: Ends of sessions that are removed with one sign-out.
+_ENDS_AT_ONCE = 64
 
 
 class Plane:
@@ -48,6 +56,7 @@ class Plane:
         self.store_key = store_key
         self.rekey = rekey
         self.tokens = Tokens(store_key)
+        self.sessions = Sessions(store_key)
         self.brake = Brake()
         self.started = time.time()
         self._directory = directory
@@ -70,8 +79,27 @@ class Plane:
         """Remove a record; whether there was one."""
         return (await self._put(PutSystem(kind, name, None))).existed
 
+    async def end(self, session: Session) -> None:
+        """End a session before its time, in all processes; ends that are no longer needed go."""
+        await self._put(
+            PutSystem(SESSION_END, session.access_key, encode_end(latest(session.began)))
+        )
+        over = [
+            record.name
+            for record in await self.engine.system(SESSION_END)
+            if _is_past(record.value)
+        ]
+        await asyncio.gather(*(self.forget(SESSION_END, name) for name in over[:_ENDS_AT_ONCE]))
+
     async def _put(self, change: PutSystem) -> Committed:
         return cast(Committed, await self.engine.commit(change))
+
+
+def _is_past(value: bytes) -> bool:
+    try:
+        return decode_end(value) < time.time()
+    except IdentityError:
+        return False
 
 
 def plane_of(request: Request) -> Plane:

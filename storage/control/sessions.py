@@ -1,9 +1,13 @@
 """Signing in with an access key: short-lived bearer tokens, and a brake on guessing.
 
-A token names an access key and its expiry and is authenticated with a key derived from the
-store's own key and from that access key's secret. Nothing is stored: a token ends with its time,
-and at once when the secret changes or the key or its user is disabled or removed. It holds no
-secret, and without the store's key nobody can try secrets against it.
+A bearer token names a session (``storage.iam.sessions``) with the access key that it stands for
+and is authenticated with a key derived from the store's own key and from that access key's secret.
+Nothing is stored: a token ends with its time, with its session, and at once when the secret
+changes or the key or its user is disabled or removed. It holds no secret, and without the store's
+key nobody can try secrets against it.
+
+It is another thing than the session token that goes with S3 requests: that one is part of
+presigned URLs, which are handed to others, and opens nothing here.
 """
 
 from __future__ import annotations
@@ -17,18 +21,10 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from storage.iam.principal import Credential
+from storage.iam.sessions import Session
 
-#: Seconds that a token lasts.
-TOKEN_SECONDS = 3600
-_VERSION = "ov1"
+_VERSION = "ov2"
 _TOKEN_CHARACTERS_MAX = 1024
-
-
-class Claim(msgspec.Struct, array_like=True, frozen=True):
-    """What a token says. ``expires`` is in seconds since the epoch."""
-
-    access_key: str
-    expires: int
 
 
 class Tokens:
@@ -38,30 +34,29 @@ class Tokens:
         self._key = hmac.digest(store_key, b"oversight control token", "sha256")
         self._clock = clock
 
-    def issue(self, access_key: str, secret: str) -> tuple[str, int]:
-        """A token for an access key whose secret has been checked, and its expiry."""
-        expires = int(self._clock()) + TOKEN_SECONDS
-        claim = msgspec.msgpack.encode(Claim(access_key, expires))
-        return f"{_VERSION}.{_text(claim)}.{_text(self._mac(claim, secret))}", expires
+    def issue(self, session: Session, secret: str) -> str:
+        """A token for a session; ``secret`` is that of the access key that was signed in with."""
+        claim = msgspec.msgpack.encode(session)
+        return f"{_VERSION}.{_text(claim)}.{_text(self._mac(claim, secret))}"
 
     def check(
         self, token: str, keyring: Callable[[str], Credential | None]
-    ) -> tuple[Claim, Credential] | None:
-        """What a token says and whose it is; None if it is forged, over or no longer good."""
+    ) -> tuple[Session, Credential] | None:
+        """A token's session and whose it is; None if it is forged, over or no longer good."""
         try:
             version, claim_text, mac_text = token[: _TOKEN_CHARACTERS_MAX + 1].split(".")
             claim_bytes, mac = _bytes(claim_text), _bytes(mac_text)
-            claim = msgspec.msgpack.decode(claim_bytes, type=Claim)
+            session = msgspec.msgpack.decode(claim_bytes, type=Session)
         except (ValueError, msgspec.MsgspecError):
             return None
-        credential = keyring(claim.access_key)
+        credential = keyring(session.parent)
         # An unknown key costs what a known one does, so that time tells nothing.
         expected = self._mac(claim_bytes, credential.secret if credential else "")
         if not hmac.compare_digest(mac, expected) or credential is None or not credential.enabled:
             return None
-        if version != _VERSION or claim.expires <= self._clock():
+        if version != _VERSION or session.expires <= self._clock():
             return None
-        return claim, credential
+        return session, credential
 
     def _mac(self, claim: bytes, secret: str) -> bytes:
         key = hmac.digest(self._key, secret.encode(), "sha256")

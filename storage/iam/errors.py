@@ -29,3 +29,11 @@ class WrongRootSecret(IdentityError):
 
 class SealBroken(IdentityError):
     """A sealed secret can't be opened: it was altered, or sealed by another store."""
+
+
+class TokenInvalid(IdentityError):
+    """A session token that this store did not make, for another key, or of a session that ended."""
+
+
+class TokenExpired(IdentityError):
+    """A session token whose time is over."""

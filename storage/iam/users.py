@@ -15,13 +15,23 @@ import msgspec
 from storage.iam import sealing
 from storage.iam.canned import CANNED
 from storage.iam.credentials import check_access_key, check_secret
-from storage.iam.errors import IdentityError, InvalidCredentials, PolicyError, SealBroken
+from storage.iam.errors import (
+    IdentityError,
+    InvalidCredentials,
+    PolicyError,
+    SealBroken,
+    TokenExpired,
+    TokenInvalid,
+)
 from storage.iam.policy import Policy, parse_policy
 from storage.iam.principal import Credential, Principal
+from storage.iam.sessions import Session, Sessions
 
 USER, KEY, POLICY = "user", "key", "policy"
+#: A session that its user ended: named by its access key; the value is ``encode_end``'s.
+SESSION_END = "session-end"
 #: The kinds of records that a directory is built from.
-KINDS = (USER, KEY, POLICY)
+KINDS = (USER, KEY, POLICY, SESSION_END)
 
 #: The root user's canonical id. It is MinIO's for every object, so that owners in listings stay
 #: what they were, and does not change with the root user's name.
@@ -31,6 +41,8 @@ Record = tuple[str, str, bytes]
 """(kind, name, value)"""
 Status = Literal["enabled", "disabled"]
 _R = TypeVar("_R")
+#: Session tokens whose credentials are remembered.
+_SESSIONS_MAX = 1024
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -75,6 +87,7 @@ _encoder = msgspec.msgpack.Encoder()
 _users = msgspec.msgpack.Decoder(User)
 _keys = msgspec.msgpack.Decoder(AccessKey)
 _policies = msgspec.msgpack.Decoder(NamedPolicy)
+_ends = msgspec.msgpack.Decoder(int)
 
 
 def encode(record: User | AccessKey | NamedPolicy) -> Record:
@@ -99,6 +112,16 @@ def decode_key(value: bytes) -> AccessKey:
 def decode_policy(value: bytes) -> NamedPolicy:
     """The inverse of ``encode``. Raises IdentityError where the record is damaged."""
     return _decode(_policies, value)
+
+
+def encode_end(expires: int) -> bytes:
+    """The value of a SESSION_END record: from when on (seconds) nobody needs it any more."""
+    return _encoder.encode(expires)
+
+
+def decode_end(value: bytes) -> int:
+    """The inverse of ``encode_end``. Raises IdentityError where the record is damaged."""
+    return _decode(_ends, value)
 
 
 def new_key(
@@ -137,8 +160,12 @@ class Identity:
         self.users: dict[str, User] = {}
         self.keys: dict[str, AccessKey] = {}
         self.policies: dict[str, Policy] = {}
+        self.ended: set[str] = set()
+        """Access keys of sessions that were ended before their time."""
         self._by_id: dict[str, User] = {}
         self._read(records)
+        self._sessions = Sessions(store_key)
+        self._opened: dict[str, tuple[Session, Credential]] = {}
         self._secrets: dict[bytes, str] = {} if former is None else former._secrets_of(self)
         self._principals: dict[str, Principal] = {}
         self.root = Principal(name=root_user, id=ROOT_ID, display_name=root_user, root=True)
@@ -146,8 +173,13 @@ class Identity:
             root_user: Credential(access_key=root_user, secret=root_secret, principal=self.root)
         }
 
-    def keyring(self, access_key: str) -> Credential | None:
-        """The credential of an access key, None if there is none. Below 1 us when known."""
+    def keyring(self, access_key: str, token: str = "") -> Credential | None:
+        """The credential of an access key, None if there is none. Below 1 us when known.
+
+        With a session ``token`` that of a session. Raises TokenInvalid, TokenExpired then.
+        """
+        if token:
+            return self._of_session(access_key, token)
         known = self._credentials.get(access_key)
         if known is not None:
             return known
@@ -157,6 +189,37 @@ class Identity:
         if credential is not None:
             self._credentials[access_key] = credential
         return credential
+
+    def _of_session(self, access_key: str, token: str) -> Credential:
+        """The credential of a session: the rights are those of the key that it stands for, now."""
+        known = self._opened.get(token)
+        if known is None:
+            session = self._sessions.open(token)
+            known = session, self._stand_in(session)
+            if len(self._opened) >= _SESSIONS_MAX:
+                self._opened.clear()
+            self._opened[token] = known
+        session, credential = known
+        if self._sessions.is_over(session):
+            raise TokenExpired
+        if session.access_key != access_key:
+            raise TokenInvalid
+        return credential
+
+    def _stand_in(self, session: Session) -> Credential:
+        parent = self.keyring(session.parent)
+        if (
+            parent is None
+            or session.access_key in self.ended
+            or not self._sessions.proves(session, parent.secret)
+        ):
+            raise TokenInvalid
+        return Credential(
+            access_key=session.access_key,
+            secret=self._sessions.secret(session.access_key),
+            principal=parent.principal,
+            enabled=parent.enabled,
+        )
 
     def display_name(self, canonical_id: str) -> str:
         """The name shown for an owner, "" where its user is gone."""
@@ -189,6 +252,8 @@ class Identity:
                 elif kind == POLICY:
                     policy = decode_policy(value)
                     self.policies[policy.name] = parse_policy(policy.document, policy.name)
+                elif kind == SESSION_END:
+                    self.ended.add(name)  # whatever the value: it can only take away
             except IdentityError as error:
                 self.problems.append(f"{kind} {name}: {error}")
         self.policies.update(CANNED)

@@ -53,6 +53,14 @@ def writer(store: Store) -> Person:
 
 
 @pytest.fixture(scope="session")
+def control(store: Store) -> Control:
+    """The control API, as the root user."""
+    if store.served is None:
+        pytest.skip("a store that somebody else runs, whose control API is not known")
+    return _control(store, store.served.console)
+
+
+@pytest.fixture(scope="session")
 def stranger(store: Store) -> Person:
     """Somebody without credentials."""
     return Person.anonymous(store)

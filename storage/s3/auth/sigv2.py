@@ -82,15 +82,14 @@ def verify_header(
     """Verify ``Authorization: AWS access-key:signature``; who signed, and how the body is bound.
 
     ``path`` is that of the resource with its bucket, as sent. Raises InvalidArgument (the header
-    is malformed), InvalidAccessKeyId, InvalidToken, AccessDenied (no date),
+    is malformed), InvalidAccessKeyId, InvalidToken, ExpiredToken, AccessDenied (no date),
     RequestTimeTooSkewed and SignatureDoesNotMatch.
     """
     access_key, colon, signature = authorization[len(SCHEME) :].strip().rpartition(b":")
     if not colon or not access_key or not signature:
         raise malformed()
-    credential = find_credential(keyring, access_key.decode("utf-8", "replace"))
-    if headers.get(b"x-amz-security-token"):
-        raise S3Error("InvalidToken")
+    token = headers.get(b"x-amz-security-token")
+    credential = find_credential(keyring, access_key.decode("utf-8", "replace"), token)
     date = _check_time(headers, time.time() if now is None else now)
     payload = _payload(headers)
     lines = _standard(method, headers, date) + _amz_lines(headers)
@@ -109,7 +108,8 @@ def verify_query(
     """Verify ``?AWSAccessKeyId=...&Expires=...&Signature=...``; as ``verify_header``.
 
     x-amz-* parameters stand for headers, as some signers put them there. Raises AccessDenied
-    (parameters missing, expired), InvalidAccessKeyId, InvalidToken and SignatureDoesNotMatch.
+    (parameters missing, expired), InvalidAccessKeyId, InvalidToken, ExpiredToken and
+    SignatureDoesNotMatch.
     """
     items = _items(raw_query)
     parameters = dict(reversed(items))
@@ -123,12 +123,11 @@ def verify_query(
             "parameters",
         ) from None
     _check_expiry(expires, time.time() if now is None else now)
-    credential = find_credential(keyring, access_key.decode("utf-8", "replace"))
     moved = {
         name.lower(): value for name, value in parameters.items() if name[:6].lower() == b"x-amz-"
     }
-    if headers.get(b"x-amz-security-token") or moved.get(b"x-amz-security-token"):
-        raise S3Error("InvalidToken")
+    token = {**moved, **headers}.get(b"x-amz-security-token")
+    credential = find_credential(keyring, access_key.decode("utf-8", "replace"), token)
     payload = _payload(headers)
     lines = _standard(method, headers, expires) + _amz_lines({**moved, **headers})
     _verify(credential, lines, path, items, (_EVERY,), signature)

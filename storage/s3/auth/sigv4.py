@@ -10,11 +10,12 @@ import re
 import time
 from collections.abc import Callable
 from hashlib import sha256
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from storage.iam.errors import TokenExpired, TokenInvalid
 from storage.iam.principal import Credential
 from storage.s3.auth import signing
 from storage.s3.auth.canonical import (
@@ -30,8 +31,15 @@ from storage.s3.errors import S3Error
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
-Keyring = Callable[[str], Credential | None]
-"""Finds the credential of an access key id; None if there is none."""
+
+class Keyring(Protocol):
+    """Finds the credential of an access key id; None if there is none.
+
+    A session ``token`` is given where the request has one. Raises TokenInvalid, TokenExpired.
+    """
+
+    def __call__(self, access_key: str, token: str = "", /) -> Credential | None: ...
+
 
 #: How far a client's clock may be off, in seconds.
 SKEW_MAX = 15 * 60
@@ -111,9 +119,9 @@ def verify_header(
 ) -> Signed:
     """Verify ``Authorization: AWS4-HMAC-SHA256 ...``.
 
-    Raises AuthorizationHeaderMalformed, InvalidAccessKeyId, InvalidToken, AccessDenied (no date,
-    unsigned headers), RequestTimeTooSkewed, InvalidRequest, InvalidArgument and
-    SignatureDoesNotMatch.
+    Raises AuthorizationHeaderMalformed, InvalidAccessKeyId, InvalidToken, ExpiredToken,
+    AccessDenied (no date, unsigned headers), RequestTimeTooSkewed, InvalidRequest,
+    InvalidArgument and SignatureDoesNotMatch.
     """
     prefix, _, signature = authorization.rpartition(b"Signature=")
     known = _scopes.get(prefix)
@@ -121,11 +129,9 @@ def verify_header(
         scope, signature = _parse_authorization(authorization)
     else:
         scope = known
-    credential = find_credential(keyring, scope.access_key)
+    credential = find_credential(keyring, scope.access_key, headers.get(b"x-amz-security-token"))
     if region:
         check_region(scope.region, region, malformed_header)
-    if headers.get(b"x-amz-security-token"):
-        raise S3Error("InvalidToken")
     timestamp, seconds = _request_time(headers)
     if timestamp[:8] != scope.date:
         raise malformed_header(
@@ -168,8 +174,9 @@ def verify_query(
 ) -> Signed:
     """Verify a presigned request (``X-Amz-Algorithm=...&X-Amz-Signature=...``).
 
-    Raises AuthorizationQueryParametersError, InvalidAccessKeyId, InvalidToken, AccessDenied
-    (expired, not valid yet, unsigned headers), InvalidArgument and SignatureDoesNotMatch.
+    Raises AuthorizationQueryParametersError, InvalidAccessKeyId, InvalidToken, ExpiredToken,
+    AccessDenied (expired, not valid yet, unsigned headers), InvalidArgument and
+    SignatureDoesNotMatch.
     """
     items = query_items(raw_query)
     parameters = _parameters(items)
@@ -188,11 +195,10 @@ def verify_query(
             f'X-Amz-Date: "{shown(timestamp[:8])}".'
         )
     expires = _parse_expires(parameters[b"X-Amz-Expires"])
-    credential = find_credential(keyring, scope.access_key)
+    token = parameters.get(b"X-Amz-Security-Token") or headers.get(b"x-amz-security-token")
+    credential = find_credential(keyring, scope.access_key, token)
     if region:
         check_region(scope.region, region, malformed_credential)
-    if parameters.get(b"X-Amz-Security-Token") or headers.get(b"x-amz-security-token"):
-        raise S3Error("InvalidToken")
     _check_lifetime(seconds, expires, time.time() if now is None else now)
     _check_signed(headers, scope, _HARMLESS_PRESIGNED)
     signed_payload, payload = _presigned_payload(parameters, headers, scope)
@@ -287,9 +293,12 @@ def _payload_without_hash(headers: Headers) -> bytes:
     return signing.EMPTY_SHA256
 
 
-def find_credential(keyring: Keyring, access_key: str) -> Credential:
-    """The credential of an access key id. Raises InvalidAccessKeyId: unknown, or disabled."""
-    credential = keyring(access_key)
+def find_credential(keyring: Keyring, access_key: str, token: bytes | None = None) -> Credential:
+    """The credential of an access key id, or of a session where the request has its token.
+
+    Raises InvalidAccessKeyId (unknown, or disabled), InvalidToken, ExpiredToken.
+    """
+    credential = _of_session(keyring, access_key, token) if token else keyring(access_key)
     if credential is None:
         raise S3Error(
             "InvalidAccessKeyId",
@@ -303,6 +312,15 @@ def find_credential(keyring: Keyring, access_key: str) -> Credential:
             AWSAccessKeyId=printable(access_key),
         )
     return credential
+
+
+def _of_session(keyring: Keyring, access_key: str, token: bytes) -> Credential | None:
+    try:
+        return keyring(access_key, token.decode("latin-1"))
+    except TokenExpired:
+        raise S3Error("ExpiredToken") from None
+    except TokenInvalid:
+        raise S3Error("InvalidToken") from None
 
 
 def check_region(given: bytes, expected: str, malformed: Callable[[str], S3Error]) -> None:

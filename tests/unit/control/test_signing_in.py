@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from storage.control.sessions import TOKEN_SECONDS, Brake, Tokens
+from storage.control.sessions import Brake, Tokens
+from storage.engine.interface import PutSystem
+from storage.engine.memory import MemoryEngine
+from storage.iam.canned import scoped_policy
 from storage.iam.principal import Credential, Principal
+from storage.iam.sessions import SECONDS, SECONDS_MAX, Sessions
+from storage.iam.users import SESSION_END, encode_end
 
 from .conftest import ROOT, ROOT_SECRET, STORE_KEY, SignIn, problem
 
@@ -55,26 +63,112 @@ def test_every_altered_character_spoils_a_token(anyone: TestClient) -> None:
         assert answer.status_code == 401, place
 
 
-def test_a_token_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_ends() -> None:
     now = [1000.0]
     tokens = Tokens(STORE_KEY, clock=lambda: now[0])
     credential = Credential("key", "secret-1", Principal(name="user", id="1" * 64))
-    token, expires = tokens.issue("key", "secret-1")
-    assert expires == 1000 + TOKEN_SECONDS
-    now[0] = expires - 1
-    assert tokens.check(token, lambda _: credential) is not None
-    now[0] = expires
+    session = Sessions(STORE_KEY, clock=lambda: now[0]).begin("key", "secret-1")
+    token = tokens.issue(session, "secret-1")
+    assert session.expires == 1000 + SECONDS
+    now[0] = session.expires - 1
+    assert tokens.check(token, lambda _: credential) == (session, credential)
+    now[0] = session.expires
     assert tokens.check(token, lambda _: credential) is None
 
 
 def test_a_changed_secret_ends_a_token() -> None:
     tokens = Tokens(STORE_KEY)
     principal = Principal(name="user", id="1" * 64)
-    token, _ = tokens.issue("key", "secret-1")
+    token = tokens.issue(Sessions(STORE_KEY).begin("key", "secret-1"), "secret-1")
     assert tokens.check(token, lambda _: Credential("key", "secret-1", principal))
     assert not tokens.check(token, lambda _: Credential("key", "secret-2", principal))
     assert not tokens.check(token, lambda _: None)
     assert not Tokens(bytes(32)).check(token, lambda _: Credential("key", "secret-1", principal))
+
+
+def test_signing_in_brings_credentials_and_rights(root: TestClient, anyone: TestClient) -> None:
+    made = root.post("/api/v1/users", json={"name": "ada", "policies": ["ownbuckets"]}).json()
+    answer = login(anyone, made["access_key"], made["secret_key"]).json()
+    s3, me = answer["s3"], answer["me"]
+    assert s3["access_key"].startswith("ASIA")
+    assert made["access_key"] not in (s3["access_key"], s3["session_token"])
+    assert s3["expires"] == answer["expires"]
+    assert made["secret_key"] not in str(answer)
+    assert me["id"] == root.get("/api/v1/users/ada").json()["id"]
+    assert (me["user"], me["access_key"], me["root"]) == ("ada", made["access_key"], False)
+    assert me["actions"] == ["s3:CreateBucket", "s3:ListAllMyBuckets"]
+    assert "admin:ServerInfo" in root.get("/api/v1/me").json()["actions"]
+
+
+def test_a_session_token_opens_nothing_here(anyone: TestClient) -> None:
+    token = login(anyone, ROOT, ROOT_SECRET).json()["s3"]["session_token"]
+    answer = anyone.get("/api/v1/me", headers={"authorization": f"Bearer {token}"})
+    problem(answer, 401, "TokenInvalid")
+
+
+def test_signing_out_ends_the_session_and_no_other(anyone: TestClient, sign_in: SignIn) -> None:
+    first, second = sign_in(ROOT, ROOT_SECRET), sign_in(ROOT, ROOT_SECRET)
+    renewed = first.post("/api/v1/login/renew", json={}).json()["token"]
+    assert first.delete("/api/v1/login").status_code == 204
+    problem(first.get("/api/v1/me"), 401, "TokenInvalid")
+    problem(first.delete("/api/v1/login"), 401, "TokenInvalid")
+    answer = anyone.get("/api/v1/me", headers={"authorization": f"Bearer {renewed}"})
+    problem(answer, 401, "TokenInvalid")
+    assert second.get("/api/v1/me").status_code == 200
+
+
+async def _ends(engine: MemoryEngine) -> list[str]:
+    return [record.name for record in await engine.system(SESSION_END)]
+
+
+def test_ends_of_sessions_that_nobody_needs_go_away(
+    engine: MemoryEngine, sign_in: SignIn, anyone: TestClient
+) -> None:
+    portal = anyone.portal
+    assert portal is not None
+    for name, value in (("ASIAOLD", encode_end(1)), ("ASIADAMAGED", b"\xc1")):
+        portal.call(engine.commit, PutSystem(SESSION_END, name, value))
+    sign_in(ROOT, ROOT_SECRET).delete("/api/v1/login")
+    left = portal.call(_ends, engine)
+    assert "ASIAOLD" not in left
+    assert "ASIADAMAGED" in left
+    assert len(left) == 2
+
+
+def test_renewing_keeps_the_keys_and_ends_at_the_bound(app: Any, anyone: TestClient) -> None:
+    first = login(anyone, ROOT, ROOT_SECRET).json()
+
+    def renew(token: str, **body: int) -> Any:
+        header = {"authorization": f"Bearer {token}"}
+        return anyone.post("/api/v1/login/renew", json=body, headers=header)
+
+    renewed = renew(first["token"], duration=SECONDS_MAX).json()
+    for name in ("access_key", "secret_key"):
+        assert renewed["s3"][name] == first["s3"][name]
+    assert renewed["s3"]["session_token"] != first["s3"]["session_token"]
+    assert renewed["renewable_until"] == first["renewable_until"] == renewed["expires"]
+    problem(renew(first["token"], duration=SECONDS_MAX + 1), 400, "InvalidArgument")
+    problem(renew(first["token"], duration=1), 400, "InvalidArgument")
+    app.state.plane.tokens._clock = lambda: time.time() + SECONDS + 1
+    problem(renew(first["token"]), 401, "TokenInvalid")
+
+
+def test_rights_in_a_bucket(
+    root: TestClient, bucket: str, make_user: Callable[..., TestClient]
+) -> None:
+    address = f"/api/v1/buckets/{bucket}/rights"
+    assert "s3:PutBucketPolicy" in root.get(address).json()["bucket"]
+    document = scoped_policy(bucket, "media/", "readwrite")
+    root.put("/api/v1/policies/media", json=json.loads(document))
+    ada = make_user("ada", "media")
+    problem(ada.get(address), 403, "AccessDenied")
+    found = ada.get(address, params={"prefix": "media/"}).json()
+    assert "s3:ListBucket" in found["bucket"]
+    assert "s3:PutBucketPolicy" not in found["bucket"]
+    assert {"s3:GetObject", "s3:PutObject", "s3:DeleteObject"} <= set(found["objects"])
+    assert ada.get(address, params={"key": "media/x"}).json()["objects"] == found["objects"]
+    problem(ada.get(address, params={"key": "events/x"}), 403, "AccessDenied")
+    problem(ada.get("/api/v1/buckets/none/rights"), 403, "AccessDenied")
 
 
 def test_a_disabled_user_is_out_at_once(

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from storage.iam.errors import TokenExpired, TokenInvalid
 from storage.iam.principal import Credential, Principal
 
 ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
@@ -43,7 +44,18 @@ class Request:
         return self.replace(headers={k: v for k, v in self.headers.items() if k != name})
 
 
-def keyring(access_key: str) -> Credential | None:
+#: A session of alice's: its access key, its secret, its token; and the token of one that is over.
+SESSION_KEY, SESSION_SECRET = "ASIAIOSFODNN7EXAMPLE", "session-secret"
+TOKEN, FORMER_TOKEN = "sealed-token", "former-token"
+
+
+def keyring(access_key: str, token: str = "") -> Credential | None:
+    if token == FORMER_TOKEN:
+        raise TokenExpired
+    if token:
+        if (access_key, token) != (SESSION_KEY, TOKEN):
+            raise TokenInvalid
+        return Credential(access_key=access_key, secret=SESSION_SECRET, principal=ALICE)
     if access_key == ACCESS_KEY:
         return Credential(access_key=access_key, secret=SECRET, principal=ALICE)
     if access_key == "disabled":
