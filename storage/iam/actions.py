@@ -153,4 +153,4 @@ def has_condition_key(actions: Iterable[str], key: str) -> bool:
 
 def _in(key: str, keys: frozenset[str]) -> bool:
     family, slash, name = key.partition("/")
-    return f"{family}/" in keys if slash and name else key in keys
+    return bool(name) and f"{family}/" in keys if slash else key in keys

@@ -5,6 +5,7 @@ Source: "IAM JSON policy elements: Condition operators" in the AWS IAM user guid
 
 from __future__ import annotations
 
+import base64
 import datetime
 import ipaddress
 from collections.abc import Callable, Sequence
@@ -205,6 +206,11 @@ def _moment(text: str) -> float:
         return moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp()
 
 
+def _binary(text: str) -> bytes:
+    """The bytes that a policy writes in base64."""
+    return base64.b64decode(text, validate=True)
+
+
 def _number(text: str) -> float:
     number = float(text)
     if number != number:
@@ -262,6 +268,7 @@ _OPERATORS: dict[str, tuple[_Test, bool, Callable[[str], Any] | None]] = {
     "ArnNotEquals": (_arn_like, True, None),
     "ArnLike": (_arn_like, False, None),
     "ArnNotLike": (_arn_like, True, None),
+    "BinaryEquals": (_compare(str.encode, _same), False, _binary),
     "Bool": (_compare(_bool, _same), False, _bool),
     "IpAddress": (_address_in, False, _network),
     "NotIpAddress": (_address_in, True, _network),
