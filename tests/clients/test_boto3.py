@@ -199,3 +199,20 @@ def _request(method: str, url: str, body: bytes | None = None) -> Any:
     request.add_unredirected_header("Content-Type", "")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     return opener.open(request, timeout=30)
+
+
+def test_it_waits_to_be_asked_for_the_body(
+    boto_client: Any, bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """botocore sends Expect: 100-continue with every upload, and nothing where it is refused."""
+    with caplog.at_level("DEBUG", logger="botocore.awsrequest"):
+        boto_client.put_object(Bucket=bucket, Key="k", Body=os.urandom(2 * MIB))
+    assert "100 Continue response seen, now sending request body." in caplog.messages
+    caplog.clear()
+    with (
+        caplog.at_level("DEBUG", logger="botocore.awsrequest"),
+        pytest.raises(ClientError) as refused,
+    ):
+        boto_client.put_object(Bucket=f"{bucket}-absent", Key="k", Body=os.urandom(2 * MIB))
+    assert refused.value.response["Error"]["Code"] == "NoSuchBucket"
+    assert any("NOT sending request body" in message for message in caplog.messages)

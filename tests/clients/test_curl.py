@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -26,9 +27,7 @@ def test_readme_and_panel_show_the_same_line() -> None:
 def test_the_line_uploads_a_file(
     store: Store, bucket: str, boto_client: Any, tmp_path: Path
 ) -> None:
-    curl = shutil.which("curl")
-    if not curl or not re.search(r"--aws-sigv4", tools.run(curl, "--help", "all")):
-        pytest.skip("curl 7.75 or newer is missing")
+    _curl_that_signs()
     address = urlsplit(store.endpoint)
     config = msgspec.structs.replace(
         Config(), address=((address.hostname or "", address.port or 80),)
@@ -39,3 +38,34 @@ def test_the_line_uploads_a_file(
     (stored,) = boto_client.list_objects_v2(Bucket=bucket)["Contents"]
     got = boto_client.get_object(Bucket=bucket, Key=stored["Key"])["Body"].read()
     assert got == b"hello\n"
+
+
+def test_it_asks_for_leave_to_send_a_large_body(
+    store: Store, bucket: str, boto_client: Any, tmp_path: Path
+) -> None:
+    """Expect: 100-continue: a refusal comes without a byte having been sent."""
+    curl = _curl_that_signs()
+    data = os.urandom(3_000_000)
+    (tmp_path / "large").write_bytes(data)
+
+    def send(secret: str) -> tuple[str, str]:
+        said = tools.run(
+            curl, "--silent", "--verbose", "--stderr", "-", "--output", "/dev/null",
+            "--aws-sigv4", "aws:amz:us-east-1:s3", "--user", f"{store.access_key}:{secret}",
+            "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "-T", tmp_path / "large",
+            "--write-out", "\n%{http_code} %{size_upload}", f"{store.endpoint}/{bucket}/large",
+        )  # fmt: skip
+        return said, said.splitlines()[-1]
+
+    said, result = send(store.secret_key)
+    assert ("HTTP/1.1 100 Continue" in said, result) == (True, f"200 {len(data)}")
+    assert boto_client.head_object(Bucket=bucket, Key="large")["ContentLength"] == len(data)
+    said, result = send("not the secret key")
+    assert ("HTTP/1.1 100 Continue" in said, result) == (False, "403 0")
+
+
+def _curl_that_signs() -> str:
+    curl = shutil.which("curl")
+    if not curl or not re.search(r"--aws-sigv4", tools.run(curl, "--help", "all")):
+        pytest.skip("curl 7.75 or newer is missing")
+    return curl

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 from typing import Any
 from urllib.parse import quote
@@ -286,6 +287,41 @@ def test_nobody_may_upload_to_a_private_bucket(form: Form) -> None:
     assert (answer.status, answer.code) == (403, "AccessDenied")
     large = form.post({"key": "k"}, b"x" * MIB)
     assert (large.status, large.code) == (403, "AccessDenied")
+
+
+def test_strangers_where_the_bucket_lets_them(form: Form) -> None:
+    form.client.put_bucket_acl(Bucket=form.bucket, ACL="public-read-write")
+    fields = {"key": "k", "acl": "public-read", "anything": "goes", "success_action_status": "201"}
+    answer = form.post(fields)
+    assert (answer.status, answer.text("Key")) == (201, "k")
+    assert form.raw.request("GET", f"/{form.bucket}/k", sign=False).body == b"content"
+    # Who signs wrongly is no stranger.
+    wrong = form.post(form.sign("k", {}) | {"key": "elsewhere"})
+    assert (wrong.status, wrong.code) == (403, "AccessDenied")
+
+
+def test_strangers_where_a_policy_lets_them(form: Form) -> None:
+    statement = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "s3:PutObject",
+        "Resource": f"arn:aws:s3:::{form.bucket}/in/*",
+    }
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    form.client.put_bucket_policy(Bucket=form.bucket, Policy=document)
+    assert form.post({"key": "in/${filename}"}).status == 204
+    refused = form.post({"key": "out/x"})
+    assert (refused.status, refused.code) == (403, "AccessDenied")
+    assert form.keys() == ["in/photo.jpg"]
+
+
+def test_acls(form: Form) -> None:
+    assert form.upload("k", acl="public-read").status == 204
+    assert form.raw.request("GET", f"/{form.bucket}/k", sign=False).body == b"content"
+    assert form.upload("private", acl="private").status == 204
+    assert form.raw.request("GET", f"/{form.bucket}/private", sign=False).status == 403
+    unknown = form.upload("no", acl="everybody")
+    assert (unknown.status, unknown.code) == (400, "InvalidArgument")
 
 
 def test_a_signed_request_needs_no_policy(form: Form) -> None:
