@@ -310,6 +310,7 @@ def may(person: Person, bucket: str) -> set[str]:
         "delete": lambda: client.delete_object(Bucket=bucket, Key="new"),
         "read acl": lambda: client.get_bucket_acl(Bucket=bucket),
         "get": lambda: client.get_object(Bucket=bucket, Key="k"),
+        "overwrite": lambda: client.put_object(Bucket=bucket, Key="k", Body=b"y"),
         "location": lambda: client.get_bucket_location(Bucket=bucket),
         "tagging": lambda: client.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": []}),
     }
@@ -327,7 +328,7 @@ def is_allowed(attempt: Callable[[], Any]) -> bool:
     return True
 
 
-READ, WRITE = {"head", "list", "versions", "uploads"}, {"put", "delete"}
+READ, WRITE = {"head", "list", "versions", "uploads"}, {"put", "delete", "overwrite"}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.s3.forms import Form
 from tests.s3.people import Person, refusal
 from tests.s3.raw import RawClient
 from tests.s3.test_bucket_acl import ALL, CANNED, SIGNED, block, document, grant, user
@@ -77,6 +78,22 @@ def test_acls_of_new_objects(owner: Person, other: Person, bucket: str, write: W
     assert grants_of(owner.client, bucket) == [grant(other.grantee, "READ"), own]
     write(owner.client, bucket)
     assert grants_of(owner.client, bucket) == [own]
+
+
+def test_a_form_has_a_field_for_it(raw: RawClient, owner: Person, bucket: str) -> None:
+    form = Form(raw, owner.client, bucket)
+    assert form.upload("k", acl="public-read").status == 204
+    assert grants_of(owner.client, bucket)[0] == grant(ALL, "READ")
+    answer = form.upload("other", acl="public")
+    assert (answer.status, answer.code) == (400, "InvalidArgument")
+
+
+def test_a_presigned_url_may_bring_it_in_its_query(
+    raw: RawClient, owner: Person, bucket: str
+) -> None:
+    query = raw.presign("PUT", f"/{bucket}/k", "x-amz-acl=public-read")
+    assert raw.request("PUT", f"/{bucket}/k", query, body=b"x", sign=False).status == 200
+    assert grants_of(owner.client, bucket)[0] == grant(ALL, "READ")
 
 
 @pytest.mark.parametrize("write", WRITES)

@@ -412,4 +412,9 @@ def test_what_strangers_write(owner: Person, stranger: Person, make: Callable[..
     assert refusal(stranger.client.get_object_acl, Bucket=bucket, Key="k") == "AccessDenied"
     assert owner.client.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
     write_small(stranger, bucket, ACL="public-read")
+    enabled = {"Status": "Enabled"}
+    owner.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=enabled)
+    stranger.client.delete_object(Bucket=bucket, Key="gone")
+    (marker,) = owner.client.list_object_versions(Bucket=bucket)["DeleteMarkers"]
+    assert marker["Owner"] == shown
     assert stranger.client.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"

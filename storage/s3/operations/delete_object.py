@@ -8,6 +8,7 @@ import msgspec
 
 from storage import errors
 from storage.engine import interface as i
+from storage.iam.acl import ANONYMOUS_ID
 from storage.s3 import headers, xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error, translate
@@ -72,7 +73,7 @@ async def _delete(call: Call, bucket: i.Bucket, target: Target) -> i.Committed:
         target.key,
         version_id=target.version_id,
         modified=now_ms(),
-        owner=call.auth.principal.id,
+        owner=call.auth.principal.id or ANONYMOUS_ID,
     )
     if target.modified < 0 and target.size < 0 and not (target.etags and target.version_id):
         change.conditions = i.Conditions(if_match=target.etags) if target.etags else None
