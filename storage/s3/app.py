@@ -401,7 +401,7 @@ def _error_response(call: Call, error: S3Error) -> Response:
     fields = error.fields
     if error.code.startswith("NoSuchKey") and "Key" not in fields:
         fields = {"Key": call.key, **fields}
-    elif error.code == "NoSuchBucket" and "BucketName" not in fields:
+    elif error.code in ("NoSuchBucket", "BucketNotEmpty") and "BucketName" not in fields:
         fields = {"BucketName": call.bucket, **fields}
     resource = quote(f"/{call.bucket}/{call.key}" if call.key else f"/{call.bucket}")
     body = xml.error_document(error.code, error.message, fields, resource, call.request_id, HOST_ID)

@@ -25,7 +25,7 @@ CODES: dict[str, tuple[int, str]] = {
                             "different name and try again."),
     "BucketAlreadyOwnedByYou": (409, "The bucket that you tried to create already exists, and "
                                 "you own it."),
-    "BucketNotEmpty": (409, "The bucket that you tried to delete is not empty."),
+    "BucketNotEmpty": (409, "The bucket you tried to delete is not empty"),
     "ConditionalRequestConflict": (409, "A conflicting operation occurred during processing of "
                                    "this request. Retry."),
     "EntityTooLarge": (400, "Your proposed upload exceeds the maximum allowed object size."),
@@ -96,8 +96,7 @@ CODES: dict[str, tuple[int, str]] = {
     "NoSuchTagSet": (404, "The TagSet does not exist"),
     "NoSuchUpload": (404, "The specified multipart upload does not exist. The upload ID might be "
                      "invalid, or the multipart upload might have been aborted or completed."),
-    "NoSuchVersion": (404, "The version ID specified in the request does not match an existing "
-                      "version."),
+    "NoSuchVersion": (404, "The specified version does not exist."),
     "NoSuchWebsiteConfiguration": (404, "The specified bucket does not have a website "
                                    "configuration"),
     "NotImplemented": (501, "A header or query you provided implies functionality that is not "

@@ -278,10 +278,12 @@ def read_conditions(headers: Mapping[bytes, bytes], prefix: bytes = b"") -> Cond
     }
     if not found:
         return None
+    since = parse_http_date(found.get(b"if-modified-since", ""))
     return Conditions(
         parse_etags(found.get(b"if-match", "")),
         parse_etags(found.get(b"if-none-match", "")),
-        parse_http_date(found.get(b"if-modified-since", "")),
+        # RFC 9110, section 13.1.3: a time that is yet to come is no condition.
+        since if since <= time.time_ns() // 1_000_000 else 0,
         parse_http_date(found.get(b"if-unmodified-since", "")),
     )
 

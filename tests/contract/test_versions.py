@@ -468,6 +468,32 @@ async def test_a_page_goes_on_behind_a_version_that_is_gone(
         await engine.list_versions(1 << 40)
 
 
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("gone", [1, 2, 3])
+async def test_a_page_goes_on_where_all_that_was_newer_is_gone(
+    engine: Engine, versioned: Bucket, gone: int, hidden: bool
+) -> None:
+    """As when a bucket is emptied page by page: what comes up then must not be skipped."""
+    for number in range(3 if hidden else 4):
+        await put(engine, versioned, "k", b"%d" % number)
+        if hidden and number == 0:
+            await delete(engine, versioned, "k")  # a marker among the versions that are left
+    await put(engine, versioned, "l")
+    first = await engine.list_versions(versioned.id, limit=gone)
+    for entry in first.entries:
+        await delete(engine, versioned, "k", version_id=entry.version_id)
+    assert first.next_key == "k"
+    rest = await engine.list_versions(
+        versioned.id, after_key=first.next_key, after_version=first.next_version or ""
+    )
+    assert [entry.key for entry in rest.entries] == ["k"] * (4 - gone) + ["l"]
+    latest = [True, *[False] * (3 - gone), True]
+    assert [entry.latest for entry in rest.entries] == latest
+    newest = await engine.version(versioned.id, "k")
+    assert newest is not None
+    assert newest.seq == rest.entries[0].seq
+
+
 async def test_another_bucket_does_not_care(engine: Engine, versioned: Bucket) -> None:
     other = await make_bucket(engine, "other")
     await put(engine, other, "k", b"one")

@@ -22,6 +22,7 @@ def test_a_bucket_with_objects_stays(boto_client: Any, bucket: str) -> None:
     with pytest.raises(ClientError) as error:
         boto_client.delete_bucket(Bucket=bucket)
     assert (error_status(error), error_code(error)) == (409, "BucketNotEmpty")
+    assert error.value.response["Error"]["BucketName"] == bucket
     boto_client.head_object(Bucket=bucket, Key="k")
 
 

@@ -62,3 +62,15 @@ def test_checksum_algorithms_show(boto_client: Any, bucket: str) -> None:
 def test_a_token_that_is_none(raw: RawClient, bucket: str, token: str) -> None:
     answer = raw.request("GET", f"/{bucket}", f"list-type=2&continuation-token={token}")
     assert (answer.status, answer.code) == (400, "InvalidArgument")
+
+
+def test_a_token_counts_more_than_a_start(raw: RawClient, boto_client: Any, bucket: str) -> None:
+    for key in "abcd":
+        boto_client.put_object(Bucket=bucket, Key=key, Body=b"")
+    first = boto_client.list_objects_v2(Bucket=bucket, StartAfter="a", MaxKeys=1)
+    assert (first["StartAfter"], first["Contents"][0]["Key"]) == ("a", "b")
+    rest = boto_client.list_objects_v2(
+        Bucket=bucket, StartAfter="a", ContinuationToken=first["NextContinuationToken"]
+    )
+    assert [entry["Key"] for entry in rest["Contents"]] == ["c", "d"]
+    assert "StartAfter" not in rest

@@ -57,7 +57,7 @@ def test_tags_belong_to_a_version(boto_client: Any, bucket: str) -> None:
     assert tags_of(boto_client, bucket, VersionId=second) == {"which": "second"}
     assert boto_client.get_object(Bucket=bucket, Key="k", VersionId=first)["Body"].read() == b"1"
     marker = boto_client.delete_object(Bucket=bucket, Key="k")["VersionId"]
-    assert code_of(boto_client.get_object_tagging, Bucket=bucket, Key="k") == "NoSuchKey"
+    assert code_of(boto_client.get_object_tagging, Bucket=bucket, Key="k") == "MethodNotAllowed"
     assert (
         code_of(boto_client.get_object_tagging, Bucket=bucket, Key="k", VersionId=marker)
         == "MethodNotAllowed"
@@ -124,3 +124,23 @@ def test_bucket_tags(boto_client: Any, bucket: str) -> None:
     assert code_of(boto_client.put_bucket_tagging, Bucket=bucket, Tagging=too_many) == "InvalidTag"
     boto_client.delete_bucket_tagging(Bucket=bucket)
     assert code_of(boto_client.get_bucket_tagging, Bucket=bucket) == "NoSuchTagSet"
+
+
+def test_a_bucket_without_tags_has_no_set_of_them(boto_client: Any, bucket: str) -> None:
+    some = {"TagSet": [{"Key": "a", "Value": "b"}]}
+    boto_client.put_bucket_tagging(Bucket=bucket, Tagging=some)
+    boto_client.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": []})
+    assert code_of(boto_client.get_bucket_tagging, Bucket=bucket) == "NoSuchTagSet"
+
+
+def test_a_delete_marker_has_no_tags(boto_client: Any, bucket: str) -> None:
+    boto_client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    boto_client.put_object(Bucket=bucket, Key="k", Body=b"x", Tagging="a=b")
+    boto_client.delete_object(Bucket=bucket, Key="k")
+    some = {"Bucket": bucket, "Key": "k"}
+    assert code_of(boto_client.get_object_tagging, **some) == "MethodNotAllowed"
+    assert code_of(boto_client.delete_object_tagging, **some) == "MethodNotAllowed"
+    tags = {"TagSet": [{"Key": "a", "Value": "b"}]}
+    assert code_of(boto_client.put_object_tagging, Tagging=tags, **some) == "MethodNotAllowed"
+    some["Key"] = "never"
+    assert code_of(boto_client.get_object_tagging, **some) == "NoSuchKey"

@@ -53,8 +53,11 @@ FROM current WHERE bucket=?1 AND key>=?2 AND key<?3
 UNION ALL SELECT key, modified, size, etag, class, owner, checks, seq, flags, 0
 FROM versions WHERE bucket=?1 AND key>=?2 AND key<?3
 ORDER BY key, seq DESC LIMIT ?4"""
-_OLDER = """SELECT key, modified, size, etag, class, owner, checks, seq, flags, 0
+_OLDER = """SELECT key, modified, size, etag, class, owner, checks, seq, flags, 1 AS shown
+FROM current WHERE bucket=?1 AND key=?2 AND seq<?3
+UNION ALL SELECT key, modified, size, etag, class, owner, checks, seq, flags, 0
 FROM versions WHERE bucket=?1 AND key=?2 AND seq<?3 ORDER BY seq DESC LIMIT ?4"""
+"""What is visible is among them where all that was newer is gone."""
 _PAGE = """SELECT key, modified, size, etag, class, owner, checks
 FROM current WHERE bucket=? AND key>=? AND key<? ORDER BY key LIMIT ?"""
 _LEAPS = """WITH RECURSIVE leap(k) AS (
@@ -368,6 +371,8 @@ class Reader:
             before = self._before(bucket, mark, after_version)
             older = self.rows(_OLDER, (bucket, mark, before, limit + 1))
         room, previous, last = limit, mark, ("", "")
+        if older and older[0][7] == self._newest(bucket, mark):
+            previous = b""  # its first row is the latest version of the key
         while True:
             rows = older
             if len(older) <= room:
@@ -392,6 +397,11 @@ class Reader:
                 low = key + b"\0"
             else:
                 return page
+
+    def _newest(self, bucket: int, key: bytes) -> int:
+        """The number of the newest version of ``key``; -1 where there is none any more."""
+        found = self.rows(_LOOKUP, (bucket, key)) or self.rows(_NEWEST_HIDDEN, (bucket, key))
+        return int(found[0][0]) if found else -1
 
     def _before(self, bucket: int, key: bytes, version_id: str) -> int:
         """Versions of ``key`` with lower numbers come after this one, which may be gone."""

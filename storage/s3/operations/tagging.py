@@ -68,7 +68,13 @@ async def delete_object_tagging(call: Call) -> Response:
 
 
 async def _version(call: Call) -> i.Version:
-    return await versioning.find(call, call.target, call.key, versioning.asked_version(call))
+    """The version asked for. Of a key that a delete marker hides, the marker: it has no tags."""
+    version_id = versioning.asked_version(call)
+    if not version_id and versioning.has_versions(call.target):
+        newest = await call.app.engine.version(call.target.id, call.key)
+        if newest is not None and newest.delete_marker:
+            version_id = newest.version_id
+    return await versioning.find(call, call.target, call.key, version_id)
 
 
 async def _amend(call: Call, tags: dict[str, str]) -> i.Version:
@@ -95,9 +101,9 @@ async def get_bucket_tagging(call: Call) -> Response:
 
 
 async def put_bucket_tagging(call: Call) -> Response:
-    """Replace the bucket's tags."""
+    """Replace the bucket's tags; none are as good as never put."""
     tags = headers.check_tags(parse(await read_document(call)), most=_BUCKET_TAGS_MAX)
-    await _set(call, msgspec.msgpack.encode(tags))
+    await _set(call, msgspec.msgpack.encode(tags) if tags else None)
     return Response(204, [])
 
 
