@@ -18,10 +18,11 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 DATAHUB := $(VENV)/.datahub-installed
 JS      := tests/clients/js/node_modules/.package-lock.json
+GO_SDK  := $(CACHE)/go-client/client
 MC      := $(CACHE)/mc-$(MC_VERSION)/mc
 MINIO   := $(CACHE)/minio-$(MINIO_VERSION)/minio
 
-.PHONY: help run env test test-stack-full lint format bench soak fuzz image clients js-clients mc minio datahub lock clean
+.PHONY: help run env test test-stack-full lint format bench soak fuzz image clients js-clients go-client mc minio datahub lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -64,7 +65,7 @@ image: ## Build the store's image (OVERSIGHT_BASE=... for another base, see docs
 		--build-arg CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) --tag oversight-store/oversight:$(VERSION) \
 		$(if $(BUILD_NETWORK),--network $(BUILD_NETWORK)) $(ARGS) .
 
-clients: mc js-clients ## Get the client tests' tools that are not Python (needs go and npm, no root)
+clients: mc js-clients go-client ## Get the client tests' tools that are not Python (needs go and npm, no root)
 
 datahub: $(DATAHUB) ## Get DataHub's SDK and command line (about 450 MB) for their tests
 
@@ -73,6 +74,8 @@ mc: $(MC)
 minio: $(MINIO) ## Build MinIO's last source, which migration is tested against (needs go; takes minutes)
 
 js-clients: $(JS)
+
+go-client: $(GO_SDK) ## Build the tests' program with the AWS SDK for Go (needs go)
 
 $(MC):
 	@echo "Building mc $(MC_VERSION) (about two minutes, once) ..."
@@ -83,6 +86,9 @@ $(MINIO):
 	@echo "Building minio $(MINIO_VERSION) (about five minutes on two cores, once) ..."
 	@GOBIN=$(@D) GOFLAGS=-buildvcs=false CGO_ENABLED=0 \
 		go install -ldflags "-s -w" github.com/minio/minio@$(MINIO_VERSION)
+
+$(GO_SDK): $(wildcard tests/clients/go/*)
+	@cd tests/clients/go && GOFLAGS=-buildvcs=false CGO_ENABLED=0 go build -o $@ .
 
 $(JS): tests/clients/js/package-lock.json
 	@cd $(<D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error

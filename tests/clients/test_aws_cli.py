@@ -66,6 +66,20 @@ def test_sync_both_ways_and_delete(aws: Aws, bucket: str, tmp_path: Path) -> Non
     assert found == {"sub/b.txt", "sub/c d.txt"}
 
 
+def test_odd_names(aws: Aws, bucket: str, tmp_path: Path) -> None:
+    names = set(tools.ODD_KEYS)
+    for name in names:
+        path = tmp_path / "odd" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    aws("s3", "cp", "odd", f"s3://{bucket}/from", "--recursive")
+    aws("s3", "cp", f"s3://{bucket}/from", f"s3://{bucket}/to", "--recursive")
+    aws("s3", "sync", f"s3://{bucket}/to", "back")
+    back = tmp_path / "back"
+    found = {str(path.relative_to(back)) for path in back.rglob("*") if path.is_file()}
+    assert found == names
+
+
 def test_ls_and_rm(aws: Aws, bucket: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"12345")
     for key in ("one", "dir/two", "dir/three"):

@@ -19,6 +19,8 @@ pytest.importorskip("boto3", reason="boto3 is not installed")
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
+from tests.clients.tools import ODD_KEYS
+
 MIB = 1024 * 1024
 
 
@@ -120,6 +122,24 @@ def test_copy_keeps_and_replaces_metadata(boto_client: Any, bucket: str) -> None
     )
     assert boto_client.head_object(Bucket=bucket, Key="replaced")["Metadata"] == {"b": "2"}
     assert boto_client.get_object(Bucket=bucket, Key="replaced")["Body"].read() == b"same"
+
+
+def test_odd_names(boto_client: Any, bucket: str) -> None:
+    for key in ODD_KEYS:
+        boto_client.put_object(Bucket=bucket, Key=key, Body=key.encode())
+        source = {"Bucket": bucket, "Key": key}
+        boto_client.copy_object(Bucket=bucket, Key=f"copy/{key}", CopySource=source)
+        where = {"Bucket": bucket, "Key": f"copy/{key}"}
+        url = boto_client.generate_presigned_url("get_object", Params=where, ExpiresIn=60)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(url, timeout=30) as answer:
+            assert answer.read() == key.encode()
+    listed = boto_client.list_objects_v2(Bucket=bucket, Prefix="copy/")["Contents"]
+    assert {entry["Key"] for entry in listed} == {f"copy/{key}" for key in ODD_KEYS}
+    answer = boto_client.delete_objects(
+        Bucket=bucket, Delete={"Objects": [{"Key": key} for key in ODD_KEYS]}
+    )
+    assert len(answer["Deleted"]) == len(ODD_KEYS)
 
 
 def test_large_copy_by_parts(boto_client: Any, bucket: str) -> None:

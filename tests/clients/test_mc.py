@@ -99,6 +99,20 @@ def test_mirror_both_ways(mc: Mc, place: str, tmp_path: Path) -> None:
     assert mc("diff", "up", f"{place}/tree") == ""
 
 
+def test_odd_names(mc: Mc, place: str, tmp_path: Path) -> None:
+    names = set(tools.ODD_KEYS)
+    for name in names:
+        path = tmp_path / "odd" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    mc("mirror", "odd", f"{place}/from")
+    mc("cp", "--recursive", f"{place}/from/", f"{place}/to/")
+    mc("mirror", f"{place}/to", "back")
+    back = tmp_path / "back"
+    found = {str(path.relative_to(back)) for path in back.rglob("*") if path.is_file()}
+    assert found == names
+
+
 def test_find_and_du(mc: Mc, place: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"x" * 1024)
     for key in ("a.json", "b.json", "c.txt"):

@@ -15,6 +15,7 @@ import urllib3  # noqa: E402
 from minio.commonconfig import REPLACE, CopySource  # noqa: E402
 from minio.deleteobjects import DeleteObject  # noqa: E402
 
+from tests.clients.tools import ODD_KEYS  # noqa: E402
 from tests.conftest import Store  # noqa: E402
 
 MIB = 1024 * 1024
@@ -88,6 +89,16 @@ def test_copy(client: Any, bucket: str) -> None:
     )
     assert _read(client, bucket, "to") == b"copied"
     assert client.stat_object(bucket, "to").metadata["x-amz-meta-new"] == "1"
+
+
+def test_odd_names(client: Any, bucket: str) -> None:
+    for key in ODD_KEYS:
+        body = key.encode()
+        client.put_object(bucket, key, io.BytesIO(body), len(body))
+        client.copy_object(bucket, f"copy/{key}", CopySource(bucket, key))
+        assert _read(client, bucket, f"copy/{key}") == body
+    found = {entry.object_name for entry in client.list_objects(bucket, recursive=True)}
+    assert found == {*ODD_KEYS, *(f"copy/{key}" for key in ODD_KEYS)}
 
 
 def test_presigned_urls(client: Any, bucket: str) -> None:

@@ -14,6 +14,12 @@ import pytest
 from tests.serving import clean_environment
 
 JS_FOLDER = Path(__file__).parent / "js"
+GO_FOLDER = Path(__file__).parent / "go"
+#: Names that clients, and signatures, encode in their own ways.
+ODD_KEYS = (
+    "with space", "plus+sign", "per%cent", "per%2Fcent", "é/日本", "quo'te\"", "a&b=c", "q?u#e",
+    "tilde~(paren)!*$,;:@", "[brackets]{braces}", "back\\slash",
+)  # fmt: skip
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "oversight"
 
 
@@ -68,11 +74,6 @@ def node() -> Path:
 
 
 @functools.cache
-def aws() -> Path:
-    """The AWS CLI of this Python environment, else one on PATH."""
-    beside = Path(sys.executable).parent / "aws"
-    found = str(beside) if beside.exists() else shutil.which("aws")
-@functools.cache
 def chromium() -> Path:
     """Chromium, or a browser made of it."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
@@ -81,6 +82,20 @@ def chromium() -> Path:
     pytest.skip("Chromium is missing: install chromium")
 
 
+@functools.cache
+def go_client() -> Path:
+    """The program of ``go/``, built with the AWS SDK for Go."""
+    program = _CACHE / "go-client" / "client"
+    if not program.exists():
+        pytest.skip("the program with the AWS SDK for Go is missing: run `make go-client`")
+    return program
+
+
+@functools.cache
+def aws() -> Path:
+    """The AWS CLI of this Python environment, else one on PATH."""
+    beside = Path(sys.executable).parent / "aws"
+    found = str(beside) if beside.exists() else shutil.which("aws")
     if not found:
         pytest.skip("the AWS CLI is missing: pip install awscli")
     return Path(found)
@@ -89,3 +104,11 @@ def chromium() -> Path:
 def _first_words(program: Path, option: str) -> str:
     answer = subprocess.run([program, option], capture_output=True, timeout=30, check=False)
     return answer.stdout.decode(errors="replace")
+
+
+def debian(name: str) -> Path:
+    """A command line client that Debian has a package of the same name for."""
+    found = shutil.which(name)
+    if not found:
+        pytest.skip(f"{name} is missing: apt install {name}")
+    return Path(found)

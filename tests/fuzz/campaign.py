@@ -124,7 +124,7 @@ class Campaign:
         if answered.seconds > PATIENCE / 2:
             raise Finding(f"it took {answered.seconds:.1f} s")
         if engine.board.applied_seq != before and not any(
-            status < 300 or (status == _BROKEN_OFF and operation not in _NEEDS_BODY)
+            status < 400 or (status == _BROKEN_OFF and operation not in _NEEDS_BODY)
             for operation, status in answered.operations
         ):
             raise Finding(f"a change was committed and nothing but errors answered: {answers}")
@@ -162,6 +162,7 @@ class Campaign:
             text += f"  bytes: {b''.join(made.pieces)[:1500]!r}"
         if not self._keep_going:
             raise Finding(text) from error
+        self.subject.forget()
         self.tally.findings.append(text)
         print(text, flush=True)
 

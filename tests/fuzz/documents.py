@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -81,9 +82,10 @@ _XML: dict[str, tuple[str, ...]] = {
         "<AccessControlList><Grant><Grantee xsi:type='CanonicalUser'><ID>OWNER</ID>"
         "<DisplayName>o</DisplayName></Grantee><Permission>FULL_CONTROL</Permission></Grant>"
         "<Grant><Grantee xsi:type='Group'><URI>http://acs.amazonaws.com/groups/global/AllUsers</URI>"
-        "</Grantee><Permission>READ</Permission></Grant><Grant><Grantee "
-        "xsi:type='AmazonCustomerByEmail'><EmailAddress>a@b.c</EmailAddress></Grantee>"
-        "<Permission>WRITE_ACP</Permission></Grant></AccessControlList></AccessControlPolicy>",
+        "</Grantee><Permission>READ</Permission></Grant></AccessControlList></AccessControlPolicy>",
+        "<AccessControlPolicy><AccessControlList><Grant><Grantee xsi:type='AmazonCustomerByEmail'>"
+        "<EmailAddress>a@b.c</EmailAddress></Grantee><Permission>WRITE_ACP</Permission></Grant>"
+        "</AccessControlList></AccessControlPolicy>",
         "<AccessControlPolicy><Owner><ID>OWNER</ID></Owner><AccessControlList/></AccessControlPolicy>",
     ),
     "PutBucketOwnershipControls": (
@@ -158,6 +160,13 @@ _HEADS = (b'<?xml version="1.0" encoding="UTF-8"?>',
           b'<?xml-stylesheet href="a"?>')  # fmt: skip
 
 
+#: Contents of objects and parts, and the ETags that they get as such.
+CONTENTS = (
+    b"", b"x", b"hello", b"0" * 70, b"\r\n" * 9, b"a" * 9000, b"b" * 70_000, b"c" * 300_000,
+)  # fmt: skip
+PART_ETAGS = tuple(hashlib.md5(content).hexdigest().encode() for content in CONTENTS)
+
+
 def has_document(operation: str) -> bool:
     return operation in _XML or operation == "PutBucketPolicy"
 
@@ -174,7 +183,7 @@ def body(chance: Chance, world: World, operation: str) -> bytes:
     data = head + _render(tree, namespace)
     data = data.replace(b"OWNER", chance.one(world.owners))
     if b"ETAG" in data:
-        data = data.replace(b"ETAG", chance.one(world.etags or [b"x"]))
+        data = data.replace(b"ETAG", chance.one((*PART_ETAGS, *world.etags[-2:])))
     if chance.happens(0.03):
         data = data.decode("utf-8", "replace").encode(
             chance.one(("utf-16", "utf-16-le", "utf-32", "utf-7"))
@@ -282,18 +291,22 @@ _CONDITION_VALUES: tuple[Any, ...] = (
     ["a", "b"], {}, "2026-01-01T00:00:00Z", "${aws:username}", "${", "${*}", "private", 10**30,
     "a" * 3000, ["*"] * 300, "\ud800", "\x00", "Infinity",
 )  # fmt: skip
+_SOUND_VALUES = (
+    "a", "*", "127.0.0.1/32", "::1", "true", "1", "2026-01-01T00:00:00Z", "${aws:username}",
+    "dir/*", "arn:aws:iam:::user/alt", ["a", "b"], "private", "AQ==",
+)  # fmt: skip
 
 
 def policy(chance: Chance, world: World) -> bytes:
     """A bucket policy, as JSON or nearly so."""
     bucket = chance.one(world.buckets).decode()
     document: Any = {
-        "Version": chance.one(("2012-10-17", "2012-10-17", "2008-10-17", "2026-01-01", 1)),
-        "Statement": [_statement(chance, bucket) for _ in range(chance.one((1, 1, 2, 3, 0)))],
+        "Version": chance.one(("2012-10-17",) * 9 + ("2008-10-17", "2026-01-01", 1)),
+        "Statement": [_statement(chance, bucket) for _ in range(chance.one((1, 1, 1, 1, 2, 3, 0)))],
     }
-    if chance.happens(0.2):
+    if chance.happens(0.05):
         document["Id"] = chance.one(("a", 1, None))
-    for _ in range(chance.one((0, 0, 1, 2))):
+    for _ in range(chance.one((0, 0, 0, 0, 1, 2))):
         document = _json_mutated(chance, document)
     text = json.dumps(document, ensure_ascii=chance.happens(0.8)).encode("utf-8", "surrogatepass")
     if chance.happens(0.05):
@@ -303,32 +316,43 @@ def policy(chance: Chance, world: World) -> bytes:
     return text
 
 
+_PRINCIPALS: tuple[Any, ...] = (
+    "*", {"AWS": "*"}, {"AWS": ["*"]}, {"AWS": "arn:aws:iam:::user/alt"},
+    {"AWS": ["arn:aws:iam:::user/alt", "arn:aws:iam:::user/reader"]}, {"CanonicalUser": "a1" * 32},
+)  # fmt: skip
+_ODD_PRINCIPALS: tuple[Any, ...] = (
+    {"AWS": ["arn:aws:iam::123456789012:root", "alt"]}, {"AWS": []}, {"CanonicalUser": "x" * 64},
+    {},     {"Service": "s3.amazonaws.com"}, "alt", {"AWS": "arn:aws:iam::minio:user/*"}, None, [],
+)  # fmt: skip
+_ACTIONS: tuple[Any, ...] = (
+    "s3:*", "s3:GetObject", ["s3:PutObject", "s3:List*"], "s3:Get*", "s3:ListBucket",
+    "s3:Put?bject",
+)  # fmt: skip
+_ODD_ACTIONS: tuple[Any, ...] = ("*", "S3:getobject", [], "ec2:x", "s3:" + "*a" * 50, "", 1)
+
+
 def _statement(chance: Chance, bucket: str) -> dict[str, Any]:
     arn = f"arn:aws:s3:::{bucket}"
+    resources = (arn, f"{arn}/*", [arn, f"{arn}/*"], f"{arn}/${{aws:username}}/*", f"{arn}/dir/*")
+    odd = ("*", "x", [], "arn:aws:s3:::other/*", f"{arn}/" + "*a" * 60, f"{arn}*", f"{arn}/${{x")
+
+    def mostly(sound: tuple[Any, ...], strange: tuple[Any, ...]) -> Any:
+        return chance.one(sound) if chance.happens(0.93) else chance.one(strange)
+
     statement: dict[str, Any] = {
-        "Sid": chance.one(("a", "", "b c", "é")),
-        "Effect": chance.one(("Allow", "Allow", "Deny")),
-        chance.one(("Principal", "Principal", "NotPrincipal")): chance.one(
-            ("*", {"AWS": "*"}, {"AWS": ["arn:aws:iam::123456789012:root", "alt"]}, {"AWS": []},
-             {"CanonicalUser": "x" * 64}, {"Service": "s3.amazonaws.com"}, {}, "alt",
-             {"AWS": "arn:aws:iam:::user/alt"}, {"AWS": "arn:aws:iam::minio:user/*"})
-        ),
-        chance.one(("Action", "Action", "NotAction")): chance.one(
-            ("s3:*", "s3:GetObject", ["s3:PutObject", "s3:List*"], "*", "S3:getobject", [], "ec2:x",
-             "s3:Get?bject", "s3:" + "*a" * 50)
-        ),
-        chance.one(("Resource", "Resource", "NotResource")): chance.one(
-            (arn, f"{arn}/*", [arn, f"{arn}/*"], f"{arn}/${{aws:username}}/*", "*", "x", [],
-             "arn:aws:s3:::other/*", f"{arn}/" + "*a" * 60, f"{arn}*")
-        ),
-    }  # fmt: skip
-    if chance.happens(0.6):
+        "Sid": mostly(("a", "b"), ("", "b c", "é", 1)),
+        "Effect": mostly(("Allow", "Allow", "Deny"), ("allow", "", None)),
+        mostly(("Principal",), ("NotPrincipal",)): mostly(_PRINCIPALS, _ODD_PRINCIPALS),
+        mostly(("Action", "Action", "NotAction"), ("Actions",)): mostly(_ACTIONS, _ODD_ACTIONS),
+        mostly(("Resource", "Resource", "NotResource"), ("",)): mostly(resources, odd),
+    }
+    if chance.happens(0.5):
         statement["Condition"] = {
             chance.one(_OPERATORS): {
-                chance.one(_CONDITION_KEYS): chance.one(_CONDITION_VALUES)
+                chance.one(_CONDITION_KEYS): mostly(_SOUND_VALUES, _CONDITION_VALUES)
                 for _ in range(chance.between(0, 2))
             }
-            for _ in range(chance.between(0, 2))
+            for _ in range(chance.one((0, 1, 1, 1, 2)))
         }
     return statement
 
@@ -366,17 +390,17 @@ def post_policy(chance: Chance, fields: list[tuple[bytes, bytes]], bucket: bytes
             )
         )  # fmt: skip
     if chance.happens(0.4):
-        low, high = chance.one(((0, 10_000), (0, 0), (5, 1), (-1, 10**30), ("a", None)))
+        low, high = chance.one(((0, 400_000),) * 9 + ((0, 0), (5, 1), (-1, 10**30), ("a", None)))
         conditions.append(["content-length-range", low, high])
     document: Any = {
         "expiration": chance.one(
             ("2030-01-01T00:00:00Z", "2030-01-01T00:00:00.000Z", "2020-01-01T00:00:00Z", "x", 1)
-            if chance.happens(0.2)
+            if chance.happens(0.05)
             else ("2030-01-01T00:00:00Z",)
         ),
         "conditions": conditions,
     }
-    if chance.happens(0.3):
+    if chance.happens(0.1):
         document = _json_mutated(chance, document)
     text = json.dumps(document).encode("utf-8", "surrogatepass")
     return text if chance.happens(0.95) else text[: chance.below(len(text))]
@@ -387,11 +411,11 @@ def form(chance: Chance, fields: list[tuple[bytes, bytes]], content: bytes) -> t
     boundary = chance.one(
         (b"xYzZy", b"----WebKitFormBoundaryabc", b"a" * 70, b"'()+_,-./:=?", b"x")
     )
-    line = b"\r\n" if chance.happens(0.97) else b"\n"
+    line = b"\r\n" if chance.happens(0.99) else b"\n"
     parts = []
     for name, value in fields:
         lines = [b'Content-Disposition: form-data; name="%b"' % name]
-        if chance.happens(0.05):
+        if chance.happens(0.015):
             lines.append(
                 chance.one(
                     (
@@ -409,23 +433,23 @@ def form(chance: Chance, fields: list[tuple[bytes, bytes]], content: bytes) -> t
     )
     kind = chance.one(((b"Content-Type: text/plain",), (), (b"Content-Type: ",)))
     parts.append(line.join((disposition, *kind, b"", content)))
-    if chance.happens(0.05):
+    if chance.happens(0.015):
         parts.append(parts.pop(chance.below(len(parts))))
-    if chance.happens(0.05):
+    if chance.happens(0.015):
         parts.append(b'Content-Disposition: form-data; name="submit"' + line * 2 + b"Upload")
     delimiter = b"--" + boundary
     body = line.join(delimiter + line + part for part in parts)
     body += (
         line
         + delimiter
-        + (b"--" if chance.happens(0.97) else b"")
+        + (b"--" if chance.happens(0.99) else b"")
         + (line if chance.happens(0.9) else b"")
     )
     if chance.happens(0.03):
         body = chance.one((b"preamble\r\n", b"\r\n", b"\r\n\r\n")) + body
     quoted = b'"%b"' % boundary if chance.happens(0.2) or b"=" in boundary else boundary
     kind_of_form = b"multipart/form-data; boundary=" + quoted
-    if chance.happens(0.05):
+    if chance.happens(0.015):
         kind_of_form = chance.one(
             (
                 b"multipart/form-data",

@@ -24,7 +24,6 @@ _LISTING = (b"prefix", b"delimiter", b"max-keys", b"encoding-type", b"marker", b
 _LISTING_BUCKETS = (b"prefix", b"max-buckets", b"continuation-token", b"bucket-region")
 _METHODS = (b"GET", b"PUT", b"POST", b"DELETE", b"HEAD", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT",
             b"get", b"PROPFIND", b"M-SEARCH", b"\xff", b"")  # fmt: skip
-_BODIES = (b"", b"x", b"hello", b"0" * 70, b"\r\n" * 9, b"a" * 9000, b"b" * 70_000, b"c" * 300_000)
 #: How often an operation is asked for: those that read the most from a request above all.
 _WEIGHTS = {
     "PutObject": 25,
@@ -53,7 +52,10 @@ _ROUTES = [row for row in routes.ROUTES for _ in range(_weight(row))]
 
 @dataclass
 class Draft:
-    """A request before it is signed and framed. ``path`` and ``query`` are percent-encoded."""
+    """A request before it is signed and framed. ``path`` and ``query`` are percent-encoded.
+
+    ``resource`` is the path with the bucket that the host names, "" where it names none.
+    """
 
     method: bytes
     path: bytes
@@ -62,11 +64,12 @@ class Draft:
     headers: Headers = field(default_factory=list)
     body: bytes = b""
     has_body: bool = False
+    resource: bytes = b""
 
 
 def request(chance: Chance, world: World) -> bytes:
     """The bytes of one request."""
-    draft = _post_form(chance, world) if chance.happens(0.04) else _asked(chance, world)
+    draft = _post_form(chance, world) if chance.happens(0.06) else _asked(chance, world)
     return _signed_and_framed(chance, world, draft)
 
 
@@ -138,9 +141,10 @@ def _host(chance: Chance, world: World, draft: Draft) -> None:
     """Host header: path style mostly, sometimes the bucket in it, sometimes nonsense."""
     host = world.host
     if chance.happens(0.1):
-        bucket, slash, key = draft.path[1:].partition(b"/")
+        bucket, _, key = draft.path[1:].partition(b"/")
         host = bucket + b"." + world.domain
-        draft.path = b"/" + key if slash else b"/"
+        draft.path = b"/" + key
+        draft.resource = b"/" + bucket + draft.path
     elif chance.happens(0.05):
         host = chance.one((b"%b", b".%b", b"a.b.%b", b"%b:99999", b"xn--e1a.%b", b"%b."))
         host = host % world.domain if chance.happens(0.5) else chance.one((*_HOSTS, *values.ODD))
@@ -162,7 +166,7 @@ def _details(chance: Chance, world: World, draft: Draft) -> None:
         names = _LISTING
     for name in chance.some(names, 4) if names else ():
         draft.query.append((name, encode(values.parameter(chance, world, name))))
-    if "Object" in operation and chance.happens(0.3):
+    if "Object" in operation and chance.happens(0.02 if operation == "PutObject" else 0.25):
         draft.query.append((b"versionId", encode(values.parameter(chance, world, b"versionId"))))
     for _ in range(chance.one((0, 0, 0, 0, 1, 2))):
         name = chance.one(tuple(values.PARAMETERS))
@@ -184,12 +188,13 @@ def _body(chance: Chance, world: World, operation: str) -> bytes:
         return documents.body(chance, world, operation)
     if chance.happens(0.02):
         return chance.bytes(chance.below(2000))
-    return chance.one(_BODIES)
+    return chance.one(documents.CONTENTS)
 
 
 # -- forms ----------------------------------------------------------------------------------------
 
 
+_FORM_KEYS = (b"form", b"form/${filename}", b"${filename}")
 _FIELDS = (
     b"acl", b"Content-Type", b"success_action_status", b"tagging", b"x-ignore-a", b"Expires",
     b"success_action_redirect", b"redirect", b"x-amz-meta-a", b"Cache-Control", b"Policy", b"",
@@ -212,12 +217,11 @@ def _post_form(chance: Chance, world: World) -> Draft:
     draft = Draft(b"POST", b"/" + bucket, "PostObject", has_body=True)
     _host(chance, world, draft)
     fields: list[tuple[bytes, bytes]] = [
-        (b"key", chance.one((b"form", b"form/${filename}", b"${filename}", *values.KEYS)))
+        (b"key", chance.one(_FORM_KEYS if chance.happens(0.7) else values.KEYS))
     ]
-    for name in chance.some(_FIELDS, 4):
-        fields.append(
-            (name, chance.one((*_FIELD_VALUES.get(name, (b"a",)), chance.one(values.ODD))))
-        )
+    for name in chance.some(_FIELDS, 2):
+        known = _FIELD_VALUES.get(name, (b"a",))
+        fields.append((name, chance.one(known if chance.happens(0.9) else values.ODD)))
     user = _user(chance, world)
     kind = chance.one(("4", "4", "2", ""))
     if kind == "4":
@@ -230,14 +234,14 @@ def _post_form(chance: Chance, world: World) -> Draft:
         policy = base64.b64encode(documents.post_policy(chance, fields, bucket))
         fields += [(b"AWSAccessKeyId", user.access_key), (b"policy", policy),
                    (b"signature", signing.policy_v2(user, policy))]  # fmt: skip
-    if chance.happens(0.1):
+    if chance.happens(0.05):
         place = chance.below(len(fields))
         fields[place] = (fields[place][0], chance.one(values.ODD))
     if chance.happens(0.05):
         del fields[chance.below(len(fields))]
     if chance.happens(0.05) and fields:
         fields.append(chance.one(fields))
-    content_type, draft.body = documents.form(chance, fields, chance.one(_BODIES))
+    content_type, draft.body = documents.form(chance, fields, chance.one(documents.CONTENTS))
     draft.headers.append((b"content-type", content_type))
     if chance.happens(0.2):
         draft.headers.append(values.header(chance, world))
@@ -273,12 +277,14 @@ def _signed_and_framed(chance: Chance, world: World, draft: Draft) -> bytes:
         expires = b"60" if chance.happens(0.8) else chance.one((b"604800", b"604801", *values.ODD))
         signing.sign_query(user, draft.method, draft.path, query, headers, encode(expires))
     elif mechanism == "v2":
-        signing.sign_header_v2(user, draft.method, draft.path, query, headers)
+        signing.sign_header_v2(user, draft.method, draft.resource or draft.path, query, headers)
     elif mechanism == "v2-query":
         expires = (
             b"%d" % (time.time() + 60) if chance.happens(0.8) else encode(chance.one(values.ODD))
         )
-        signing.sign_query_v2(user, draft.method, draft.path, query, headers, expires)
+        signing.sign_query_v2(
+            user, draft.method, draft.resource or draft.path, query, headers, expires
+        )
     if chance.happens(0.08):
         _spoil_signature(chance, draft)
     if chance.happens(0.02):

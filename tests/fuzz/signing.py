@@ -133,7 +133,7 @@ def sign_query(
 def sign_header_v2(
     user: User, method: bytes, resource: bytes, query: Query, headers: Headers
 ) -> None:
-    """Add Date and Authorization of version 2. ``resource``: path with the bucket, as sent."""
+    """Add Date and Authorization of version 2. ``resource``: the path with its bucket in front."""
     if not any(name.lower() in (b"date", b"x-amz-date") for name, _ in headers):
         headers.append((b"date", formatdate(usegmt=True).encode()))
     value = _signature_v2(user, method, resource, query, headers, _first(headers, b"date"))
@@ -158,12 +158,16 @@ _UNSIGNED = frozenset(
      b"authorization", b"upgrade")
 )  # fmt: skip
 _SUB_RESOURCES_V2 = frozenset(
-    (b"acl", b"cors", b"delete", b"lifecycle", b"location", b"logging", b"notification",
-     b"partNumber", b"policy", b"requestPayment", b"tagging", b"torrent", b"uploadId", b"uploads",
-     b"versionId", b"versioning", b"versions", b"website", b"response-content-type",
-     b"response-content-language", b"response-expires", b"response-cache-control",
-     b"response-content-disposition", b"response-content-encoding")
-)  # fmt: skip
+    b"""
+    abac accelerate acl analytics annotation attributes cors delete encryption events
+    intelligent-tiering inventory legal-hold lifecycle location logging metadataConfiguration
+    metadataTable metrics notification object-lock ownershipControls partNumber policy policyStatus
+    publicAccessBlock renameObject replication requestPayment restore retention select session
+    tagging torrent uploadId uploads versionId versioning versions website
+    response-cache-control response-content-disposition response-content-encoding
+    response-content-language response-content-type response-expires
+    """.split()
+)
 
 
 def _signature_v2(
@@ -176,11 +180,9 @@ def _signature_v2(
         name = name.lower()
         if name.startswith(b"x-amz-"):
             amz[name] = amz[name] + b"," + value.strip() if name in amz else value.strip()
-    subs = sorted((n, v) for n, v in query if n in _SUB_RESOURCES_V2)
+    subs = sorted((n, v or b"") for n, v in query if n in _SUB_RESOURCES_V2)
     if subs:
-        resource += b"?" + b"&".join(
-            n if v is None else n + b"=" + unquote_to_bytes(v) for n, v in subs
-        )
+        resource += b"?" + b"&".join(n + b"=" + unquote_to_bytes(v) if v else n for n, v in subs)
     text = b"\n".join(
         (
             method,

@@ -202,6 +202,13 @@ class Subject:
         """From now on a connection that is left open must answer ``canary`` with ``body``."""
         self._canary, self._canary_body = canary, body
 
+    def forget(self) -> None:
+        """Leave what hangs to itself, so that other inputs can be played."""
+        for task in tuple(self._state.tasks):
+            task.cancel()
+        self._state.tasks.clear()
+        self.app.in_flight = 0
+
     async def request(self, data: bytes) -> bytes:
         """Everything the server writes to a client that sends ``data``."""
         return (await self.converse(Connection([data]))).written
