@@ -107,36 +107,41 @@ def of_new_object(call: Call) -> tuple[str, bytes | None]:
     AccessControlListNotSupported, and whatever is wrong with the ACL.
     """
     bucket = call.target
-    writer = call.auth.principal.id
-    brings_acl = not headers.ACL_HEADERS.isdisjoint(call.headers)
-    if not bucket.config and not brings_acl and writer:
-        return writer, None
     state = ownership.of(bucket.config.get(ownership.DOCUMENT))
+    writer = call.auth.principal.id
+    if headers.ACL_HEADERS.isdisjoint(call.headers):
+        if state == ownership.ENFORCED:
+            return bucket.owner, None
+        owner = writer or acl.ANONYMOUS_ID
+        return owner, _own(owner) if writer and _let_in_by(call, bucket) else None
     name = call.header(headers.CANNED_ACL)
     owner = ownership.owner_of_new(state, writer, bucket.owner, name)
-    asked = default = acl.private(owner)
-    if brings_acl:
-        found = _from_headers(call, owner, _canned_for_object(owner, bucket))
-        asked = default if found is None else found
+    asked = _from_headers(call, owner, _canned_for_object(owner, bucket)) or acl.private(owner)
+    is_default = asked == acl.private(owner)
     if state == ownership.ENFORCED:
-        if asked != default or name not in ("", acl.GIVING):
+        if not is_default or name not in ("", acl.GIVING):
             raise S3Error("AccessControlListNotSupported")
         return owner, None
     let_in_by = _let_in_by(call, bucket)
-    if asked == default:
-        return owner, acl.spell(default) if let_in_by and owner == writer else None
+    if is_default:
+        return owner, _own(owner) if let_in_by and owner == writer else None
     _refuse_public(bucket, asked)
     _authorize_acl(call, bucket, let_in_by, asked)
     return owner, acl.spell(asked)
+
+
+def _own(owner: str) -> bytes:
+    """The default, spelled out."""
+    return acl.spell(acl.private(owner))
 
 
 def _let_in_by(call: Call, bucket: i.Bucket) -> str:
     """What of the bucket's lets the caller write here, "" where the caller's own policies do."""
     principal = call.auth.principal
     config = bucket.config
-    if principal.root or principal.id == bucket.owner:
-        return ""
     if POLICY not in config and acl.DOCUMENT not in config:
+        return ""
+    if principal.root or principal.id == bucket.owner:
         return ""
     source = _decision(call, bucket, "s3:PutObject").source
     return source if source in _BY_GRANT else ""
