@@ -14,15 +14,21 @@ from urllib.parse import quote
 
 from storage.s3.call import Call
 
+#: Longest name of DNS with a port. What is longer is not remembered: strangers choose it.
+_HOST_BYTES_MAX = 253 + len(":65535")
 _HOST = re.compile(rb"([a-z0-9._-]+)(?::[0-9]{1,5})?").fullmatch
 
 
-@lru_cache(maxsize=4096)
 def bucket_of(host: bytes, domains: tuple[str, ...]) -> str:
     """The bucket that a Host header names, "" where it names none.
 
     ``domains`` are lower-case, without ports. Of several that fit, the longest counts.
     """
+    return _bucket_of(host, domains) if len(host) <= _HOST_BYTES_MAX else ""
+
+
+@lru_cache(maxsize=4096)
+def _bucket_of(host: bytes, domains: tuple[str, ...]) -> str:
     match = _HOST(host.strip().lower())
     if match is None:
         return ""

@@ -64,6 +64,8 @@ _HARMLESS_PRESIGNED = _HARMLESS | {b"x-amz-content-sha256"}
 
 # Bounds of what is remembered: bytes of a key, entries of a cache.
 _PREFIX_MAX = 1024
+#: Of a region: signing keys are remembered before it is known that their owner asked for them.
+_REGION_BYTES_MAX = 64
 _SCOPES_MAX = 4096
 _QUERY_MAX = 128
 _QUERIES_MAX = 1024
@@ -384,6 +386,8 @@ def make_scope(credential: bytes, signed: bytes, error: Callable[[str], S3Error]
             f'incorrect date format "{shown(date)}". This date in the credential must be in the '
             'format "yyyyMMdd".'
         )
+    if len(region) > _REGION_BYTES_MAX:
+        raise error(f'the region "{shown(region)}" is wrong; it is too long for one')
     if service != signing.SERVICE:
         raise error(f'incorrect service "{shown(service)}". This endpoint belongs to "s3".')
     if terminator != signing.TERMINATOR:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.s3.app import Hooks
-from storage.s3.hosts import bucket_of
+from storage.s3.hosts import _bucket_of, bucket_of
 
 from .asgi import Caller, Reply
 
@@ -101,3 +101,12 @@ def test_health_paths_are_keys_of_a_bucket(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(asked) == 1
     reply = run(call("GET", "/minio/health/live", headers={"host": "pictures.s3.example.com"}))
     assert (len(asked), reply.status) == (1, 404)
+
+
+def test_hosts_that_are_too_long_to_be_one_are_not_remembered() -> None:
+    """Strangers choose them: thousands of 60 KiB would fill the memory."""
+    bucket_of(b"photos.localhost", DOMAINS)
+    known = _bucket_of.cache_info().currsize
+    for number in range(100):
+        assert bucket_of(b"%d" % number * 1000 + b".localhost", DOMAINS) == ""
+    assert _bucket_of.cache_info().currsize == known

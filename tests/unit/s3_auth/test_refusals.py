@@ -12,7 +12,7 @@ from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from storage.s3.auth import authenticate
+from storage.s3.auth import authenticate, signing
 from storage.s3.errors import S3Error
 
 from .conftest import ACCESS_KEY, SECRET, Request, keyring
@@ -44,6 +44,19 @@ def changed_query(request: Request, **changes: str | None) -> Request:
         else:
             parameters[f"X-Amz-{name}"] = value
     return request.replace(raw_query=urlencode(parameters).encode())
+
+
+def test_a_region_that_is_too_long_is_not_remembered() -> None:
+    """Whoever knows an access key id could fill the memory with regions of 60 KiB."""
+    scope = f"{ACCESS_KEY}/{time.strftime('%Y%m%d', time.gmtime())}/{'r' * 65}/s3/aws4_request"
+    before = signing.signing_key.cache_info().currsize
+    error = refusal(changed_query(presigned(), Credential=scope))
+    assert error.code == "AuthorizationQueryParametersError"
+    assert "too long" in error.message
+    header = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature={'0' * 64}"
+    error = refusal(Request.make("GET", "http://h/b/k", {"authorization": header, "host": "h"}))
+    assert error.code == "AuthorizationHeaderMalformed"
+    assert signing.signing_key.cache_info().currsize == before
 
 
 # -- anonymous and other schemes ---------------------------------------------------------------
