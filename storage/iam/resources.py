@@ -118,12 +118,13 @@ def policy_of(bucket: Bucket) -> Policy | None:
 def foreign_owner(bucket: Bucket, found: Object) -> str:
     """The account that an object belongs to where it is another than the bucket's, else "".
 
-    The root user's buckets are the store's: their policies speak for every object in them.
+    The root user's buckets are the store's: their policies speak for every object in them. What a
+    stranger wrote is nobody's else, and left to the bucket's policies too.
     """
     owner = found.owner
-    if owner == bucket.owner or not owner or bucket.owner == ROOT_ID or acls_disabled(bucket):
+    if owner in ("", bucket.owner, acl.ANONYMOUS_ID):
         return ""
-    return owner
+    return "" if bucket.owner == ROOT_ID or acls_disabled(bucket) else owner
 
 
 def acls_disabled(bucket: Bucket) -> bool:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.iam import acl, block
-from storage.iam.acl import ALL_USERS, AUTHENTICATED_USERS, Grant
+from storage.iam.acl import ALL_USERS, ANONYMOUS_ID, AUTHENTICATED_USERS, Grant
 from storage.iam.decide import Block
 from storage.iam.policy import parse_policy
 from storage.iam.principal import ANONYMOUS, Principal
@@ -138,7 +138,7 @@ def names(statement: dict[str, Any], case: Case) -> bool:
 
 
 def foreign_owner(case: Case) -> str:
-    if not ACTIONS[case.action] or case.object_owner in ("", case.owner):
+    if not ACTIONS[case.action] or case.object_owner in ("", case.owner, ANONYMOUS_ID):
         return ""
     if case.owner == ROOT_ID or case.ownership == "BucketOwnerEnforced":
         return ""
@@ -290,7 +290,7 @@ def cases(draw: st.DrawFn) -> Case:
             st.sampled_from(("", "", "ObjectWriter", "BucketOwnerPreferred", "BucketOwnerEnforced"))
         ),
         bucket_acl=draw(grants),
-        object_owner=draw(st.sampled_from((*ACCOUNTS, ""))),
+        object_owner=draw(st.sampled_from((*ACCOUNTS, ANONYMOUS_ID, ""))),
         object_acl=draw(grants),
         action=draw(st.sampled_from(tuple(ACTIONS))),
         referer=draw(st.sampled_from(("here", "there", ""))),

@@ -6,11 +6,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.conftest import empty_and_delete
 from tests.s3.people import Person, refusal
 
 PART = b"p" * (5 * 1024 * 1024)
@@ -158,6 +160,29 @@ def test_acls_let_strangers_in(owner: Person, stranger: Person, bucket: str) -> 
     client.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
     write(Bucket=bucket, Key="n", Body=b"x")
     stranger.client.delete_object(Bucket=bucket, Key="closed")
+
+
+def test_what_a_stranger_wrote_is_the_bucket_owners_to_manage(
+    other: Person, stranger: Person
+) -> None:
+    bucket = f"test-{uuid.uuid4().hex[:20]}"
+    other.client.create_bucket(Bucket=bucket, ACL="public-read-write")
+    try:
+        stranger.client.put_object(Bucket=bucket, Key="k", Body=b"x", Tagging="a=b")
+        assert other.client.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
+        tags = other.client.get_object_tagging(Bucket=bucket, Key="k")["TagSet"]
+        assert tags == [{"Key": "a", "Value": "b"}]
+        assert refusal(stranger.client.get_object, Bucket=bucket, Key="k") == "AccessDenied"
+        statement = {
+            "Effect": "Deny", "Principal": "*", "Action": "s3:PutObjectTagging",
+            "Resource": f"arn:aws:s3:::{bucket}/*",
+        }  # fmt: skip
+        other.client.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Statement": statement}))
+        write = stranger.client.put_object
+        assert refusal(write, Bucket=bucket, Key="t", Tagging="a=b") == "AccessDenied"
+        write(Bucket=bucket, Key="t")
+    finally:
+        empty_and_delete(other.client, bucket)
 
 
 def test_a_denial_beats_an_acl(owner: Person, stranger: Person, bucket: str) -> None:

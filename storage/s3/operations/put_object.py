@@ -10,8 +10,7 @@ from storage.iam.resources import ACL
 from storage.s3 import checksums, headers
 from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
-from storage.s3.operations import acl, lifecycle, versioning
-from storage.s3.operations.access import authorize
+from storage.s3.operations import access, acl, lifecycle, versioning
 from storage.s3.operations.body import Body, Integrity, commit_file, new_file, write_file
 
 
@@ -32,8 +31,20 @@ def object_meta(call: Call, document: bytes | None) -> i.Meta:
     tagging = request.get(b"x-amz-tagging")
     if tagging:
         meta.tags = headers.parse_tagging(tagging.decode("latin-1"))
-        authorize(call, "s3:PutObjectTagging", call.target, call.key)
+        _authorize_tags(call)
     return meta
+
+
+def _authorize_tags(call: Call) -> None:
+    """Permit the tags of a new object. Raises AccessDenied.
+
+    Whoever writes by grace of the bucket's ACL may bring them; nobody must deny it.
+    """
+    found = access.decision(call, "s3:PutObjectTagging", call.target, call.key)
+    if found is not None and found.allowed:
+        return
+    if found is None or found.source or not acl.lets_in(call, "s3:PutObject"):
+        raise S3Error("AccessDenied")
 
 
 @lru_cache(maxsize=256)
