@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from urllib.parse import SplitResult, urlsplit
 
 import typer
 
+from stack.output import WRONG, fail
 from stack.settings import Stack
+from stack.store import CommandError
+from storage.settings import SettingsError
 
 _BLOCK = 256 * 1024
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -25,12 +29,21 @@ _PORTS = {"http": 80, "https": 443}
 def run() -> None:
     """Serve until SIGTERM. An endpoint that is no loopback address needs no relay: then idle.
 
-    Raises SettingsError.
+    Raises CommandError if its port is taken.
     """
-    stack = Stack.load()
-    asyncio.run(
-        _until_stopped(urlsplit(stack.external_endpoint), urlsplit(stack.internal_endpoint))
-    )
+    try:
+        stack = Stack.load()
+    except SettingsError as error:
+        fail(error.problems, WRONG)
+    external = urlsplit(stack.external_endpoint)
+    try:
+        asyncio.run(_until_stopped(external, urlsplit(stack.internal_endpoint)))
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        raise CommandError(
+            f"{external.geturl()} can't be had in here ({why}): the relay belongs into a network "
+            "of a container in which nothing else listens there."
+        ) from None
 
 
 async def _until_stopped(external: SplitResult, internal: SplitResult) -> None:

@@ -54,6 +54,10 @@ def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
         raise ValueError("it must be http:// or https:// with a host")
+    try:
+        parts.port  # noqa: B018 - a number that is none is found when it is asked for
+    except ValueError:
+        raise ValueError("its port must be a number from 0 to 65535") from None
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("it must have nothing after the host and port")
     return text.rstrip("/")

@@ -15,6 +15,7 @@ from stack.doctor.uses import Use
 from stack.s3.client import S3
 from stack.s3.errors import S3Error
 from stack.s3.transport import Answer, Unreachable
+from stack.store import CommandError
 
 _CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
 #: The page whose browser uploads, where Langfuse's own address is not known.
@@ -113,12 +114,21 @@ class Door:
 def doors_of(
     uses: Iterable[Use], place: Place, timeout: float, clock: Callable[[], float] = time.time
 ) -> list[Door]:
-    """One door for all uses that only differ in their purpose."""
+    """One door for all uses that only differ in their purpose.
+
+    Raises CommandError for an endpoint that no request can be sent to.
+    """
     groups: dict[tuple[object, ...], list[Use]] = {}
     for use in uses:
         key = (use.endpoint, use.bucket, use.region, use.credentials)
         groups.setdefault(key, []).append(use)
-    doors = [Door(tuple(group), place, timeout, clock) for group in groups.values()]
+    doors = []
+    for group in groups.values():
+        try:
+            doors.append(Door(tuple(group), place, timeout, clock))
+        except ValueError as error:
+            named = f"{group[0].service}'s {group[0].variable('ENDPOINT')}"
+            raise CommandError(f"{named}: {error}.") from None
     for door in doors:
         door.siblings = frozenset(other.s3.transport.host for other in doors if other is not door)
     return doors

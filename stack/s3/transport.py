@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 _BLOCK = 1 << 20
 
@@ -73,7 +73,7 @@ class Transport:
     def __init__(self, url: str, timeout: float) -> None:
         """``url``: http:// or https:// with host and perhaps a port; ``timeout``: seconds."""
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_endpoint(parts) or not parts.hostname:
             raise ValueError(f"{url} is no URL of an S3 endpoint: it must be like http://host:9000")
         self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self.timeout = timeout
@@ -186,6 +186,15 @@ def _text(value: str) -> str:
 
 
 _CLOSED_IDLE = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)
+
+
+def _is_endpoint(parts: SplitResult) -> bool:
+    """Whether requests can go there. Signatures cover the path, so an endpoint has none."""
+    try:
+        parts.port  # noqa: B018 - a number that is none is found when it is asked for
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and parts.path in ("", "/")
 
 
 def _why(error: Exception, timeout: float) -> Unreachable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -104,3 +105,26 @@ def test_the_command_runs_until_it_is_told(external: str, says: str) -> None:
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+def refusal(endpoint: str) -> str:
+    """What the command says that can't run with such an external endpoint."""
+    done = subprocess.run(
+        [sys.executable, "-m", "stack.cli", "relay"],
+        env=clean_environment(OVERSIGHT_EXTERNAL_ENDPOINT=endpoint),
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_settings_that_are_wrong() -> None:
+    assert "OVERSIGHT_EXTERNAL_ENDPOINT: it must be http" in refusal("nonsense")
+
+
+def test_a_port_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        said = refusal(f"http://localhost:{taken.getsockname()[1]}")
+    assert "already in use" in said
+    assert "in which nothing else listens" in said

@@ -63,6 +63,7 @@ def test_the_newer_name_of_the_root_user_wins() -> None:
     [
         ("OVERSIGHT_EXTERNAL_ENDPOINT", "s3.example.com", "http:// or https://"),
         ("OVERSIGHT_EXTERNAL_ENDPOINT", "https://example.com/s3", "nothing after"),
+        ("OVERSIGHT_EXTERNAL_ENDPOINT", "https://example.com:port", "a number from 0 to 65535"),
         ("OVERSIGHT_PUBLISH", "everywhere", "IP address"),
         ("OVERSIGHT_S3_PORT", "70000", "65535"),
         ("OVERSIGHT_LANGFUSE_BUCKET", "Lang_fuse", "bucket name"),
