@@ -137,17 +137,17 @@ def _told(source: S3, target: S3) -> Iterator[None]:
     try:
         yield
     except S3Error as error:
-        hint = ""
+        keys = ""
         if error.code in ("SignatureDoesNotMatch", "InvalidAccessKeyId"):
-            hint = (
-                f" The old store's credentials come from {FROM_KEY} and {FROM_SECRET}, the new "
-                "one's from OVERSIGHT_ROOT_USER and OVERSIGHT_ROOT_PASSWORD."
-            )
-        raise CommandError(f"A store refused: {error}.{hint}") from None
+            names = (FROM_KEY, FROM_SECRET)
+            if error.endpoint == target.endpoint:
+                names = ("OVERSIGHT_ROOT_USER", "OVERSIGHT_ROOT_PASSWORD")
+            keys = f" Its credentials come from {names[0]} and {names[1]}."
+        where = error.endpoint or f"{source.endpoint} or {target.endpoint}"
+        raise CommandError(f"{where} refused: {str(error).rstrip('.')}.{keys}") from None
     except Unreachable as error:
-        raise CommandError(
-            f"{source.endpoint} or {target.endpoint} cannot be reached: {error.detail}."
-        ) from None
+        where = error.endpoint or f"{source.endpoint} or {target.endpoint}"
+        raise CommandError(f"{where} cannot be reached: {error.detail}.") from None
 
 
 # -- how it goes on -------------------------------------------------------------------------------

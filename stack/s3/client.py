@@ -96,6 +96,7 @@ class S3:
                     method, bucket, key, query, given, body, payload_hash, signed_host
                 )
             except (S3Error, Unreachable) as error:
+                error.endpoint = self.endpoint
                 if attempt == tries or not _worth_another_try(error):
                     raise
                 time.sleep(_pause(attempt, error))

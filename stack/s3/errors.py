@@ -15,8 +15,11 @@ class S3Error(Exception):
     """An answer that is no success. ``code`` is "" where the answer was no error of S3.
 
     ``fields`` holds what else the error document says (Region, CanonicalRequest ...);
-    ``canonical`` is the canonical request that was signed.
+    ``canonical`` is the canonical request that was signed. ``endpoint``: whose answer it is, ""
+    where it was made without a client.
     """
+
+    endpoint = ""
 
     def __init__(
         self,

@@ -21,8 +21,11 @@ class Unreachable(Exception):
     """No answer came. ``reason`` is one word of the list below, ``detail`` says it to people.
 
     name: the host has no address; refused: nobody listens; timeout: no answer in time;
-    tls: no trusted TLS; broken: the connection broke or what came was not HTTP.
+    tls: no trusted TLS; broken: the connection broke or what came was not HTTP. ``endpoint``: who
+    did not answer, "" where that is not known.
     """
+
+    endpoint = ""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
