@@ -94,10 +94,13 @@ def parse_algorithm(value: str, header: str) -> str:
     """An algorithm's name as headers spell it, lower-case. Raises InvalidRequest."""
     name = value.lower()
     if name not in HEADER:
-        raise S3Error(
-            "InvalidRequest",
-            f"Value for {header} header is invalid.",
-        )
+        if header == "x-amz-checksum-algorithm":
+            raise S3Error(
+                "InvalidRequest",
+                "Checksum algorithm provided is unsupported. Please try again with any of the "
+                f"valid types: [{', '.join(SPELLED.values())}]",
+            )
+        raise S3Error("InvalidRequest", f"Value for {header} header is invalid.")
     return name
 
 
@@ -112,7 +115,10 @@ def declared(headers: Mapping[bytes, bytes]) -> tuple[str, str] | None:
     if not found:
         return None
     if len(found) > 1:
-        raise S3Error("InvalidRequest", "Expecting a single x-amz-checksum- header.")
+        raise S3Error(
+            "InvalidRequest",
+            "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+        )
     name, value = found[0]
     return name, parse_value(name, value.decode("latin-1"))
 

@@ -227,6 +227,14 @@ def test_copies(boto_client: Any, versioned: str) -> None:
     )
 
 
+def test_a_copy_of_the_null_version_names_none(boto_client: Any, bucket: str) -> None:
+    boto_client.put_object(Bucket=bucket, Key="k", Body=b"1")
+    set_state(boto_client, bucket, "Enabled")
+    copied = boto_client.copy_object(Bucket=bucket, Key="l", CopySource=f"{bucket}/k")
+    assert "CopySourceVersionId" not in copied
+    assert copied["VersionId"] not in ("", "null")
+
+
 def test_multipart(boto_client: Any, versioned: str) -> None:
     first = put(boto_client, versioned, b"first")
     upload = boto_client.create_multipart_upload(Bucket=versioned, Key="k")["UploadId"]

@@ -141,7 +141,7 @@ async def copy_object(call: Call) -> Response:
 
 
 def _source_version(bucket: i.Bucket, source: i.Version) -> HeaderList:
-    if not versioning.has_versions(bucket):
+    if not versioning.has_versions(bucket) or source.version_id == i.NULL_VERSION:
         return []
     return [(b"x-amz-copy-source-version-id", source.version_id.encode())]
 
