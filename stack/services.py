@@ -31,6 +31,11 @@ _STORE = {
 TABLE = _STORE | dict(VARIABLES)
 
 
+def _langfuse_root(use: str) -> str:
+    """Bucket and prefix of one of Langfuse's uses, as one text."""
+    return f"${{LANGFUSE_S3_{use}_BUCKET}}/${{LANGFUSE_S3_{use}_PREFIX}}"
+
+
 def _own(*variables: str) -> dict[str, str]:
     """Variables that a container gets under their own names."""
     return {variable: f"${{{variable}}}" for variable in variables}
@@ -93,8 +98,16 @@ _DATAHUB_S3 = {
     "AWS_REGION": "${OVERSIGHT_REGION:-us-east-1}",
 }
 
+#: Where the store's index and its console find what Langfuse keeps: as Langfuse has it.
+_INDEXED = {
+    "OVERSIGHT_LANGFUSE_EVENTS": _langfuse_root("EVENT_UPLOAD"),
+    "OVERSIGHT_LANGFUSE_MEDIA": _langfuse_root("MEDIA_UPLOAD"),
+    "OVERSIGHT_LANGFUSE_EXPORTS": _langfuse_root("BATCH_EXPORT"),
+    "OVERSIGHT_LANGFUSE_URL": "${NEXTAUTH_URL}",
+}
+
 SERVICES: Mapping[str, Mapping[str, str]] = {
-    STORE: _own(*_STORE) | {"OTEL_EXPORTER_OTLP_ENDPOINT": "${OVERSIGHT_OTLP_ENDPOINT}"},
+    STORE: _own(*_STORE) | _INDEXED | {"OTEL_EXPORTER_OTLP_ENDPOINT": "${OVERSIGHT_OTLP_ENDPOINT}"},
     WEB: _LANGFUSE
     | _own(
         "NEXTAUTH_SECRET",

@@ -44,6 +44,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Length of a day of lifecycle rules, seconds; tests shorten it."""
     events_retention_days: int = 0
     """Days after which ``langfuse/events/`` expires; 0: never."""
+    langfuse_index: bool = True
+    """Whether an index of Langfuse's objects is kept (``storage.langfuse``)."""
+    langfuse_events: str = "langfuse/events/"
+    langfuse_media: str = "langfuse/media/"
+    langfuse_exports: str = "langfuse/exports/"
+    langfuse_url: str = ""
+    """Where people see Langfuse; empty: not known."""
     free_min: int = 0
     """Watermark for PUTs; 0: the larger of two segments + 64 MiB and 1 % of the drive, <= 2 GiB."""
     access_log: str = ""

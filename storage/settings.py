@@ -207,6 +207,15 @@ def _auto(value: object) -> object:
     return 0 if isinstance(value, str) and value.strip().lower() == "auto" else value
 
 
+def _root(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    bucket, _, prefix = value.strip().partition("/")
+    if not is_bucket_name(bucket):
+        raise ValueError(f'"{value}" is not bucket/prefix, as in langfuse/events/')
+    return f"{bucket}/{prefix}"
+
+
 def _lower(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
@@ -218,6 +227,7 @@ Domains = Annotated[tuple[str, ...], BeforeValidator(_domains)]
 Buckets = Annotated[tuple[str, ...], BeforeValidator(_buckets)]
 Count = Annotated[int, BeforeValidator(_auto)]
 Bytes = Annotated[int, _quantity(_SIZE_UNITS, "128KiB")]
+Root = Annotated[str, BeforeValidator(_root)]
 Seconds = Annotated[int, _quantity(_TIME_UNITS, "7d")]
 
 
@@ -360,6 +370,27 @@ class Settings(BaseSettings):
         help="Length of a day of lifecycle rules, to try them out. Never shorten it on a store "
         "with data that matters.",
     )  # fmt: skip
+    langfuse_index: bool = _setting(
+        True, "OVERSIGHT_LANGFUSE_INDEX", unit="on or off", shown="on",
+        help="Whether the store keeps an index of the traces in Langfuse's objects, for the "
+        "console. Off, nothing of them is read.",
+    )  # fmt: skip
+    langfuse_events: Root = _setting(
+        "langfuse/events/", "OVERSIGHT_LANGFUSE_EVENTS", unit="bucket/prefix",
+        help="Where Langfuse keeps events: its LANGFUSE_S3_EVENT_UPLOAD_BUCKET and _PREFIX.",
+    )  # fmt: skip
+    langfuse_media: Root = _setting(
+        "langfuse/media/", "OVERSIGHT_LANGFUSE_MEDIA", unit="bucket/prefix",
+        help="Where Langfuse keeps media: its LANGFUSE_S3_MEDIA_UPLOAD_BUCKET and _PREFIX.",
+    )  # fmt: skip
+    langfuse_exports: Root = _setting(
+        "langfuse/exports/", "OVERSIGHT_LANGFUSE_EXPORTS", unit="bucket/prefix",
+        help="Where Langfuse keeps exports: its LANGFUSE_S3_BATCH_EXPORT_BUCKET and _PREFIX.",
+    )  # fmt: skip
+    langfuse_url: str = _setting(
+        "", "OVERSIGHT_LANGFUSE_URL", unit="URL", shown="none",
+        help="Where people open Langfuse; the console then links traces to it.",
+    )  # fmt: skip
     scrub_interval: Seconds = _setting(
         7 * 86400, "OVERSIGHT_SCRUB_INTERVAL", unit="seconds", shown="7d", ge=0,
         help="How long after a search for rot the next one begins; 0 switches it off. It reads "
@@ -427,6 +458,17 @@ class Settings(BaseSettings):
             raise ValueError("it must be http:// or https:// with a host and nothing after it")
         return url.rstrip("/")
 
+    @field_validator("langfuse_url")
+    @classmethod
+    def _url_form(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (
+            parts.scheme not in ("http", "https") or not parts.hostname
+            or parts.query or parts.fragment or parts.username
+        ):  # fmt: skip
+            raise ValueError("it must be http:// or https:// with a host")
+        return url.rstrip("/")
+
     @model_validator(mode="after")
     def _password_comes_with_user(self) -> Settings:
         if self.root_user != DEFAULT_USER and "root_password" not in self.model_fields_set:
@@ -476,6 +518,11 @@ class Settings(BaseSettings):
             signature_v2=self.signature_v2,
             inline_max=self.inline_max,
             segment_size=self.segment_size,
+            langfuse_index=self.langfuse_index,
+            langfuse_events=self.langfuse_events,
+            langfuse_media=self.langfuse_media,
+            langfuse_exports=self.langfuse_exports,
+            langfuse_url=self.langfuse_url,
             free_min=self.free_min,
             feed_retention=self.feed_retention,
             events_retention_days=self.events_retention_days,

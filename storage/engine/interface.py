@@ -269,6 +269,25 @@ class Expiry(msgspec.Struct, frozen=True):
     backlog_bytes: int = 0
 
 
+class Following(msgspec.Struct, frozen=True):
+    """How far an index is that a consumer of the feed keeps."""
+
+    state: int = 0
+    """0: there is none, 1: it still takes stock of what there was, 2: it follows the feed."""
+    position: int = 0
+    """It has dealt with the feed up to this seq."""
+    current: int = 0
+    """When it had last heard everything, milliseconds; 0: not since the store's start."""
+    done: int = 0
+    """Objects that the stocktaking has looked at."""
+    total: int = 0
+    """As many as there may have been to look at."""
+    objects: int = 0
+    """In the index."""
+    flawed: int = 0
+    """Those of them that could not be read whole: damaged, or too large."""
+
+
 class Health(msgspec.Struct, frozen=True):
     """What a store knows of its own soundness."""
 
@@ -280,6 +299,8 @@ class Health(msgspec.Struct, frozen=True):
     """The clock is more than a day off that: nothing may be done because of its time alone."""
     scrub: Scrub = Scrub()
     expiry: Expiry = Expiry()
+    langfuse: Following = Following()
+    """The index of Langfuse's objects."""
 
 
 # -- versions -----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The timers of a store: checkpoints, garbage, compaction, leftovers, footers, scrub.
+"""The timers of a store: checkpoints, garbage, compaction, leftovers, footers, scrub, indexes.
 
 One process of a server runs them (``Upkeep.start``), or the only one there is. They are clients
 of the engine like any other: the committer may restart under them, and whatever they do may be
@@ -22,6 +22,7 @@ from storage.engine.embedded.compaction import Compactor
 from storage.engine.embedded.engine import EmbeddedEngine
 from storage.services.collection import Collector
 from storage.services.feed import drop_footers
+from storage.services.langfuse_index import LangfuseIndex, layout_of
 from storage.services.lifecycle import Lifecycle
 from storage.services.scrubbing import Scrubber
 
@@ -33,6 +34,7 @@ _COMPACTION_SECONDS = 5.0
 _LEFTOVER_SECONDS = 60.0
 _FOOTER_SECONDS = 60.0
 _SCRUB_SECONDS = 60.0
+_LANGFUSE_SECONDS = 1.0
 _logger = logging.getLogger("oversight.services")
 
 
@@ -51,8 +53,12 @@ class Upkeep:
             before=board.expiry,
             tell=lambda expiry: setattr(board, "expiry", expiry),
         )
+        self._langfuse = LangfuseIndex(
+            engine, layout_of(engine.config), lambda found: setattr(board, "langfuse", found)
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._seen = self._moved = 0
+        self._switched_off = False
 
     def start(self) -> None:
         """Begin; returns at once. The engine must stay open until ``close`` has returned."""
@@ -64,6 +70,7 @@ class Upkeep:
             (self._drop_footers, _FOOTER_SECONDS),
             (self._expire, self._lifecycle.interval),
             (self._scrub, _SCRUB_SECONDS),
+            (self._index_langfuse, _LANGFUSE_SECONDS),
         ):
             self._tasks.append(asyncio.create_task(_every(seconds, work), name=work.__name__))
 
@@ -73,6 +80,7 @@ class Upkeep:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        self._langfuse.close()
 
     async def _checkpoint(self) -> None:
         """Move the index's write-ahead log once nothing is written.
@@ -123,6 +131,13 @@ class Upkeep:
         if interval:
             self._scrubber = self._scrubber or Scrubber(self._engine, interval)
             await self._scrubber.run()
+
+    async def _index_langfuse(self) -> None:
+        if self._engine.config.langfuse_index:
+            await self._langfuse.run()
+        elif not self._switched_off:
+            await self._langfuse.switch_off()
+            self._switched_off = True
 
 
 def checkpoint(folder: str) -> bool:

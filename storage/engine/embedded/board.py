@@ -18,7 +18,7 @@ import time
 import msgspec
 
 from storage.engine.embedded import io
-from storage.engine.interface import Expiry, Scrub
+from storage.engine.interface import Expiry, Following, Scrub
 
 MAGIC = 0x4452424F_00000001
 SLOTS = 64
@@ -35,7 +35,7 @@ STATES = ("starting", "replaying", "ready", "readonly", "full", "stopped")
 _GENERATION, _APPLIED, _STATE, _EPOCH, _PID, _INDEX, _RETIRED, _SUSPECT, _DAMAGES, _UNPROVEN = (
     range(1, 11)
 )
-_LAST_RECORD, _CLOCK_SUSPECT, _SCRUB, _EXPIRY = 11, 12, 16, 32
+_LAST_RECORD, _CLOCK_SUSPECT, _SCRUB, _EXPIRY, _LANGFUSE = 11, 12, 16, 32, 48
 _SLOT_PID, _SLOT_BEAT, _SLOT_READ, _SLOT_FILES = range(4)
 
 
@@ -188,6 +188,16 @@ class Board:
     def expiry(self, value: Expiry) -> None:
         for number, each in enumerate(msgspec.structs.astuple(value)):
             self.words[_EXPIRY + number] = each
+
+    @property
+    def langfuse(self) -> Following:
+        """What the services process tells of the index of Langfuse's objects."""
+        return Following(*self.words[_LANGFUSE : _LANGFUSE + len(Following.__struct_fields__)])
+
+    @langfuse.setter
+    def langfuse(self, value: Following) -> None:
+        for number, each in enumerate(msgspec.structs.astuple(value)):
+            self.words[_LANGFUSE + number] = each
 
     # -- slots
 

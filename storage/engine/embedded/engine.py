@@ -349,7 +349,12 @@ class EmbeddedEngine:
     async def health(self) -> i.Health:
         board = self.board
         return i.Health(
-            board.damages, board.last_record, board.clock_suspect, board.scrub, board.expiry
+            board.damages,
+            board.last_record,
+            board.clock_suspect,
+            board.scrub,
+            board.expiry,
+            board.langfuse,
         )
 
     def inline_limit(self) -> int:

@@ -1,0 +1,500 @@
+"""The index of Langfuse's objects: a SQLite file beside the store's own, which can be thrown away.
+
+``Writer`` is its one writer's, ``Reader`` everyone else's. One transaction holds the changes of a
+batch of objects together with the position in the change feed up to which they count, so that
+whatever stops the writer, it goes on where it was, and the same change twice is no harm.
+
+A trace id of 32 hex digits is kept as 16 bytes, any other one as text; SQLite tells them apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import apsw
+import msgspec
+
+from storage.langfuse.bodies import Mention, normalized
+from storage.langfuse.keys import KINDS
+
+FILE = "langfuse.db"
+SCHEMA_VERSION = 1
+DAY_MS = 86_400_000
+_SUFFIXES = ("", "-wal", "-shm")
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+CREATE TABLE projects (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE objects (
+    id INTEGER PRIMARY KEY,      -- 63 bits of a keyed hash of bucket and key
+    bucket TEXT NOT NULL, key TEXT NOT NULL,
+    seq INTEGER NOT NULL,        -- of the version that was read
+    modified INTEGER NOT NULL,   -- ms
+    size INTEGER NOT NULL,
+    project INTEGER NOT NULL, kind INTEGER NOT NULL,
+    day INTEGER NOT NULL,        -- days since 1970 of its earliest event
+    flaw INTEGER NOT NULL        -- 0: none, 1: damaged, 2: too large to be read whole
+) STRICT;
+CREATE INDEX flawed ON objects (flaw) WHERE flaw > 0;
+CREATE TABLE mentions (
+    object INTEGER NOT NULL, trace ANY NOT NULL, project INTEGER NOT NULL,
+    time INTEGER NOT NULL,       -- ms
+    parts INTEGER NOT NULL, name TEXT NOT NULL,
+    PRIMARY KEY (object, trace)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX mentions_trace ON mentions (trace, project, time, object);
+CREATE TABLE traces (
+    project INTEGER NOT NULL, trace ANY NOT NULL,
+    first INTEGER NOT NULL, last INTEGER NOT NULL, objects INTEGER NOT NULL,
+    PRIMARY KEY (project, trace)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX traces_time ON traces (project, first, trace);
+CREATE TABLE usage (
+    project INTEGER NOT NULL, kind INTEGER NOT NULL, day INTEGER NOT NULL,
+    objects INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    PRIMARY KEY (project, day, kind)
+) STRICT, WITHOUT ROWID;
+"""
+
+Trace = bytes | str
+FLAWS = SOUND, DAMAGED, LARGE = (0, 1, 2)
+
+
+class Found(msgspec.Struct):
+    """An object as it is now."""
+
+    seq: int
+    modified: int
+    size: int
+    project: str
+    kind: str
+    mentions: Sequence[Mention] = ()
+    flaw: int = SOUND
+
+
+class Change(NamedTuple):
+    """What is under a key: ``found`` None where there is nothing (any more)."""
+
+    bucket: str
+    key: str
+    found: Found | None
+
+
+class Progress(NamedTuple):
+    """How far the index is.
+
+    ``position``: events of the feed up to this count. ``stocktaking``: 0 while objects are still
+    listed, for the first time or again; ``after``: (number of the root, key) listed last; ``done``:
+    objects listed so far, ``total``: as many as there may have been.
+    """
+
+    position: int = 0
+    complete: bool = False
+    root: int = 0
+    after: str = ""
+    done: int = 0
+    total: int = 0
+
+
+class Unusable(Exception):
+    """The file is damaged, or of another release, store or layout: make it anew."""
+
+
+class Writer:
+    """The one writer of an index. Its methods may be called from any thread, one at a time."""
+
+    def __init__(self, folder: str, fingerprint: str) -> None:
+        """Open the index in ``folder``. ``fingerprint``: of the store and of what is indexed.
+
+        Raises Unusable, also where there is none.
+        """
+        self.path = os.path.join(folder, FILE)
+        self._lock = threading.Lock()
+        self._projects: dict[str, int] = {}
+        if not os.path.exists(self.path):
+            raise Unusable
+        try:
+            self._connection = _connect(self.path, apsw.SQLITE_OPEN_READWRITE)
+            self._load(fingerprint)
+        except (apsw.Error, msgspec.MsgspecError, TypeError) as error:
+            raise Unusable from error
+
+    @classmethod
+    def create(cls, folder: str, fingerprint: str, progress: Progress) -> Writer:
+        """Make an empty index in the place of whatever is there."""
+        remove(folder)
+        path = os.path.join(folder, FILE)
+        staged = path + ".new"
+        for suffix in _SUFFIXES:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(staged + suffix)
+        os.close(os.open(staged, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = _connect(staged, apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.execute("PRAGMA journal_mode=DELETE")
+            with connection:
+                connection.execute(_SCHEMA)
+                connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+                for name, value in (
+                    ("fingerprint", fingerprint),
+                    ("salt", secrets.token_bytes(16)),
+                    ("progress", msgspec.json.encode(progress)),
+                ):
+                    connection.execute("INSERT INTO meta VALUES (?, ?)", (name, value))
+        finally:
+            connection.close()
+        os.replace(staged, path)
+        return cls(folder, fingerprint)
+
+    def _load(self, fingerprint: str) -> None:
+        version = self._connection.execute("PRAGMA user_version").get
+        meta = {}
+        if version == SCHEMA_VERSION:
+            meta = dict(self._connection.execute("SELECT name, value FROM meta"))
+        if meta.get("fingerprint") != fingerprint:
+            self._connection.close()
+            raise Unusable
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection.execute("PRAGMA wal_autocheckpoint=1000")
+        self._salt: bytes = meta["salt"]
+        self.objects, self.flawed = self._count()
+        """Objects in the index, and those of them that could not be read whole."""
+        self.progress = Progress(*msgspec.json.decode(meta["progress"], type=list[Any]))
+
+    def close(self) -> None:
+        """Wait for the batch at hand and close."""
+        with self._lock:
+            self._connection.close()
+
+    def apply(self, changes: Sequence[Change], progress: Progress) -> None:
+        """Make ``changes`` true, and that they count up to ``progress``. Raises Unusable."""
+        self._added = self._added_flawed = 0
+        try:
+            with self._lock, self._connection:
+                doubtful: set[tuple[int, Trace]] = set()
+                for change in changes:
+                    self._change(change, doubtful)
+                for project, trace in doubtful:
+                    self._recount(project, trace)
+                self._connection.execute(
+                    "UPDATE meta SET value = ? WHERE name = 'progress'",
+                    (msgspec.json.encode(progress),),
+                )
+            self.progress = progress
+            self.objects += self._added
+            self.flawed += self._added_flawed
+        except apsw.Error as error:
+            self._projects.clear()
+            if isinstance(error, apsw.FullError):
+                raise OSError(f"{self.path}: the drive is full") from error
+            raise Unusable(str(error)) from error
+
+    def _count(self) -> tuple[int, int]:
+        flawed: Any = self._connection.execute("SELECT count(*) FROM objects WHERE flaw > 0").get
+        objects: Any = self._connection.execute("SELECT ifnull(sum(objects), 0) FROM usage").get
+        return objects, flawed
+
+    # -- one object -----------------------------------------------------------------------------
+
+    def _change(self, change: Change, doubtful: set[tuple[int, Trace]]) -> None:
+        number = _number(self._salt, change.bucket, change.key)
+        self._forget(number, doubtful)
+        found = change.found
+        if found is None:
+            return
+        project = self._project(found.project)
+        kind = KINDS.index(found.kind)
+        times = [each.time or found.modified for each in found.mentions]
+        day = min(times, default=found.modified) // DAY_MS
+        execute = self._connection.execute
+        execute(
+            "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (number, change.bucket, change.key, found.seq, found.modified, found.size, project,
+             kind, day, found.flaw),
+        )  # fmt: skip
+        self._added += 1
+        self._added_flawed += found.flaw > 0
+        for each, time in zip(found.mentions, times, strict=True):
+            trace = stored(each.trace)
+            execute(
+                "INSERT INTO mentions VALUES (?, ?, ?, ?, ?, ?)",
+                (number, trace, project, time, each.parts, each.name),
+            )
+            execute(
+                "INSERT INTO traces VALUES (?1, ?2, ?3, ?3, 1) ON CONFLICT DO UPDATE SET "
+                "first = min(first, ?3), last = max(last, ?3), objects = objects + 1",
+                (project, trace, time),
+            )
+        execute(
+            "INSERT INTO usage VALUES (?1, ?2, ?3, 1, ?4) ON CONFLICT DO UPDATE SET "
+            "objects = objects + 1, bytes = bytes + ?4",
+            (project, kind, day, found.size),
+        )
+
+    def _forget(self, number: int, doubtful: set[tuple[int, Trace]]) -> None:
+        """Take an object out; what it said of its traces is to be counted anew."""
+        execute = self._connection.execute
+        row = execute(
+            "DELETE FROM objects WHERE id = ? RETURNING project, kind, day, size, flaw", (number,)
+        ).fetchone()
+        if row is None:
+            return
+        gone = execute("DELETE FROM mentions WHERE object = ? RETURNING project, trace", (number,))
+        doubtful.update(gone)
+        project, kind, day, size, flaw = row
+        self._added -= 1
+        self._added_flawed -= flaw > 0
+        where = (project, kind, day)
+        execute(
+            "UPDATE usage SET objects = objects - 1, bytes = bytes - ? "
+            "WHERE project = ? AND kind = ? AND day = ?",
+            (size, *where),
+        )
+        execute(
+            "DELETE FROM usage WHERE project = ? AND kind = ? AND day = ? AND objects = 0", where
+        )
+
+    def _recount(self, project: int, trace: Trace) -> None:
+        execute = self._connection.execute
+        counted: Any = execute(
+            "SELECT min(time), max(time), count(*) FROM mentions WHERE trace = ? AND project = ?",
+            (trace, project),
+        ).fetchone()
+        first, last, objects = counted
+        if objects:
+            execute(
+                "INSERT OR REPLACE INTO traces VALUES (?, ?, ?, ?, ?)",
+                (project, trace, first, last, objects),
+            )
+        else:
+            execute("DELETE FROM traces WHERE project = ? AND trace = ?", (project, trace))
+
+    def _project(self, name: str) -> int:
+        number = self._projects.get(name)
+        if number is None:
+            execute = self._connection.execute
+            execute("INSERT OR IGNORE INTO projects (name) VALUES (?)", (name,))
+            number = int(execute("SELECT id FROM projects WHERE name = ?", (name,)).get)
+            if len(self._projects) >= 1024:
+                self._projects.clear()
+            self._projects[name] = number
+        return number
+
+
+# -- reading ------------------------------------------------------------------------------------
+
+
+class Usage(NamedTuple):
+    """Objects and bytes of one kind and day (days since 1970) of a project."""
+
+    project: str
+    kind: str
+    day: int
+    objects: int
+    bytes: int
+
+
+class TraceRow(NamedTuple):
+    """A trace as a whole; times in ms."""
+
+    project: str
+    trace: str
+    first: int
+    last: int
+    objects: int
+
+
+class Event(NamedTuple):
+    """An object that speaks of a trace. ``number`` orders what came at the same time."""
+
+    project: str
+    trace: str
+    time: int
+    number: int
+    bucket: str
+    key: str
+    kind: str
+    size: int
+    modified: int
+    parts: int
+    name: str
+    flaw: int
+
+
+class Reader:
+    """Reads an index that may be replaced at any time. Methods may be called from any thread."""
+
+    def __init__(self, folder: str) -> None:
+        self._path = os.path.join(folder, FILE)
+        self._lock = threading.Lock()
+        self._connection: apsw.Connection | None = None
+        self._inode = 0
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def usage(self, project: str = "", first: int = 0, last: int = 1 << 40) -> list[Usage]:
+        """Usage by project, day (from ``first`` to ``last``, both counted) and kind."""
+        rows = self._rows(
+            "SELECT p.name, u.kind, u.day, u.objects, u.bytes FROM usage u "
+            "JOIN projects p ON p.id = u.project "
+            "WHERE u.day >= ?1 AND u.day <= ?2 AND (?3 = '' OR p.name = ?3) ORDER BY 1, 3, 2",
+            (first, last, project),
+        )
+        return [Usage(name, KINDS[kind], *rest) for name, kind, *rest in rows]
+
+    def projects(self) -> list[tuple[str, str, int, int, int, int]]:
+        """(project, kind, objects, bytes, first day, last day) of all projects."""
+        rows = self._rows(
+            "SELECT p.name, u.kind, sum(u.objects), sum(u.bytes), min(u.day), max(u.day) "
+            "FROM usage u JOIN projects p ON p.id = u.project GROUP BY 1, 2 ORDER BY 1, 2"
+        )
+        return [(name, KINDS[kind], *rest) for name, kind, *rest in rows]
+
+    def trace_counts(self, project: str, first: int = 0, last: int = 1 << 40) -> dict[int, int]:
+        """Traces that began on each day, from ``first`` to ``last``."""
+        last = min(last, 1 << 30)
+        rows = self._rows(
+            "SELECT first / ?4, count(*) FROM traces WHERE "
+            "project = (SELECT id FROM projects WHERE name = ?1) "
+            "AND first >= ?2 * ?4 AND first < (?3 + 1) * ?4 GROUP BY 1",
+            (project, first, last, DAY_MS),
+        )
+        return dict(rows)
+
+    def traces(
+        self, project: str, start: int, stop: int, before: tuple[int, str] | None, limit: int
+    ) -> list[TraceRow]:
+        """Traces that began in [start, stop) ms, the latest first, after those down to
+        ``before`` (its beginning and id)."""
+        at, trace = before or (stop, "")
+        rows = self._rows(
+            "SELECT p.name, t.trace, t.first, t.last, t.objects FROM traces t "
+            "JOIN projects p ON p.id = t.project "
+            "WHERE p.name = ? AND t.first >= ? AND (t.first, t.trace) < (?, ?) "
+            "ORDER BY t.first DESC, t.trace DESC LIMIT ?",
+            (project, start, at, stored(trace), limit),  # text sorts before bytes, "" first
+        )
+        return [_trace_row(row) for row in rows]
+
+    def search(
+        self, prefix: str, after: tuple[str, str] | None, limit: int
+    ) -> list[tuple[str, str]]:
+        """(trace, project) of traces whose id starts with ``prefix``, after that one."""
+        found: list[tuple[str, str]] = []
+        for low, high in _ranges(prefix):
+            start, project = low, ""
+            if after is not None:
+                known = stored(after[0])
+                if isinstance(known, bytes) and isinstance(low, str):
+                    continue  # text comes first, and is done with
+                if isinstance(known, bytes) == isinstance(low, bytes):
+                    start, project = known, after[1]
+            rows = self._rows(
+                "SELECT s.trace, p.name FROM ("
+                "SELECT trace, project FROM mentions WHERE trace >= ?1 AND trace <= ?2 "
+                "AND (trace, project) > (?1, ifnull((SELECT id FROM projects WHERE name = ?3), 0)) "
+                "GROUP BY trace, project ORDER BY trace, project LIMIT ?4"
+                ") s JOIN projects p ON p.id = s.project ORDER BY s.trace, s.project",
+                (start, high, project, limit - len(found)),
+            )
+            found += [(shown(trace), name) for trace, name in rows]
+            if len(found) >= limit:
+                break
+        return found
+
+    def events(
+        self, trace: str, project: str = "", after: tuple[int, int] = (-1, -1), limit: int = 1000
+    ) -> list[Event]:
+        """Objects that speak of a trace, in order, after (time, number) ``after``."""
+        rows = self._rows(
+            "SELECT p.name, m.trace, m.time, m.object, o.bucket, o.key, o.kind, o.size, "
+            "o.modified, m.parts, m.name, o.flaw FROM mentions m "
+            "JOIN objects o ON o.id = m.object JOIN projects p ON p.id = m.project "
+            "WHERE m.trace = ?1 AND (?2 = '' OR p.name = ?2) AND (m.time, m.object) > (?3, ?4) "
+            "ORDER BY m.time, m.object LIMIT ?5",
+            (stored(trace), project, *after, limit),
+        )
+        return [_event(row) for row in rows]
+
+    def _rows(self, sql: str, bindings: tuple[Any, ...] = ()) -> list[Any]:
+        """All rows; none where there is no index, or it is being replaced."""
+        with self._lock:
+            try:
+                connection = self._current()
+                return [] if connection is None else list(connection.execute(sql, bindings))
+            except apsw.Error:
+                self._inode = 0
+                return []
+
+    def _current(self) -> apsw.Connection | None:
+        try:
+            inode = os.stat(self._path).st_ino
+        except FileNotFoundError:
+            return None
+        if inode != self._inode or self._connection is None:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = _connect(self._path, apsw.SQLITE_OPEN_READONLY)
+            self._inode = inode
+        return self._connection
+
+
+def remove(folder: str) -> None:
+    """Throw the index away."""
+    for suffix in reversed(_SUFFIXES):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, FILE) + suffix)
+
+
+def stored(trace: str) -> Trace:
+    """A trace id as the file has it."""
+    text = normalized(trace)
+    if len(text) == 32 and set(text) <= set("0123456789abcdef"):
+        return bytes.fromhex(text)
+    return text
+
+
+def shown(trace: Trace) -> str:
+    """The inverse of ``stored``."""
+    return trace.hex() if isinstance(trace, bytes) else trace
+
+
+def _ranges(prefix: str) -> Iterator[tuple[Trace, Trace]]:
+    """First and last id that may start with ``prefix``: as text, then as hex."""
+    text = prefix.encode("utf-8", "replace").decode()
+    yield text, text + "\U0010ffff" * 4
+    lower = text.lower()
+    if len(lower) <= 32 and set(lower) <= set("0123456789abcdef"):
+        yield bytes.fromhex(lower.ljust(32, "0")), bytes.fromhex(lower.ljust(32, "f"))
+
+
+def _trace_row(row: tuple[Any, ...]) -> TraceRow:
+    return TraceRow(row[0], shown(row[1]), *row[2:])
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    return Event._make((row[0], shown(row[1]), *row[2:6], KINDS[row[6]], *row[7:]))
+
+
+def _number(salt: bytes, bucket: str, key: str) -> int:
+    name = f"{bucket}/{key}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(name, digest_size=8, key=salt).digest(), "big") >> 1
+
+
+def _connect(path: str, flags: int) -> apsw.Connection:
+    connection = apsw.Connection(path, flags=flags, statementcachesize=64)
+    connection.set_busy_timeout(5000)
+    connection.execute("PRAGMA cache_size=-8192")
+    connection.execute("PRAGMA temp_store=MEMORY")
+    connection.execute("PRAGMA journal_size_limit=33554432")
+    return connection

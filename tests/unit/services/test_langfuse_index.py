@@ -1,0 +1,319 @@
+"""The index of Langfuse's objects follows the store, whatever happens to either."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from storage.config import Config
+from storage.engine.embedded.engine import EmbeddedEngine
+from storage.engine.interface import AmendObject, Bucket, Following, PutSystem, SetBucketConfig
+from storage.langfuse import bodies
+from storage.langfuse.index import DAMAGED, FILE, LARGE, SOUND, Event, Progress, Reader, Writer
+from storage.services import langfuse_index
+from storage.services.feed import LOST
+from storage.services.langfuse_index import (
+    FOLLOWING,
+    NAME,
+    STOCKTAKING,
+    LangfuseIndex,
+    layout_of,
+)
+from tests.contract.store import delete, make_bucket, put
+from tests.engines import alone, small_config
+from tests.unit.langfuse.test_index import content
+
+pytestmark = pytest.mark.anyio
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+OTEL = "events/otel/p1/2026/08/17/09/41/{}.json"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return small_config(tmp_path, segment_size=256 * 1024, inline_max=4096, fsync=False)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(langfuse_index, "_CURSOR_SECONDS", -1.0)
+    monkeypatch.setattr(langfuse_index, "_PAUSE", 0.0)
+
+
+class Kept:
+    """An index over an engine, and what it tells."""
+
+    def __init__(self, engine: EmbeddedEngine, config: Config) -> None:
+        self.told = Following()
+        self.index = LangfuseIndex(engine, layout_of(config), self._hear, share=1.0)
+        self.folder = Path(engine.drive.root)
+        self.reader = Reader(engine.drive.root)
+
+    def _hear(self, following: Following) -> None:
+        self.told = following
+
+    def on_hearing(self, count: int, act: Callable[[], object]) -> None:
+        """Act when something is told for the ``count``-th time: between two transactions, or in the
+        middle of one."""
+
+        def hear(following: Following) -> None:
+            nonlocal count
+            self.told = following
+            count -= 1
+            if not count:
+                act()
+
+        self.index._tell = hear
+
+    async def run(self) -> None:
+        await self.index.run()
+
+    def events(self, trace: str = TRACE) -> list[Event]:
+        return self.reader.events(trace)
+
+    def keys(self, trace: str = TRACE) -> list[str]:
+        return sorted(event.key for event in self.events(trace))
+
+    def close(self) -> None:
+        self.index.close()
+        self.reader.close()
+
+
+def export(*traces: str) -> bytes:
+    spans = [{"traceId": {"type": "Buffer", "data": list(bytes.fromhex(t))}} for t in traces]
+    return json.dumps([{"scopeSpans": [{"spans": spans}]}]).encode()
+
+
+def event(trace: str) -> bytes:
+    return json.dumps([{"body": {"id": "o", "traceId": trace}}]).encode()
+
+
+async def langfuse(engine: EmbeddedEngine) -> Bucket:
+    return await make_bucket(engine, "langfuse")
+
+
+async def test_both_layouts_media_and_exports(config: Config) -> None:
+    async with alone(config) as engine:
+        kept, bucket = Kept(engine, config), await langfuse(engine)
+        elsewhere = await make_bucket(engine, "elsewhere")
+        await put(engine, bucket, OTEL.format("a"), export(TRACE, "f" * 32))
+        await put(engine, bucket, f"events/p1/trace/{TRACE}/e.json", b"[]")
+        await put(engine, bucket, "events/p1/observation/o/e.json", event(TRACE))
+        await put(engine, bucket, "media/p1/image.png", b"image")
+        await put(engine, bucket, "exports/1-lf-traces-export-p2.csv", b"a,b")
+        await put(engine, bucket, "events/what.txt", b"")
+        await put(engine, elsewhere, OTEL.format("b"), export(TRACE))
+        await kept.run()
+        assert kept.told.state == FOLLOWING
+        assert kept.keys() == [
+            OTEL.format("a"),
+            "events/p1/observation/o/e.json",
+            f"events/p1/trace/{TRACE}/e.json",
+        ]
+        found = {(row[0], row[1]): row[2] for row in kept.reader.projects()}
+        assert found == {
+            ("p1", "otel"): 1,
+            ("p1", "trace"): 1,
+            ("p1", "observation"): 1,
+            ("p1", "media"): 1,
+            ("p2", "export"): 1,
+        }
+        assert (kept.told.objects, kept.told.flawed) == (5, 0)
+        kept.close()
+
+
+async def test_it_follows_puts_replacements_and_deletions(config: Config) -> None:
+    async with alone(config) as engine:
+        kept, bucket = Kept(engine, config), await langfuse(engine)
+        await kept.run()
+        key = "events/p1/observation/o/e.json"
+        await put(engine, bucket, key, event(TRACE))
+        await kept.run()
+        assert kept.keys() == [key]
+        await put(engine, bucket, key, event("another"))
+        await kept.run()
+        assert (kept.keys(), kept.keys("another")) == ([], [key])
+        position = kept.told.position
+        version = await engine.lookup(bucket.id, key)
+        assert version is not None
+        await engine.commit(AmendObject(bucket.id, key, version.seq, tags={"a": "b"}))
+        await kept.run()
+        assert kept.keys("another") == [key]
+        assert kept.told.position > position
+        await delete(engine, bucket, key)
+        await kept.run()
+        assert (kept.keys("another"), kept.told.objects) == ([], 0)
+        kept.close()
+
+
+async def test_delete_markers_hide_and_their_removal_shows(config: Config) -> None:
+    async with alone(config) as engine:
+        kept, bucket = Kept(engine, config), await langfuse(engine)
+        await engine.commit(SetBucketConfig("langfuse", "versioning", b"Enabled"))
+        key = "events/p1/observation/o/e.json"
+        await put(engine, bucket, key, event(TRACE))
+        marker = await delete(engine, bucket, key)
+        await kept.run()
+        assert kept.keys() == []
+        await delete(engine, bucket, key, version_id=marker.version_id)
+        await kept.run()
+        assert kept.keys() == [key]
+        kept.close()
+
+
+async def test_what_cannot_be_read_stops_nothing(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "BODY_BYTES_MAX", 10_000)
+    monkeypatch.setattr(bodies, "HEAD_BYTES", 2_000)
+    async with alone(config) as engine:
+        kept, bucket = Kept(engine, config), await langfuse(engine)
+        key = "events/p1/observation/{}/e.json"
+        await put(
+            engine, bucket, key.format("damaged"), b'[{"body": {"traceId": "%b"' % TRACE.encode()
+        )
+        await put(engine, bucket, key.format("nested"), b"[" * 5000)
+        await put(engine, bucket, key.format("empty"), b"")
+        large = b'[{"body": {"traceId": "%b", "input": "' % TRACE.encode() + b"x" * 20_000
+        await put(engine, bucket, key.format("large"), large)
+        await put(engine, bucket, "events/p1/trace/..%2F/../e.json", b"\xff" * 100)
+        await put(engine, bucket, key.format("sound"), event(TRACE))
+        await kept.run()
+        flaws = {found.key.split("/")[3]: found.flaw for found in kept.events()}
+        assert flaws == {"damaged": DAMAGED, "large": LARGE, "sound": SOUND}
+        assert (kept.told.objects, kept.told.flawed) == (6, 5)
+        kept.close()
+
+
+async def test_it_goes_on_after_a_restart(config: Config) -> None:
+    async with alone(config) as engine:
+        kept, bucket = Kept(engine, config), await langfuse(engine)
+        await put(engine, bucket, OTEL.format("a"), export(TRACE))
+        await kept.run()
+        inode = (kept.folder / FILE).stat().st_ino
+        kept.close()
+        await put(engine, bucket, OTEL.format("b"), export(TRACE))
+    async with alone(config) as engine:
+        kept = Kept(engine, config)
+        await kept.run()
+        assert kept.keys() == [OTEL.format("a"), OTEL.format("b")]
+        assert (kept.folder / FILE).stat().st_ino == inode
+        cursors = await engine.cursors()
+        assert cursors[NAME] == kept.told.position
+        kept.close()
+
+
+@pytest.mark.parametrize("how", ["removed", "damaged", "foreign", "old", "lost"])
+async def test_it_is_made_anew(config: Config, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with alone(config) as engine:
+        kept, bucket = Kept(engine, config), await langfuse(engine)
+        await put(engine, bucket, OTEL.format("a"), export(TRACE))
+        await kept.run()
+        kept.close()
+        path = kept.folder / FILE
+        before = path.read_bytes()
+        await put(engine, bucket, OTEL.format("b"), export(TRACE))
+        if how == "removed":
+            path.unlink()
+        elif how == "damaged":
+            path.write_bytes(before[:100] + os.urandom(len(before) - 100))
+        elif how == "foreign":
+            Writer.create(str(kept.folder), "of another store", Progress(complete=True)).close()
+        elif how == "old":
+            again = Kept(engine, config)
+            await again.run()
+            again.close()
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{path}{suffix}").unlink(missing_ok=True)  # noqa: ASYNC240
+            path.write_bytes(before)
+        else:
+            await engine.commit(PutSystem(LOST, NAME, b"1"))
+        again = Kept(engine, config)
+        for _ in range(3):
+            await again.run()
+        assert again.keys() == [OTEL.format("a"), OTEL.format("b")]
+        assert again.told.state == FOLLOWING
+        assert not await again.index._follower.is_lost()
+        again.close()
+
+
+async def test_killed_anywhere_it_ends_as_a_fresh_one(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled in the middle of stocktaking and following, and begun again."""
+    chance = random.Random(7)
+    monkeypatch.setattr(langfuse_index, "BATCH", 3)
+    traces = [f"{number:032x}" for number in range(1, 6)]
+    async with alone(config) as engine:
+        bucket = await langfuse(engine)
+
+        async def live() -> None:
+            for _ in range(12):
+                key = OTEL.format(chance.randrange(30))
+                if chance.random() < 0.3:
+                    await delete(engine, bucket, key)
+                else:
+                    await put(engine, bucket, key, export(*chance.sample(traces, 2)))
+
+        for _ in range(5):
+            await live()
+        states = set()
+        for _ in range(25):
+            kept = Kept(engine, config)
+            running = asyncio.create_task(kept.run())
+            kept.on_hearing(chance.randrange(1, 6), running.cancel)
+            await asyncio.gather(running, return_exceptions=True)
+            states.add(kept.told.state)
+            kept.close()
+            await live()
+        kept = Kept(engine, config)
+        await kept.run()
+        kept.close()
+        survived = content(kept.folder)
+        (kept.folder / FILE).unlink()
+        kept = Kept(engine, config)
+        await kept.run()
+        kept.close()
+        assert survived == content(kept.folder)
+        assert survived[0]
+        assert STOCKTAKING in states
+
+
+async def test_progress_is_told(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(langfuse_index, "BATCH", 2)
+    async with alone(config) as engine:
+        bucket = await langfuse(engine)
+        for number in range(7):
+            await put(engine, bucket, OTEL.format(number), export(TRACE))
+        kept = Kept(engine, config)
+        told = []
+        kept.index._tell = told.append
+        await kept.run()
+        steps = [(each.done, each.total) for each in told if each.state == STOCKTAKING]
+        assert {(2, 7), (4, 7), (6, 7), (7, 7)} <= set(steps)
+        assert steps == sorted(steps)
+        assert told[-1].state == FOLLOWING
+        assert told[-1].current > 0
+        kept.close()
+
+
+async def test_switched_off_nothing_is_kept(config: Config) -> None:
+    async with alone(config) as engine:
+        kept, bucket = Kept(engine, config), await langfuse(engine)
+        await put(engine, bucket, OTEL.format("a"), export(TRACE))
+        await kept.run()
+        kept.close()
+        await kept.index.switch_off()
+        assert kept.told == Following()
+        assert not (kept.folder / FILE).exists()
+        assert (await engine.cursors())[NAME] > 1 << 60
+        again = Kept(engine, config)
+        await again.run()
+        assert again.keys() == [OTEL.format("a")]
+        again.close()
