@@ -36,12 +36,9 @@ class Principals(msgspec.Struct, frozen=True):
         return self._name(principal) != self.negated
 
     def _name(self, principal: Named) -> bool:
-        if self.everybody:
-            return True
-        if not principal.id:
-            return False
         return (
-            principal.id in self.accounts
+            self.everybody
+            or principal.id in self.accounts
             or ("", principal.name) in self.users
             or (principal.id, principal.name) in self.users
         )
