@@ -16,6 +16,7 @@ from storage.config import Config
 from storage.serving.panel import upload_line
 from tests.clients import tools
 from tests.conftest import Store
+from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -62,6 +63,25 @@ def test_it_asks_for_leave_to_send_a_large_body(
     assert boto_client.head_object(Bucket=bucket, Key="large")["ContentLength"] == len(data)
     said, result = send("not the secret key")
     assert ("HTTP/1.1 100 Continue" in said, result) == (False, "403 0")
+
+
+def test_a_bucket_in_the_host_name(store: Store, tmp_path: Path) -> None:
+    """``OVERSIGHT_DOMAIN=localhost`` needs no DNS."""
+    if store.served is None:
+        pytest.skip("only a store of our own is known to have the domain localhost")
+    curl = _curl_that_signs()
+    environment = {"OVERSIGHT_DOMAIN": "localhost"}
+    with ServedStore(tmp_path / "drive", tmp_path / "log", environment=environment) as served:
+        url = f"http://photos.localhost:{served.port}"
+        signed = (
+            "--silent", "--show-error", "--fail-with-body", "--aws-sigv4", "aws:amz:us-east-1:s3",
+            "--user", f"{ACCESS_KEY}:{SECRET_KEY}", "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD",
+        )  # fmt: skip
+        tools.run(curl, *signed, "-X", "PUT", f"{url}/")
+        tools.run(curl, *signed, "-T", "-", f"{url}/a/b.txt", stdin=b"hello")
+        assert tools.run(curl, *signed, f"{url}/a/b.txt") == "hello"
+        assert "<Key>a/b.txt</Key>" in tools.run(curl, *signed, f"{url}/")
+        assert tools.run(curl, *signed, f"{served.endpoint}/photos/a/b.txt") == "hello"
 
 
 def _curl_that_signs() -> str:
