@@ -62,7 +62,7 @@ def serve(config: Config, *, warnings: Iterable[str] = (), out: TextIO | None = 
         shared=board.create(config.workers),
     )
     supervisor = Supervisor(
-        config, inheritance, say=say, on_serving=on_serving, on_draining=bound.close
+        shown, inheritance, say=say, on_serving=on_serving, on_draining=bound.close
     )
     try:
         return supervisor.run()

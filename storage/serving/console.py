@@ -9,6 +9,7 @@ from typing import Any, cast
 from storage.config import Config
 from storage.engine.embedded.engine import EmbeddedEngine
 from storage.serving import assembly, bootstrap, webserver
+from storage.serving.doorway import Doorway, reachable
 from storage.serving.starting import Application, Switch
 
 
@@ -19,6 +20,7 @@ class Console:
         self._config = config
         self._sockets = sockets
         self._switch = Switch()
+        self._doorway: Doorway | None = None
 
     async def open(self) -> None:
         """Accept; until ``begin`` has finished the store is starting."""
@@ -38,12 +40,17 @@ class Console:
             store_key=store_key,
             rekey=lambda password: bootstrap.rekey(engine, store_key, password),
             minio=assembly.telemetry(engine, self._config, directory, shared),
+            langfuse=engine.drive.root,
         )
-        self._switch.app = cast(Application, app)
+        here = reachable(self._sockets[0].getsockname()[:2])
+        self._doorway = Doorway(cast(Application, app), self._config, here)
+        self._switch.app = self._doorway
 
     async def close(self, seconds: float) -> None:
         """Accept no more and let requests in flight finish."""
         await self._server.drain(seconds)
+        if self._doorway is not None:
+            await self._doorway.close()
 
 
 def _load() -> Any:

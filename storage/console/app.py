@@ -1,0 +1,349 @@
+"""The console's server: pages, sign-in, and the two APIs on behalf of who is signed in.
+
+Paths below ``/console/``:
+
+``""``, ``static/*``   the page and its parts
+``session``            GET who is signed in, POST sign in, PUT stay signed in, DELETE sign out
+``control/*``          the control API with the session's token
+``s3``                 S3, signed with the session's credentials
+``sign``               presigned URLs, by which browsers speak to S3 directly
+``zip``                the objects below a prefix as one stream
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import httpcore
+
+from storage.console import archive, signing, static
+from storage.console.answers import (
+    CONTENT_POLICY,
+    Headers,
+    answer,
+    answer_json,
+    guarded,
+    problem,
+)
+from storage.console.request import Request, TooLarge
+from storage.console.sessions import Session, Sessions
+from storage.console.upstream import Refused, Upstream
+from storage.serving.doorway import CONSOLE, Birth
+from storage.serving.handover import Receive, Scope, Send
+
+COOKIE = "oversight_session"
+#: Every request that is not a plain GET of the browser's own must carry it (no form, image or
+#: link can), and so must those that answer with anything secret.
+MARK = b"x-oversight-console"
+#: Seconds that a session is asked to last.
+SESSION_SECONDS = 3600
+#: Parameters of ``s3`` that are not S3's: browsers would tidy up names that stand in a path.
+_NAMES = frozenset((".bucket", ".key", ".save"))
+_BODY_BYTES_MAX = 1024 * 1024
+_SIGN_MAX = 1000
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(:[0-9]{1,5})?").fullmatch
+
+# From the browser on to S3, and from S3 back. Everything else is between neighbours.
+_TO_S3 = re.compile(
+    r"content-type|content-md5|range|if-.*|x-amz-(?!security-token|content-sha256|date$).*"
+).fullmatch
+_FROM_S3 = re.compile(
+    r"content-type|content-length|content-range|content-disposition|content-encoding|etag"
+    r"|last-modified|accept-ranges|x-amz-.*|retry-after"
+).fullmatch
+_TO_CONTROL = re.compile(r"content-type|accept|if-.*|range|x-amz-meta-.*").fullmatch
+_FROM_CONTROL = re.compile(r"content-type|content-length|retry-after|content-disposition").fullmatch
+
+Handler = Callable[[Request], Awaitable[None]]
+
+
+class Console:
+    """ASGI application of the console's process."""
+
+    def __init__(self, birth: Birth) -> None:
+        self._upstream = Upstream(birth)
+        self._sessions = Sessions()
+        self._pages = static.Pages()
+        self._last = time.monotonic()
+        self._busy = 0
+
+    def is_idle(self, seconds: float) -> bool:
+        """Whether nobody is signed in and nobody asked for anything for so long."""
+        quiet = time.monotonic() - self._last > seconds
+        return quiet and not self._busy and not len(self._sessions)
+
+    async def close(self) -> None:
+        await self._upstream.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        self._busy += 1
+        self._last = time.monotonic()
+        try:
+            await self._route(request)
+        except TooLarge:
+            await problem(send, 413, "EntityTooLarge", "The request is too large.")
+        except Refused as refused:
+            await _pass_on(send, refused)
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError):
+            if request.begun:
+                raise
+            await problem(
+                send, 503, "ServiceUnavailable", "The store does not answer at the moment.",
+                [(b"retry-after", b"2")],
+            )  # fmt: skip
+        finally:
+            self._busy -= 1
+            self._last = time.monotonic()
+
+    async def _route(self, request: Request) -> None:
+        path = request.path.removeprefix(CONSOLE + "/")
+        head, _, rest = path.partition("/")
+        if path == "" or head == "static":
+            await self._pages.answer(request, rest if head == "static" else "", _s3(self, request))
+            return
+        handler: Handler | None = {
+            "session": self._session, "control": self._control, "s3": self._s3_plane,
+            "sign": self._sign, "zip": self._zip,
+        }.get(head)  # fmt: skip
+        if handler is None:
+            await problem(request.send, 404, "NotFound", "There is nothing at this address.")
+        elif why := _foreign(request, by_link=head in ("s3", "zip")):
+            await problem(request.send, 403, "CrossSite", why)
+        else:
+            await handler(request)
+
+    # -- sessions ---------------------------------------------------------------------------------
+
+    async def _session(self, request: Request) -> None:
+        if request.method == "POST":
+            await self._sign_in(request)
+            return
+        if request.method == "GET" and self._sessions.find(_cookie(request)) is None:
+            await answer_json(request.send, 200, None)
+            return
+        session = await self._signed_in(request)
+        if session is None:
+            return
+        if request.method == "DELETE":
+            self._sessions.end(_cookie(request))
+            await self._upstream.ask("DELETE", "/api/v1/login", request.client, session)
+            await answer(request.send, 204, b"", [_set_cookie("", request)])
+            return
+        if request.method == "PUT":
+            document = {"duration": SESSION_SECONDS}
+            told = await self._upstream.ask(
+                "POST", "/api/v1/login/renew", request.client, session, document
+            )
+            _take_over(session, told)
+        me = await self._upstream.ask("GET", "/api/v1/me", request.client, session)
+        await answer_json(request.send, 200, self._described(request, session, me))
+
+    async def _sign_in(self, request: Request) -> None:
+        given = await request.json(_BODY_BYTES_MAX)
+        document = {
+            "access_key": str(given.get("access_key", "")),
+            "secret_key": str(given.get("secret_key", "")),
+            "duration": SESSION_SECONDS,
+        }
+        told = await self._upstream.ask("POST", "/api/v1/login", request.client, None, document)
+        session = Session(user=told["user"], expires=0, token="")
+        _take_over(session, told)
+        # Whoever was signed in here before is not any more; an id is never used twice.
+        self._sessions.end(_cookie(request))
+        cookie = _set_cookie(self._sessions.begin(session), request)
+        await answer_json(
+            request.send, 200, self._described(request, session, told["me"]), [cookie]
+        )
+
+    def _described(self, request: Request, session: Session, me: Any) -> dict[str, Any]:
+        """What the page learns: nothing of it can sign anything."""
+        birth = self._upstream.birth
+        return {
+            "me": me,
+            "expires": session.expires,
+            "s3": _s3(self, request),
+            "configured": bool(birth.external_endpoint),
+            "region": birth.region,
+        }
+
+    async def _signed_in(self, request: Request) -> Session | None:
+        """The session of a request; without one the answer is given here."""
+        session = self._sessions.find(_cookie(request))
+        if session is None:
+            await problem(request.send, 401, "SessionOver", "You are signed out: sign in again.")
+        return session
+
+    # -- the two APIs -----------------------------------------------------------------------------
+
+    async def _control(self, request: Request) -> None:
+        session = await self._signed_in(request)
+        if session is None:
+            return
+        target = request.raw_path.partition(b"/console/control")[2].decode("ascii", "replace")
+        if request.query:
+            target += "?" + request.query
+        if target.startswith("/api/v1/login"):
+            await problem(request.send, 404, "NotFound", "There is nothing at this address.")
+            return
+        headers = request.kept(_TO_CONTROL)
+        body = await request.body(_BODY_BYTES_MAX) if request.has_body else None
+        async with self._upstream.control(
+            request.method, target, request.client, session, headers, body
+        ) as response:
+            if response.status == 401:
+                self._sessions.end(_cookie(request))
+            await _relay(request, response, _FROM_CONTROL)
+
+    async def _s3_plane(self, request: Request) -> None:
+        session = await self._signed_in(request)
+        if session is None:
+            return
+        try:
+            given = parse_qsl(request.query, keep_blank_values=True, errors="strict")
+        except UnicodeDecodeError:
+            await problem(request.send, 400, "InvalidURI", "The name is not UTF-8.")
+            return
+        names = {name: value for name, value in given if name in _NAMES}
+        query = [each for each in given if each[0] not in _NAMES]
+        bucket, key = names.get(".bucket", ""), names.get(".key", "")
+        headers = request.kept(_TO_S3)
+        body: AsyncIterator[bytes] | None = None
+        if request.has_body:
+            # Of a body without a length S3 would have to be told in another way.
+            headers["content-length"] = request.header(b"content-length") or "0"
+            body = request.stream()
+        async with self._upstream.s3(
+            request.method, bucket, key, query, session, headers, body
+        ) as response:
+            await _relay(request, response, _FROM_S3, names.get(".save"))
+
+    async def _sign(self, request: Request) -> None:
+        """Presigned URLs: a list of {method, bucket, key, query, seconds} in, URLs out."""
+        session = await self._signed_in(request)
+        if session is None:
+            return
+        wanted = await request.json(_BODY_BYTES_MAX, list)
+        origin, region = _s3(self, request), self._upstream.birth.region
+        urls = []
+        for each in wanted[:_SIGN_MAX]:
+            seconds = min(int(each.get("seconds", 900)), int(session.expires - time.time()))
+            query = [(str(n), str(v)) for n, v in dict(each.get("query", {})).items()]
+            path = signing.encode_path(str(each["bucket"]), str(each.get("key", "")))
+            method = str(each.get("method", "GET"))
+            urls.append(
+                signing.presign(method, origin, path, query, session, region, max(1, seconds))
+            )
+        await answer_json(request.send, 200, {"urls": urls, "expires": session.expires})
+
+    async def _zip(self, request: Request) -> None:
+        session = await self._signed_in(request)
+        if session is None:
+            return
+        given = dict(parse_qsl(request.query, keep_blank_values=True))
+        await archive.send_zip(
+            request, self._upstream, session, given.get("bucket", ""), given.get("prefix", "")
+        )
+
+
+def _s3(console: Console, request: Request) -> str:
+    """The origin at which this browser reaches S3: as configured, else beside this page's host."""
+    birth = console._upstream.birth
+    if birth.external_endpoint:
+        return birth.external_endpoint.rstrip("/")
+    found = _HOST(request.header(b"host"))
+    if found is None:
+        return ""
+    return f"http://{found.group(1)}:{birth.s3[1]}"
+
+
+def _take_over(session: Session, told: Any) -> None:
+    """Keep what the control API gave."""
+    session.user = told["user"]
+    session.token = told["token"]
+    session.expires = datetime.fromisoformat(told["expires"]).timestamp()
+    session.access_key = told["s3"]["access_key"]
+    session.secret_key = told["s3"]["secret_key"]
+    session.session_token = told["s3"]["session_token"]
+
+
+# -- whom to believe ------------------------------------------------------------------------------
+
+
+def _foreign(request: Request, *, by_link: bool) -> str:
+    """Why a request can't come from our own page; "" if it can.
+
+    Another port of the same host counts as the same *site*, so a page stored in S3 and opened
+    there could send our cookie along (SameSite does not help): its origin gives it away.
+    """
+    site = request.header(b"sec-fetch-site")
+    if site and site not in ("same-origin", "none"):
+        return "This request comes from another page than the console."
+    origin = request.header(b"origin")
+    if origin and unquote(origin).partition("://")[2] != request.header(b"host"):
+        return "This request comes from another page than the console."
+    # Elements and downloads can't set headers; they read, and only what is in their URL.
+    plain = by_link and request.method in ("GET", "HEAD")
+    if not plain and not request.header(MARK):
+        return "This request was not made by the console."
+    return ""
+
+
+def _cookie(request: Request) -> str:
+    jar: SimpleCookie = SimpleCookie()
+    try:
+        jar.load(request.header(b"cookie"))
+    except CookieError:
+        return ""
+    return jar[COOKIE].value if COOKIE in jar else ""
+
+
+def _set_cookie(value: str, request: Request) -> tuple[bytes, bytes]:
+    """The cookie of a session. Without a path it belongs to the console's folder as the browser
+    sees it, below whatever prefix a proxy puts before it."""
+    secure = "; Secure" if request.header(b"x-forwarded-proto") == "https" else ""
+    end = "" if value else "; Max-Age=0"
+    return b"set-cookie", f"{COOKIE}={value}; HttpOnly; SameSite=Strict{secure}{end}".encode()
+
+
+# -- answers --------------------------------------------------------------------------------------
+
+
+async def _relay(
+    request: Request,
+    response: httpcore.Response,
+    kept: Callable[[str], object],
+    save_as: str | None = None,
+) -> None:
+    """Pass an answer on. ``save_as``: the browser is to save it under this name."""
+    headers: Headers = [
+        (name, value) for name, value in response.headers if kept(name.decode("latin-1").lower())
+    ]
+    if save_as is not None:
+        headers = [each for each in headers if each[0].lower() != b"content-disposition"]
+        headers.append((b"content-disposition", archive.attachment(save_as)))
+    await request.send(
+        {
+            "type": "http.response.start",
+            "status": response.status,
+            "headers": guarded(headers, CONTENT_POLICY),
+        }
+    )
+    async for piece in response.aiter_stream():
+        await request.send({"type": "http.response.body", "body": piece, "more_body": True})
+    await request.send({"type": "http.response.body", "body": b""})
+
+
+async def _pass_on(send: Send, refused: Refused) -> None:
+    try:
+        document = json.loads(refused.content)
+    except ValueError:
+        document = {"status": refused.status, "code": "Error", "detail": "The store refused."}
+    await answer_json(send, refused.status, document)

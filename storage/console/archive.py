@@ -1,0 +1,169 @@
+"""All objects below a prefix as one zip, made while it is sent: neither memory nor disk grow."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import time
+import zipfile
+from collections.abc import AsyncIterator
+from datetime import datetime
+from urllib.parse import quote, unquote_plus
+from xml.etree.ElementTree import Element
+
+from defusedxml.ElementTree import fromstring
+
+from storage.console.answers import CONTENT_POLICY, guarded, problem
+from storage.console.request import Request
+from storage.console.sessions import Session
+from storage.console.upstream import Upstream, read
+
+_PAGE_BYTES_MAX = 16 * 1024 * 1024
+#: Objects of one archive at most; more is what SDKs and `mc mirror` are for.
+ENTRIES_MAX = 100_000
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
+
+
+class _Pipe(io.RawIOBase):
+    """What the zip's writer writes to: bytes wait here until they are sent."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        view = memoryview(data)  # type: ignore[arg-type]
+        self._held += view
+        return view.nbytes
+
+    def take(self) -> bytes:
+        """What was written since the last call."""
+        data = bytes(self._held)
+        self._held.clear()
+        return data
+
+
+async def send_zip(
+    request: Request, upstream: Upstream, session: Session, bucket: str, prefix: str
+) -> None:
+    """Answer with a zip. An object that can't be read is named in a text at its end."""
+    pages = _keys(upstream, session, bucket, prefix)
+    try:
+        first = await anext(pages)
+    except StopAsyncIteration:
+        await problem(request.send, 404, "NoSuchKey", "There is nothing to download here.")
+        return
+    except _Listing as error:
+        await problem(request.send, error.status, "NotListed", "You may not list this folder.")
+        return
+    name = (prefix.rstrip("/").rpartition("/")[2] or bucket) + ".zip"
+    headers = [(b"content-type", b"application/zip"), (b"content-disposition", attachment(name))]
+    await request.send(
+        {"type": "http.response.start", "status": 200,
+         "headers": guarded(headers, CONTENT_POLICY)}
+    )  # fmt: skip
+    base = prefix[: prefix.rfind("/") + 1]
+    async for data in _zipped(upstream, session, bucket, base, _chain(first, pages)):
+        await request.send({"type": "http.response.body", "body": data, "more_body": True})
+    await request.send({"type": "http.response.body", "body": b""})
+
+
+async def _zipped(
+    upstream: Upstream,
+    session: Session,
+    bucket: str,
+    base: str,
+    keys: AsyncIterator[tuple[str, str]],
+) -> AsyncIterator[bytes]:
+    pipe = _Pipe()
+    names: set[str] = set()
+    missing: list[str] = []
+    # Stored, not deflated: media does not shrink, and a stream should cost little.
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        async for key, modified in keys:
+            if key.endswith("/"):
+                continue
+            if len(names) >= ENTRIES_MAX:
+                missing.append(f"everything from {key} on: an archive has {ENTRIES_MAX} objects")
+                break
+            async with upstream.s3("GET", bucket, key, [], session) as response:
+                if response.status != 200:
+                    missing.append(f"{key}: {response.status}")
+                    continue
+                info = zipfile.ZipInfo(_entry(key[len(base) :], names), _moment(modified))
+                with archive.open(info, "w", force_zip64=True) as entry:
+                    async for piece in response.aiter_stream():
+                        entry.write(piece)
+                        yield pipe.take()
+            yield pipe.take()
+            await asyncio.sleep(0)
+        if missing:
+            archive.writestr(_entry("MISSING.txt", names), "\n".join(missing))
+    yield pipe.take()
+
+
+class _Listing(Exception):
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
+async def _keys(
+    upstream: Upstream, session: Session, bucket: str, prefix: str
+) -> AsyncIterator[tuple[str, str]]:
+    """(key, time of change) of all objects below ``prefix``. Raises _Listing."""
+    after = ""
+    while True:
+        query = [("list-type", "2"), ("encoding-type", "url"), ("prefix", prefix)]
+        if after:
+            query.append(("continuation-token", after))
+        async with upstream.s3("GET", bucket, "", query, session) as response:
+            content = await read(response, _PAGE_BYTES_MAX)
+        if response.status != 200:
+            raise _Listing(response.status)
+        root: Element = fromstring(content)
+        space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
+        for each in root.iter(f"{space}Contents"):
+            yield (
+                unquote_plus(each.findtext(f"{space}Key") or ""),
+                each.findtext(f"{space}LastModified") or "",
+            )
+        after = root.findtext(f"{space}NextContinuationToken") or ""
+        if not after:
+            return
+
+
+async def _chain(
+    first: tuple[str, str], rest: AsyncIterator[tuple[str, str]]
+) -> AsyncIterator[tuple[str, str]]:
+    yield first
+    async for each in rest:
+        yield each
+
+
+def _entry(name: str, taken: set[str]) -> str:
+    """A name that unpacks below the target folder on every system, each once."""
+    parts = [_UNSAFE.sub("_", part) for part in name.split("/")]
+    safe = "/".join("_" if part in ("", ".", "..") else part for part in parts)
+    entry, number = safe, 1
+    while entry in taken:
+        number += 1
+        entry = f"{safe} ({number})"
+    taken.add(entry)
+    return entry
+
+
+def _moment(text: str) -> tuple[int, int, int, int, int, int]:
+    try:
+        moment = datetime.fromisoformat(text).utctimetuple()
+    except ValueError:
+        moment = time.gmtime()
+    return max(_EARLIEST, moment[:6])
+
+
+def attachment(name: str) -> bytes:
+    """Content-Disposition of a download under ``name``."""
+    return f"attachment; filename*=UTF-8''{quote(name, safe='')}".encode()

@@ -1,0 +1,49 @@
+// All buckets that the user may see.
+import { control, may, s3Put, state } from "./api.js";
+import { fill, h, icon, named } from "./dom.js";
+import { ago, bytes, compact, count } from "./format.js";
+import { T } from "./texts.js";
+import { ask, button, check, empty, field, head } from "./ui.js";
+
+export async function render(page, { link }) {
+  let buckets = await control("GET", ["buckets"]).catch((error) => {
+    if (error.status === 403) return [];
+    throw error;
+  });
+  const create = () => (may("s3:CreateBucket") ? button(T.buckets.create, { icon: "plus", kind: "primary" }, () => newBucket(link)) : null);
+  const filter = h("input", { type: "search", "aria-label": T.buckets.filter, placeholder: T.buckets.filter, on: { input: () => draw() } });
+  const grid = h("div");
+  const draw = () => {
+    const shownBuckets = buckets.filter(({ name }) => name.includes(filter.value.toLowerCase()));
+    fill(grid, buckets.length ? h("div", { class: "grid" }, shownBuckets.map((bucket) => tile(bucket, link))) : h("div", { class: "card" }, empty("bucket", T.buckets.empty, T.buckets.emptyLead, create())));
+  };
+  draw();
+  const total = buckets.reduce((sum, bucket) => sum + bucket.bytes, 0);
+  fill(page, head(T.buckets.title, [create()], T.buckets.lead(T.buckets.count(buckets.length), bytes(total))), buckets.length > 6 ? h("div", { class: "row bar" }, h("div", { class: "search" }, icon("search"), filter)) : null, grid);
+}
+
+function tile(bucket, link) {
+  return h(
+    "a",
+    { class: "card bucket", href: link("browse", bucket.name) },
+    h("div", { class: "top" }, icon("bucket"), h("b", {}, named(bucket.name))),
+    h("div", { class: "figures" }, h("div", { title: count(bucket.objects) }, h("b", {}, compact(bucket.objects)), h("span", {}, T.buckets.objects)), h("div", {}, h("b", {}, bytes(bucket.bytes)), h("span", {}, T.buckets.bytes))),
+    h("p", { class: "small muted" }, T.buckets.created(ago(bucket.created)), bucket.owner === state.session.me.user ? "" : ` ${T.buckets.owner(bucket.owner)}`, bucket.uploads ? ` · ${T.buckets.uploads(bucket.uploads)}` : ""),
+  );
+}
+
+async function newBucket(link) {
+  const name = h("input", { autocomplete: "off", autocapitalize: "none", spellcheck: "false", maxlength: "63", autofocus: true });
+  const versioned = check(T.buckets.versioned);
+  const made = await ask({
+    title: T.buckets.createTitle,
+    action: T.common.create,
+    body: [field(T.buckets.name, name, T.buckets.nameHint), versioned.element],
+    submit: async () => {
+      const bucket = await control("POST", ["buckets"], { name: name.value.trim() });
+      if (versioned.input.checked) await s3Put("PUT", bucket.name, "", { versioning: "" }, "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>");
+      return bucket.name;
+    },
+  });
+  if (made) location.hash = link("browse", made);
+}

@@ -1,0 +1,38 @@
+// Numbers and times as people read them.
+
+const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+
+export function bytes(count) {
+  let value = Number(count) || 0;
+  let unit = 0;
+  while (value >= 1024 && unit < UNITS.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(value >= 10 ? 1 : 2)} ${UNITS[unit]}`;
+}
+
+const COUNT = new Intl.NumberFormat("en");
+const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+export const count = (value) => COUNT.format(value);
+export const compact = (value) => (value < 10_000 ? COUNT.format(value) : COMPACT.format(value));
+
+const MOMENT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
+export const moment = (value) => (value ? MOMENT.format(new Date(value)) : "");
+
+const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+export function ago(value) {
+  if (!value) return "";
+  const seconds = (new Date(value) - Date.now()) / 1000;
+  for (const [unit, size] of [["day", 86400], ["hour", 3600], ["minute", 60]]) {
+    if (Math.abs(seconds) >= size) return unit === "day" && Math.abs(seconds) > 20 * 86400 ? moment(value) : AGO.format(Math.round(seconds / size), unit);
+  }
+  return AGO.format(Math.round(seconds), "second");
+}
+
+export function duration(seconds) {
+  if (seconds >= 172800) return `${Math.floor(seconds / 86400)} days`;
+  if (seconds >= 7200) return `${Math.floor(seconds / 3600)} hours`;
+  if (seconds >= 120) return `${Math.floor(seconds / 60)} minutes`;
+  return `${Math.floor(seconds)} seconds`;
+}

@@ -1,0 +1,141 @@
+// The page: who is signed in, which page is shown, and the frame around it.
+import { may, session, state } from "./api.js";
+import { fill, h, icon } from "./dom.js";
+import { signIn, signInAgain } from "./signin.js";
+import { T } from "./texts.js";
+import { empty, fail, iconButton } from "./ui.js";
+import { running } from "./transfers.js";
+
+const app = document.getElementById("app");
+
+// Loaded when they are first looked at.
+const PAGES = {
+  buckets: () => import("./buckets.js"),
+  browse: () => import("./browse.js"),
+  object: () => import("./object.js"),
+  settings: () => import("./settings.js"),
+  monitoring: () => import("./monitoring.js"),
+  people: () => import("./people.js"),
+  help: () => import("./help.js"),
+};
+
+const NAVIGATION = [
+  ["buckets", "bucket", () => true],
+  ["monitoring", "chart", () => may("admin:ServerInfo")],
+  ["people", "users", () => true],
+  ["help", "help", () => true],
+];
+const PARENTS = { browse: "buckets", object: "buckets", settings: "buckets" };
+
+let leaving = null;
+let main;
+
+/** The address of a page: `link("browse", bucket, prefix)`. */
+export const link = (page, ...parts) => `#/${[page, ...parts].map(encodeURIComponent).join("/")}`;
+
+async function show() {
+  const [name = "buckets", ...parts] = location.hash.replace(/^#\/?/, "").split("/").filter((part, at) => at || part).map(decodeURIComponent);
+  leaving?.abort();
+  leaving = new AbortController();
+  const { signal } = leaving;
+  document.querySelectorAll(".nav a").forEach((a) => (a.dataset.page === (PARENTS[name] ?? name) ? a.setAttribute("aria-current", "page") : a.removeAttribute("aria-current")));
+  document.querySelector(".side")?.classList.remove("open");
+  if (!PAGES[name]) {
+    fill(main, empty("help", T.errors.page, ""));
+    return;
+  }
+  const page = h("div");
+  try {
+    const { render } = await PAGES[name]();
+    if (signal.aborted) return;
+    document.title = `${T.nav[PARENTS[name] ?? name]} · ${T.name}`;
+    const before = main.dataset.place;
+    main.dataset.place = name;
+    await render(page, { parts, signal, link, swap: () => !signal.aborted && !page.isConnected && fill(main, page) });
+    if (signal.aborted) return;
+    if (!page.isConnected) fill(main, page);
+    if (before) main.querySelector("h1, .crumbs")?.focus?.({ preventScroll: true });
+    scrollTo(0, 0);
+  } catch (error) {
+    if (signal.aborted || error.name === "AbortError") return;
+    fill(main, empty(error.status === 403 ? "shield" : "alert", error.status === 403 ? T.errors.denied : T.errors.title, error.message, h("button", { type: "button", on: { click: show } }, T.common.retry)));
+  }
+}
+
+function shell() {
+  const me = state.session.me;
+  main = h("main", { class: "main", id: "content", tabindex: "-1" });
+  const links = NAVIGATION.filter(([, , allowed]) => allowed()).map(([page, name]) => h("a", { href: link(page), "data-page": page }, icon(name), T.nav[page]));
+  const brand = () => h("a", { class: "brand", href: link("buckets") }, h("img", { src: "static/icon.svg", alt: "" }), T.name);
+  const side = h(
+    "aside",
+    { class: "side" },
+    brand(),
+    h("nav", { class: "nav", "aria-label": T.nav.label }, links),
+    h("div", { class: "nav-foot" }, h("div", { class: "who" }, h("span", { class: "avatar", "aria-hidden": "true" }, me.user.slice(0, 1).toUpperCase()), h("div", { class: "grow" }, h("b", {}, me.display_name), h("span", { class: "small muted" }, me.root ? T.people.root : me.policies.join(", ") || me.access_key))), h("div", { class: "nav-tools" }, themeButton(), iconButton("out", T.nav.signOut, signOut))),
+  );
+  fill(
+    app,
+    h("a", { class: "skip", href: "#content", on: { click: (event) => (event.preventDefault(), main.focus()) } }, T.skip),
+    h("div", { class: "shell" }, side, h("div", {}, h("div", { class: "topbar" }, iconButton("menu", T.nav.menu, () => side.classList.toggle("open")), brand()), main)),
+  );
+  addEventListener("keydown", (event) => event.key === "Escape" && side.classList.remove("open"));
+}
+
+function themeButton() {
+  const dark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const toggle = iconButton("moon", "", () => {
+    const theme = dark() ? "light" : "dark";
+    document.documentElement.dataset.theme = theme;
+    localStorage.setItem("oversight-theme", theme);
+    draw();
+  });
+  const draw = () => {
+    const label = dark() ? T.nav.light : T.nav.dark;
+    fill(toggle, icon(dark() ? "sun" : "moon"));
+    toggle.setAttribute("aria-label", label);
+    toggle.title = label;
+  };
+  draw();
+  return toggle;
+}
+
+async function signOut() {
+  await session("DELETE").catch(() => {});
+  state.session = null;
+  channel?.postMessage("signed out");
+  location.replace(location.pathname);
+  location.reload();
+}
+
+// Two tabs: who signs out in one is signed out in the other.
+const channel = globalThis.BroadcastChannel && new BroadcastChannel("oversight");
+if (channel) channel.onmessage = () => location.reload();
+
+let active = Date.now();
+for (const type of ["pointerdown", "keydown"]) addEventListener(type, () => (active = Date.now()), { passive: true });
+
+/** Keep the session of somebody who is there, or whose uploads are. */
+async function stay() {
+  const left = state.session.expires - Date.now() / 1000;
+  const present = Date.now() - active < 15 * 60_000 || running();
+  if (left < 20 * 60 && left > 0 && present) {
+    try {
+      state.session = await session("PUT");
+    } catch {
+      // It is asked again with the next request that needs it.
+    }
+  }
+}
+
+async function begin() {
+  state.session = await fetch("session", { headers: { "x-oversight-console": "1" } }).then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
+  if (!state.session) state.session = await signIn(app);
+  state.askAgain = signInAgain;
+  shell();
+  addEventListener("hashchange", show);
+  setInterval(stay, 60_000);
+  await show();
+}
+
+begin().catch(fail);

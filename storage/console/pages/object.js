@@ -1,0 +1,105 @@
+// One object: what is in it, what is known of it, its tags and versions.
+import { all, control, decoded, escaped, s3, s3Put, s3Xml, textOf } from "./api.js";
+import { crumbs, downloadPath } from "./browse.js";
+import { deleteChosen } from "./bulk.js";
+import { fill, h, icon, shown } from "./dom.js";
+import { ago, bytes, count, moment } from "./format.js";
+import { preview } from "./preview.js";
+import { share } from "./share.js";
+import { T } from "./texts.js";
+import { badge, button, card, confirm, empty, fail, iconButton, pairs, toast } from "./ui.js";
+
+const HEADERS = [["content-encoding", T.object.encoding], ["content-disposition", T.object.disposition]];
+const VERSIONS_MAX = 100;
+
+export async function render(page, { parts, link }) {
+  const [bucket, key, version = ""] = parts;
+  const query = version ? { versionId: version } : {};
+  const [answer, rights] = await Promise.all([s3("HEAD", bucket, key, query, { headers: { "x-amz-checksum-mode": "ENABLED" } }), control("GET", ["buckets", bucket, "rights"], undefined, { key }).catch(() => ({ objects: [], bucket: [] }))]);
+  const may = (action) => rights.objects.includes(action);
+  const headers = answer.headers;
+  const object = { bucket, key, version, size: Number(headers.get("content-length")), type: headers.get("content-type") ?? "", encoding: headers.get("content-encoding") ?? "" };
+  const view = h("div", { class: "preview" }, h("p", { class: "muted" }, T.common.loading));
+  const folder = key.slice(0, key.replace(/\/$/, "").lastIndexOf("/") + 1);
+  const removed = () => (location.hash = link("browse", bucket, folder));
+  const tools = [
+    h("a", { class: "button primary", href: downloadPath(bucket, key, version), download: "" }, icon("download"), T.object.download),
+    button(T.object.share, { icon: "link" }, () => share(bucket, key, version)),
+    may("s3:DeleteObject") && !version ? button(T.object.delete, { icon: "trash", kind: "danger" }, () => confirm({ title: T.object.deleteTitle, lead: T.object.deleteLead, action: T.common.delete, submit: async () => (await deleteChosen(bucket, [{ key }]), removed(), true) })) : null,
+  ];
+  const side = h("div", { class: "stack" }, details(object, headers), metadata(headers));
+  fill(page, h("div", { class: "page-head" }, crumbs(bucket, key, link, true), h("div", { class: "row" }, tools)), h("div", { class: "object" }, h("section", { class: "card" }, h("header", {}, h("h2", {}, T.object.preview), version ? badge(T.object.version, "warn") : null), view), side));
+  preview(view, object).catch((error) => fill(view, empty("alert", T.object.broken, error.message)));
+  if (may("s3:GetObjectTagging")) tags(object, query, may("s3:PutObjectTagging")).then((element) => side.append(element), fail);
+  if (rights.bucket.includes("s3:ListBucketVersions")) versions(object, may, link).then((element) => element && side.append(element), fail);
+}
+
+function facts(entries) {
+  return h("dl", { class: "facts" }, entries.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+}
+
+function details(object, headers) {
+  const sums = ["crc32", "crc32c", "crc64nvme", "sha1", "sha256"].map((name) => [`${T.object.checksum} ${name.toUpperCase()}`, headers.get(`x-amz-checksum-${name}`) && h("code", {}, headers.get(`x-amz-checksum-${name}`))]);
+  return card(
+    T.object.details,
+    facts([
+      [T.object.name, h("bdi", {}, shown(object.key))],
+      [T.object.size, `${bytes(object.size)} (${count(object.size)} B)`],
+      [T.object.type, object.type],
+      [T.object.modified, moment(headers.get("last-modified"))],
+      [T.object.etag, h("code", {}, headers.get("etag") ?? "")],
+      [T.object.storageClass, headers.get("x-amz-storage-class")],
+      [T.object.version, headers.get("x-amz-version-id") && h("code", {}, headers.get("x-amz-version-id"))],
+      ...sums,
+      ...HEADERS.map(([name, label]) => [label, headers.get(name)]),
+    ]),
+  );
+}
+
+function metadata(headers) {
+  const own = [...headers].filter(([name]) => name.startsWith("x-amz-meta-")).map(([name, value]) => [name.slice(11), shown(value)]);
+  return card(T.object.metadata, own.length ? facts(own) : h("p", { class: "muted" }, T.object.noMetadata));
+}
+
+async function tags(object, query, writable) {
+  const root = await s3Xml(object.bucket, object.key, { tagging: "", ...query });
+  const given = all(all(root, "TagSet")[0], "Tag").map((tag) => [textOf(tag, "Key"), textOf(tag, "Value")]);
+  const editor = pairs(given, { disabled: !writable });
+  const save = async () => {
+    const set = editor.value().map(([key, value]) => `<Tag><Key>${escaped(key)}</Key><Value>${escaped(value)}</Value></Tag>`);
+    await s3Put("PUT", object.bucket, object.key, { tagging: "", ...query }, `<Tagging><TagSet>${set.join("")}</TagSet></Tagging>`);
+    toast(T.object.tagsSaved);
+  };
+  return card(T.object.tags, [given.length ? null : h("p", { class: "muted" }, T.object.noTags), editor.element], writable ? button(T.common.save, {}, save) : null);
+}
+
+async function versions(object, may, link) {
+  const root = await s3Xml(object.bucket, "", { versions: "", "encoding-type": "url", prefix: object.key, "max-keys": String(VERSIONS_MAX) });
+  const found = [...root.children].filter(({ localName }) => localName === "Version" || localName === "DeleteMarker").filter((each) => decoded(textOf(each, "Key")) === object.key);
+  const kept = found.filter((each) => textOf(each, "VersionId") !== "null");
+  if (!kept.length) return null;
+  const again = () => dispatchEvent(new HashChangeEvent("hashchange"));
+  const rows = found.map((each) => {
+    const id = textOf(each, "VersionId");
+    const current = textOf(each, "IsLatest") === "true";
+    const marker = each.localName === "DeleteMarker";
+    return h(
+      "tr",
+      {},
+      h("td", {}, marker ? badge(T.object.marker, "bad") : h("a", { href: link("object", object.bucket, object.key, ...(current ? [] : [id])), title: id }, ago(textOf(each, "LastModified"))), " ", current ? badge(T.object.current, "good") : null),
+      h("td", { class: "num" }, marker ? "" : bytes(textOf(each, "Size"))),
+      h(
+        "td",
+        { class: "tight" },
+        !current && !marker && may("s3:PutObject") ? iconButton("history", T.object.restore, async () => {
+          await s3("PUT", object.bucket, object.key, {}, { headers: { "x-amz-copy-source": `/${object.bucket}/${encodeURIComponent(object.key).replaceAll("%2F", "/")}?versionId=${encodeURIComponent(id)}` } });
+          toast(T.object.restored);
+          location.hash = link("object", object.bucket, object.key);
+          again();
+        }) : null,
+        may("s3:DeleteObjectVersion") ? iconButton("trash", T.object.deleteVersion, () => confirm({ title: T.object.deleteVersion, lead: shown(id), action: T.common.delete, submit: async () => (await s3("DELETE", object.bucket, object.key, { versionId: id }), again(), true) })) : null,
+      ),
+    );
+  });
+  return card(T.object.versions, h("div", { class: "table-wrap" }, h("table", {}, h("tbody", {}, rows))));
+}

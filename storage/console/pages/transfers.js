@@ -1,0 +1,319 @@
+// Uploads and other long work: it goes on while pages change, and can be cancelled.
+//
+// Bytes go straight to S3 by presigned requests. Where the browser does not reach S3 (another
+// network, CORS rules, a page with TLS before an S3 without), they go through the console instead.
+import { all, escaped, parse, s3, s3Path, s3Xml, sign, state, textOf } from "./api.js";
+import { fill, h, icon, shown } from "./dom.js";
+import { bytes } from "./format.js";
+import { T } from "./texts.js";
+import { iconButton, meter, note, toast } from "./ui.js";
+
+const FILES_AT_ONCE = 3;
+const PARTS_AT_ONCE = 3;
+const MULTIPART_FROM = 16 * 1024 * 1024;
+const PART_MIN = 8 * 1024 * 1024;
+const PARTS_MAX = 10_000;
+const TRIES = 4;
+/** Finished entries that stay listed. */
+const SHOWN_MAX = 200;
+
+const works = [];
+const waiting = [];
+let busy = 0;
+
+/** Whether anything is under way. */
+export const running = () => busy > 0 || waiting.length > 0 || works.some((work) => work.state === "running");
+
+addEventListener("beforeunload", (event) => {
+  if (running()) event.preventDefault();
+});
+
+/** A name whose path a browser would tidy up: it can't be sent to S3 directly. */
+export const isTidiedUp = (key) => key.split("/").some((part) => part === "." || part === "..");
+
+// -- the panel ------------------------------------------------------------------------------------
+
+const list = h("ul");
+const title = h("h2");
+const trouble = h("div");
+const panel = h("section", { class: "card works", "aria-label": T.uploads.title, hidden: true }, h("header", {}, title, iconButton("menu", T.uploads.minimise, () => (list.hidden = !list.hidden)), iconButton("close", T.uploads.hide, hideDone)), trouble, list);
+document.body.append(panel);
+
+function hideDone() {
+  for (const work of works.filter(({ state: now }) => now !== "running" && now !== "waiting")) forget(work);
+  draw();
+}
+
+function forget(work) {
+  works.splice(works.indexOf(work), 1);
+  work.element.remove();
+}
+
+function draw() {
+  panel.hidden = works.length === 0;
+  const done = works.filter(({ state: now }) => now === "done").length;
+  fill(title, T.uploads.summary(done, works.length));
+}
+
+class Work {
+  constructor(name) {
+    this.name = name;
+    this.state = "waiting";
+    this.stop = new AbortController();
+    this.meter = meter(0, name);
+    this.text = h("span", { class: "small muted" }, T.uploads.waiting);
+    this.tools = h("span", {}, iconButton("close", T.uploads.cancel(shown(name)), () => this.cancel()));
+    this.element = h("li", {}, h("div", { class: "line" }, h("bdi", { title: shown(name) }, shown(name)), this.text, this.tools), this.meter);
+    works.push(this);
+    list.append(this.element);
+    if (works.length > SHOWN_MAX) {
+      const old = works.find(({ state: now }) => now === "done");
+      if (old) forget(old);
+    }
+    draw();
+  }
+
+  cancel() {
+    this.stop.abort();
+    if (this.state === "waiting") this.end("cancelled");
+  }
+
+  progress(share, text) {
+    this.meter.set(share);
+    fill(this.text, text);
+  }
+
+  end(how, text = "") {
+    this.state = how;
+    this.element.dataset.state = how;
+    this.meter.classList.toggle("bad", how === "failed");
+    this.meter.classList.toggle("good", how === "done");
+    if (how === "done") this.meter.set(1);
+    fill(this.text, text || T.uploads[how]);
+    this.text.title = text;
+    fill(this.tools, how === "failed" && this.again ? iconButton("history", T.uploads.retry(shown(this.name)), () => this.again()) : how === "done" ? icon("check") : null);
+    draw();
+  }
+}
+
+// -- long work that is no upload ------------------------------------------------------------------
+
+/** Run `work(report, signal)` in the panel; `report(done, total)`. Resolves when it ended. */
+export async function longWork(name, work) {
+  const entry = new Work(name);
+  entry.state = "running";
+  try {
+    const text = await work((done, total) => entry.progress(total ? done / total : 0, T.work.of(done, total)), entry.stop.signal);
+    entry.end("done", text);
+    return true;
+  } catch (error) {
+    entry.end(error.name === "AbortError" ? "cancelled" : "failed", error.name === "AbortError" ? "" : error.message);
+    return false;
+  }
+}
+
+// -- how bytes travel -----------------------------------------------------------------------------
+
+const reached = new Map();
+
+/** Whether this browser reaches S3 itself for a bucket: asked once, by a request that reads. */
+function direct(bucket) {
+  if (!reached.has(bucket)) {
+    reached.set(bucket, (async () => {
+      const host = state.session.s3;
+      let why = T.uploads.cors;
+      if (location.protocol === "https:" && host.startsWith("http:")) why = T.uploads.mixed;
+      else {
+        try {
+          const [url] = await sign([{ method: "GET", bucket, query: { "list-type": "2", "max-keys": "0" }, seconds: 60 }]);
+          await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(5000) });
+          return true;
+        } catch {
+          // The reason is hidden from scripts.
+        }
+      }
+      fill(trouble, note(T.uploads.via(host, why), "warn", "alert"));
+      return false;
+    })());
+  }
+  return reached.get(bucket);
+}
+
+/** Send bytes; resolves with the response's status. Retries what may pass. */
+async function put(target, body, { type, onProgress, signal }) {
+  for (let attempt = 1; ; attempt += 1) {
+    const through = !(await direct(target.bucket)) || isTidiedUp(target.key);
+    const url = through ? s3Path(target.bucket, target.key, target.query) : (await sign([{ method: "PUT", ...target }]))[0];
+    const answer = await transmit(url, body, { type, onProgress, signal, through });
+    if (answer.status >= 200 && answer.status < 300) return answer;
+    if (answer.status === 401 && through) await state.askAgain();
+    // A presigned URL of a session that is over: the next signature asks to sign in again.
+    else if (answer.status === 403 && attempt === 1) continue;
+    else if (attempt >= TRIES || (answer.status >= 400 && answer.status < 500 && answer.status !== 408 && answer.status !== 429)) {
+      const error = answer.text.includes("<Error>") ? parse(answer.text) : null;
+      throw new Error((error && textOf(error, "Message")) || T.errors.unknown(answer.status));
+    }
+    await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** attempt));
+  }
+}
+
+function transmit(url, body, { type, onProgress, signal, through }) {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(new DOMException("", "AbortError"));
+    const request = new XMLHttpRequest();
+    request.open("PUT", url);
+    if (type) request.setRequestHeader("content-type", type);
+    if (through) request.setRequestHeader("x-oversight-console", "1");
+    request.upload.onprogress = (event) => onProgress(event.loaded);
+    const stop = () => request.abort();
+    signal.addEventListener("abort", stop);
+    const ended = (settle) => () => (signal.removeEventListener("abort", stop), settle());
+    request.onload = ended(() => resolve({ status: request.status, text: request.responseText }));
+    request.onerror = ended(() => resolve({ status: 0, text: "" }));
+    request.onabort = ended(() => reject(new DOMException("", "AbortError")));
+    request.send(body);
+    return undefined;
+  });
+}
+
+// -- uploads --------------------------------------------------------------------------------------
+
+/** Upload files: [{file, key}]. `onDone` is called after the last one. */
+export function upload(bucket, files, onDone) {
+  let left = files.length;
+  const ended = () => (left -= 1) === 0 && onDone?.();
+  for (const { file, key } of files) queue(bucket, file, key, ended);
+}
+
+function queue(bucket, file, key, ended) {
+  const work = new Work(key);
+  work.again = () => {
+    forget(work);
+    queue(bucket, file, key, ended);
+  };
+  waiting.push({ work, bucket, file, key, ended });
+  pull();
+}
+
+function pull() {
+  while (busy < FILES_AT_ONCE && waiting.length) {
+    const next = waiting.shift();
+    if (next.work.state !== "waiting") {
+      next.ended();
+      continue;
+    }
+    busy += 1;
+    one(next).finally(() => {
+      busy -= 1;
+      next.ended();
+      pull();
+    });
+  }
+}
+
+async function one({ work, bucket, file, key }) {
+  work.state = "running";
+  const began = performance.now();
+  const report = (sent) => {
+    const seconds = (performance.now() - began) / 1000;
+    work.progress(file.size ? sent / file.size : 1, seconds > 1 ? `${bytes(sent)} · ${T.uploads.speed(bytes(sent / seconds))}` : bytes(sent));
+  };
+  try {
+    if (file.size < MULTIPART_FROM) await put({ bucket, key }, file, { type: file.type || "application/octet-stream", onProgress: report, signal: work.stop.signal });
+    else await inParts(work, bucket, file, key, report);
+    work.end("done");
+  } catch (error) {
+    work.end(error.name === "AbortError" ? "cancelled" : "failed", error.name === "AbortError" ? "" : error.message);
+  }
+}
+
+// An upload that was broken off (a closed tab, a lost network) goes on where it was when the same
+// file is chosen again: its id is kept here, and S3 knows which parts it has.
+const memory = (bucket, file, key) => `oversight-upload ${JSON.stringify([bucket, key, file.size, file.lastModified])}`;
+
+async function inParts(work, bucket, file, key, report) {
+  const size = Math.max(PART_MIN, Math.ceil(file.size / PARTS_MAX / 1048576) * 1048576);
+  const place = memory(bucket, file, key);
+  const signal = work.stop.signal;
+  let uploadId = localStorage.getItem(place);
+  let present = uploadId ? await parts(bucket, key, uploadId).catch(() => null) : null;
+  if (present === null) {
+    const answer = await s3("POST", bucket, key, { uploads: "" }, { headers: { "content-type": file.type || "application/octet-stream" } });
+    uploadId = textOf(parse(await answer.text()), "UploadId");
+    localStorage.setItem(place, uploadId);
+    present = new Map();
+  } else if (present.size) toast(`${shown(key)}: ${T.uploads.resumed}`);
+  const total = Math.ceil(file.size / size);
+  const lengthOf = (number) => Math.min(size, file.size - (number - 1) * size);
+  const open = Array.from({ length: total }, (_, at) => at + 1).filter((number) => present.get(number)?.size !== lengthOf(number));
+  const sent = new Map(Array.from({ length: total }, (_, at) => at + 1).filter((number) => !open.includes(number)).map((number) => [number, lengthOf(number)]));
+  const tell = () => report([...sent.values()].reduce((sum, each) => sum + each, 0));
+  const lane = async () => {
+    for (let number = open.shift(); number !== undefined; number = open.shift()) {
+      const at = (number - 1) * size;
+      const one = number;
+      await put({ bucket, key, query: { partNumber: String(one), uploadId } }, file.slice(at, at + size), { onProgress: (loaded) => (sent.set(one, loaded), tell()), signal });
+      sent.set(one, lengthOf(one));
+      tell();
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: PARTS_AT_ONCE }, lane));
+  } catch (error) {
+    if (error.name === "AbortError") {
+      localStorage.removeItem(place);
+      await s3("DELETE", bucket, key, { uploadId }).catch(() => {});
+    }
+    throw error;
+  }
+  // CORS rules may hide ETags from us: S3 knows them.
+  present = await parts(bucket, key, uploadId);
+  const named = [...present].sort(([a], [b]) => a - b).map(([number, { etag }]) => `<Part><PartNumber>${number}</PartNumber><ETag>${escaped(etag)}</ETag></Part>`);
+  const answer = await s3("POST", bucket, key, { uploadId }, { body: `<CompleteMultipartUpload>${named.join("")}</CompleteMultipartUpload>` });
+  const text = await answer.text();
+  if (text.includes("<Error>")) throw new Error(textOf(parse(text), "Message"));
+  localStorage.removeItem(place);
+}
+
+/** The parts that S3 has: number -> {size, etag}. */
+async function parts(bucket, key, uploadId) {
+  const found = new Map();
+  let after = "0";
+  do {
+    const root = await s3Xml(bucket, key, { uploadId, "part-number-marker": after });
+    if (root === null) return null;
+    for (const part of all(root, "Part")) found.set(Number(textOf(part, "PartNumber")), { size: Number(textOf(part, "Size")), etag: textOf(part, "ETag") });
+    after = textOf(root, "IsTruncated") === "true" ? textOf(root, "NextPartNumberMarker") : "";
+  } while (after);
+  return found;
+}
+
+// -- files that were dropped ----------------------------------------------------------------------
+
+const FILES_MAX = 50_000;
+
+/** The files of a drop, those in folders included, with their paths: [{file, path}]. */
+export async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files].map((file) => ({ file, path: file.name }));
+  const found = [];
+  const enter = async (entry, folder) => {
+    if (found.length > FILES_MAX) throw new Error(T.uploads.tooMany(FILES_MAX));
+    if (entry.isFile) {
+      found.push({ file: await new Promise((resolve, reject) => entry.file(resolve, reject)), path: folder + entry.name });
+      return;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!some.length) return;
+      for (const each of some) await enter(each, `${folder}${entry.name}/`);
+    }
+  };
+  for (const entry of entries) await enter(entry, "");
+  return found;
+}
+
+/** The files of an input: [{file, path}]. */
+export const picked = (input) => [...input.files].map((file) => ({ file, path: file.webkitRelativePath || file.name }));
+

@@ -1,0 +1,1 @@
+"""The web console, driven by a real browser against a real store."""
