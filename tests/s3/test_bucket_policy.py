@@ -419,6 +419,21 @@ def test_a_policy_reaches_the_bucket_owners_objects_alone(
         assert person.client.get_object(Bucket=bucket, Key="roots")["Body"].read() == b"x"
 
 
+def test_a_delete_marker_is_shown_whoever_set_it(owner: Person, other: Person) -> None:
+    bucket = f"test-{uuid.uuid4().hex[:20]}"
+    client = other.client
+    client.create_bucket(Bucket=bucket)
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    try:
+        client.put_object(Bucket=bucket, Key="k", Body=b"x")
+        marker = owner.client.delete_object(Bucket=bucket, Key="k")["VersionId"]
+        read = client.get_object
+        assert refusal(read, Bucket=bucket, Key="k", VersionId=marker) == "MethodNotAllowed"
+        assert refusal(read, Bucket=bucket, Key="k") == "NoSuchKey"
+    finally:
+        empty_and_delete(client, bucket)
+
+
 def test_in_roots_bucket_a_policy_reaches_everything(
     owner: Person, other: Person, stranger: Person, bucket: str
 ) -> None:

@@ -65,7 +65,7 @@ async def find(
         version = await engine.lookup(bucket.id, key)
     if version is None:
         raise await access.absent(call, bucket, key, version_id)
-    if version.owner != bucket.owner:
+    if version.owner != bucket.owner and not version.delete_marker:
         access.check_version(call, bucket, key, version, action)
     if version.delete_marker:
         raise S3Error(
