@@ -103,3 +103,38 @@ def test_a_wrong_checksum_makes_no_bucket(raw: RawClient, boto_client: Any) -> N
         "PUT", f"/{name}", body=body, headers={"content-md5": "AAAAAAAAAAAAAAAAAAAAAA=="}
     )
     assert (answer.status, answer.code) == (400, "BadDigest")
+
+
+def test_tags_from_the_start(boto_client: Any) -> None:
+    name = new_name()
+    tags = [{"Key": "b", "Value": "1"}, {"Key": "a", "Value": ""}]
+    wanted = {"Bucket": name, "CreateBucketConfiguration": {"Tags": tags}}
+    answer = boto_client.create_bucket(**wanted)
+    assert (answer["Location"], answer["BucketArn"]) == (f"/{name}", f"arn:aws:s3:::{name}")
+    try:
+        assert boto_client.get_bucket_tagging(Bucket=name)["TagSet"] == tags
+        with pytest.raises(ClientError) as error:
+            boto_client.create_bucket(**wanted)
+        assert (error_status(error), error_code(error)) == (409, "BucketAlreadyOwnedByYou")
+        boto_client.create_bucket(Bucket=name, CreateBucketConfiguration={"Tags": []})
+        assert boto_client.get_bucket_tagging(Bucket=name)["TagSet"] == tags
+    finally:
+        boto_client.delete_bucket(Bucket=name)
+
+
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [
+        ("<Tag><Key>a</Key></Tag>", "MalformedXML"),
+        ("<Other/>", "MalformedXML"),
+        ("<Tag><Key>aws:a</Key><Value/></Tag>", "InvalidTag"),
+        ("<Tag><Key>a</Key><Value/></Tag>" * 2, "InvalidTag"),
+        ("".join(f"<Tag><Key>{n}</Key><Value/></Tag>" for n in range(51)), "InvalidTag"),
+    ],
+)
+def test_bad_tags_make_no_bucket(raw: RawClient, tags: str, code: str) -> None:
+    name = new_name()
+    body = f"<CreateBucketConfiguration><Tags>{tags}</Tags></CreateBucketConfiguration>".encode()
+    answer = raw.request("PUT", f"/{name}", body=body)
+    assert (answer.status, answer.code) == (400, code)
+    assert raw.request("HEAD", f"/{name}").status == 404

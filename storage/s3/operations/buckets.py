@@ -14,7 +14,7 @@ from storage.s3 import xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
 from storage.s3.headers import integer, iso_date
-from storage.s3.operations import acl, ownership
+from storage.s3.operations import acl, ownership, tagging
 from storage.s3.operations.access import authorize
 from storage.s3.operations.body import has_body, read_document
 from storage.s3.operations.list_objects import make_token, owner_element, parse_token
@@ -77,10 +77,13 @@ def region_of(call: Call, bucket: i.Bucket) -> str:
 async def create_bucket(call: Call) -> Response:
     """Make a bucket. Its owner may repeat that and gets 200, as in us-east-1."""
     check_bucket_name(call.bucket)
-    region = await _requested_region(call)
+    region, tags = await _requested(call)
     owner = call.auth.principal.id
     defaults = first_documents(call.app.config.bucket_defaults)
     config = _first_config(call, owner, defaults)
+    if tags is not None:
+        authorize(call, "s3:PutBucketTagging", i.Bucket(0, call.bucket, owner, 0))
+        config[tagging.DOCUMENT] = tags
     change = i.CreateBucket(call.bucket, owner, now_ms(), region, {**defaults, **config})
     try:
         await call.app.engine.commit(change)
@@ -88,9 +91,12 @@ async def create_bucket(call: Call) -> Response:
         existing = await call.app.bucket(call.bucket)
         if error.owner != owner or _differs(existing, config):
             raise S3Error("BucketAlreadyExists", BucketName=call.bucket) from None
-        if existing.region != region:
+        if existing.region != region or tags is not None:
             raise S3Error("BucketAlreadyOwnedByYou", BucketName=call.bucket) from None
-    return Response(200, [(b"location", b"/" + call.bucket.encode())])
+    name = call.bucket.encode()
+    return Response(
+        200, [(b"location", b"/" + name), (b"x-amz-bucket-arn", b"arn:aws:s3:::" + name)]
+    )
 
 
 def _first_config(call: Call, owner: str, defaults: dict[str, bytes]) -> dict[str, bytes]:
@@ -128,20 +134,33 @@ def _differs(existing: i.Bucket, config: dict[str, bytes]) -> bool:
     return config.get(iam_acl.DOCUMENT) != existing.config.get(iam_acl.DOCUMENT)
 
 
-async def _requested_region(call: Call) -> str:
-    """LocationConstraint. Raises MalformedXML, InvalidLocationConstraint and their like."""
+async def _requested(call: Call) -> tuple[str, bytes | None]:
+    """(region, document of tags) of CreateBucketConfiguration.
+
+    Raises MalformedXML, InvalidTag, InvalidLocationConstraint and their like.
+    """
     body = await read_document(call) if has_body(call) else b""
     if not body:
-        return ""
+        return "", None
     root = xml.parse(body, "CreateBucketConfiguration")
-    region = ""
+    region, tags = "", None
     for node in root.children:
         if node.name == "LocationConstraint" and not node.children:
             region = node.text.strip()
-        elif node.name in ("Location", "Bucket", "Tags"):
+        elif node.name == "Tags":
+            tags = tagging.bucket_document(tagging.pairs(node))
+        elif node.name in ("Location", "Bucket"):
             raise S3Error("NotImplemented", f"{node.name} of a new bucket is not implemented.")
         else:
-            raise S3Error("MalformedXML")
+            raise S3Error("MalformedXML", Element=node.name)
+    return _region(call, region), tags
+
+
+def _region(call: Call, region: str) -> str:
+    """``region`` as buckets keep it.
+
+    Raises InvalidLocationConstraint, IllegalLocationConstraintException.
+    """
     if region and _REGION.match(region) is None:
         raise S3Error("InvalidLocationConstraint", LocationConstraint=region)
     configured = call.app.config.region

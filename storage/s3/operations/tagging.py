@@ -23,13 +23,18 @@ def parse(body: bytes) -> list[tuple[str, str]]:
     root = xml.parse(body, "Tagging")
     if [child.name for child in root.children] != ["TagSet"]:
         raise S3Error("MalformedXML")
-    pairs = []
-    for node in root.children[0].children:
+    return pairs(root.children[0])
+
+
+def pairs(tag_set: xml.Node) -> list[tuple[str, str]]:
+    """(name, value) of each ``<Tag>``. Raises MalformedXML."""
+    found = []
+    for node in tag_set.children:
         if node.name != "Tag":
             raise S3Error("MalformedXML")
-        found = xml.fields(node, _PAIR, ("Key", "Value"))
-        pairs.append((found["Key"], found["Value"]))
-    return pairs
+        tag = xml.fields(node, _PAIR, ("Key", "Value"))
+        found.append((tag["Key"], tag["Value"]))
+    return found
 
 
 async def read_tags(call: Call) -> dict[str, str]:
@@ -106,9 +111,14 @@ async def put_bucket_tagging(call: Call) -> Response:
     The answer is 200 as in the API Reference and in MinIO, whose own clients take nothing else,
     though S3 itself answers 204.
     """
-    tags = headers.check_tags(parse(await read_document(call)), most=_BUCKET_TAGS_MAX)
-    await _set(call, msgspec.msgpack.encode(tags) if tags else None)
+    await _set(call, bucket_document(parse(await read_document(call))))
     return Response(200, [])
+
+
+def bucket_document(found: list[tuple[str, str]]) -> bytes | None:
+    """The configuration document of a bucket's tags; None of none. Raises InvalidTag."""
+    tags = headers.check_tags(found, most=_BUCKET_TAGS_MAX)
+    return msgspec.msgpack.encode(tags) if tags else None
 
 
 async def delete_bucket_tagging(call: Call) -> Response:
