@@ -89,6 +89,7 @@ async def _opened(config: Config, planes: _Planes) -> AsyncIterator[None]:
             config,
             store_key=store_key,
             rekey=partial(bootstrap.rekey, engine, store_key),
+            langfuse=engine.drive.root,
         )
         upkeep = Upkeep(engine)
         upkeep.start()

@@ -13,6 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from storage.control.plane import Plane, plane_of
 from storage.control.problems import Problem
 from storage.engine.interface import Bucket, Version
+from storage.iam.conditions import Context
 from storage.iam.decide import decide
 from storage.iam.policy import Decision
 from storage.iam.principal import Principal
@@ -36,6 +37,10 @@ class Caller(msgspec.Struct, frozen=True, eq=False):
     session: Session
     plane: Plane
     facts: Mapping[str, str] = {}
+
+    def context(self) -> Context:
+        """What conditions of policies may ask about the request itself."""
+        return _Facts(self)
 
     def allowed(self, action: str, resource: str = "") -> bool:
         """Whether a policy allows ``action`` on ``resource`` (an ARN, "" for the whole store)."""

@@ -19,10 +19,12 @@ from storage.control import (
     signing_in,
     status,
 )
+from storage.control import langfuse as langfuse_view
 from storage.control.guard import App, Guard
 from storage.control.plane import Plane
 from storage.engine.interface import Engine
 from storage.iam.users import Directory
+from storage.langfuse.index import Reader
 
 _DESCRIPTION = (
     "Buckets, users, access keys, policies and the state of an Oversight store, and its objects "
@@ -38,12 +40,14 @@ def create_control(
     store_key: bytes,
     rekey: Callable[[str], Awaitable[None]] | None = None,
     minio: App | None = None,
+    langfuse: str = "",
 ) -> FastAPI:
     """The control plane over one engine.
 
     ``store_key`` seals the secrets of new access keys and signs tokens. ``rekey`` puts the store
     key under a new root password. ``minio`` is an ASGI application for /minio/* (health and
-    metrics). Nothing is opened or closed here: that belongs to whoever made the engine.
+    metrics). ``langfuse`` is the folder that holds the index of Langfuse's objects, if one is
+    kept. Nothing is opened or closed here: that belongs to whoever made the engine.
     """
     app = FastAPI(
         title="Oversight control API",
@@ -54,10 +58,11 @@ def create_control(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.plane = Plane(engine, directory, config, store_key, rekey)
+    reader = Reader(langfuse) if langfuse else None
+    app.state.plane = Plane(engine, directory, config, store_key, rekey, reader)
     for router in (
         pages.router, signing_in.router, buckets.router, rights.router, objects.router,
-        people.router, explaining.router, status.router,
+        people.router, explaining.router, langfuse_view.router, status.router,
     ):  # fmt: skip
         app.include_router(router)
     if minio is not None:

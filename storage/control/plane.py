@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import Request
 
@@ -35,6 +35,8 @@ _DECODERS: dict[str, Callable[[bytes], Any]] = {
     "key": decode_key,
     "policy": decode_policy,
 }
+if TYPE_CHECKING:
+    from storage.langfuse.index import Reader
 
 #: Ends of sessions that are removed with one sign-out.
 _ENDS_AT_ONCE = 64
@@ -50,11 +52,13 @@ class Plane:
         config: Config,
         store_key: bytes,
         rekey: Callable[[str], Awaitable[None]] | None = None,
+        langfuse: Reader | None = None,
     ) -> None:
         self.engine = engine
         self.config = config
         self.store_key = store_key
         self.rekey = rekey
+        self.langfuse = langfuse
         self.tokens = Tokens(store_key)
         self.sessions = Sessions(store_key)
         self.brake = Brake()

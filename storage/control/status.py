@@ -22,6 +22,9 @@ from storage.iam.errors import IdentityError
 
 router = APIRouter(prefix="/api/v1", tags=["operation"])
 
+#: State of an index that follows the change feed, and seconds behind it that are worth a word.
+_FOLLOWING, _BEHIND = 2, 600
+
 
 class Capacity(BaseModel):
     """Space on the drives, in bytes."""
@@ -201,6 +204,12 @@ def _unsoundness(health: interface.Health) -> list[str]:
         found.append(
             "The clock is more than a day off the last change: what depends on time alone "
             "(lifecycle) is paused until it is right, or has stood like this for a day."
+        )
+    behind = time.time() - health.langfuse.current / 1000
+    if health.langfuse.state == _FOLLOWING and health.langfuse.current and behind > _BEHIND:
+        found.append(
+            f"The index of Langfuse's objects is {behind / 60:.0f} minutes behind: the console "
+            "shows newer traces later."
         )
     if health.damages:
         found.append(

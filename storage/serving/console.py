@@ -41,6 +41,7 @@ class Console:
             rekey=lambda password: bootstrap.rekey(engine, store_key, password),
             minio=assembly.telemetry(engine, self._config, directory, shared),
             langfuse=engine.drive.root,
+            langfuse=engine.drive.root,
         )
         here = reachable(self._sockets[0].getsockname()[:2])
         self._doorway = Doorway(cast(Application, app), self._config, here)

@@ -328,6 +328,22 @@ def _expiry(page: Page, found: Snapshot) -> None:
         page.add(name, what, gauge)
 
 
+def _langfuse(page: Page, found: Snapshot) -> None:
+    """How far the index of Langfuse's objects is."""
+    index = found.health.langfuse
+    behind = time.time() - index.current / 1000 if index.current else 0.0
+    gauges: tuple[tuple[str, str, float], ...] = (
+        ("oversight_langfuse_index_state", "0: off, 1: taking stock, 2: following.", index.state),
+        ("oversight_langfuse_index_objects", "Objects in the index.", index.objects),
+        ("oversight_langfuse_index_flawed", "Objects that could not be read whole.", index.flawed),
+        ("oversight_langfuse_index_lag_seconds", "Since it had last heard everything.", behind),
+        ("oversight_langfuse_index_stocktaking_done", "Objects looked at so far.", index.done),
+        ("oversight_langfuse_index_stocktaking_total", "As many as there may be.", index.total),
+    )
+    for name, what, gauge in gauges:
+        page.add(name, what, gauge)
+
+
 def _drives(page: Page, found: Snapshot) -> None:
     space = found.space
     drive = {"drive": ",".join(space.drives)}
@@ -441,8 +457,8 @@ def _resources(page: Page, found: Snapshot) -> None:
 
 Part = Callable[[Page, Snapshot], None]
 PAGES: dict[str, tuple[Part, ...]] = {
-    "cluster": (_capacity, _requests, _node, _soundness, _expiry),
-    "node": (_requests, _node, _drives, _soundness, _expiry),
+    "cluster": (_capacity, _requests, _node, _soundness, _expiry, _langfuse),
+    "node": (_requests, _node, _drives, _soundness, _expiry, _langfuse),
     "bucket": (_buckets, _bucket_requests),
     "resource": (_drives, _resources) if os.path.exists("/proc/meminfo") else (_drives,),
 }
