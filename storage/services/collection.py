@@ -153,12 +153,12 @@ def _parts(reader: Reader) -> Iterator[str]:
 
 
 def _objects(reader: Reader) -> Iterator[str]:
-    after: tuple[int, bytes] = (0, b"")
+    after: tuple[int, bytes, int] = (0, b"", 0)
     while rows := reader.files(after, _PAGE):
-        for _, _, files in rows:
+        for *_, files in rows:
             for ref in decode_files(files):
                 yield ref.name
-        after = rows[-1][:2]
+        after = rows[-1][:3]
 
 
 def _garbage(reader: Reader) -> Iterator[str]:

@@ -22,7 +22,15 @@ from storage.engine.embedded.comparison import Comparison
 from storage.engine.embedded.engine import EmbeddedEngine
 from storage.engine.embedded.files import file_path
 from storage.engine.embedded.scrub import DONE, FILES, SEGMENTS, Pass, Progress
-from storage.engine.interface import Bucket, CreateBucket, DeleteBucket, SetCursor
+from storage.engine.interface import (
+    ENABLED,
+    VERSIONING,
+    Bucket,
+    CreateBucket,
+    DeleteBucket,
+    SetBucketConfig,
+    SetCursor,
+)
 from tests.contract.store import delete, get, make_bucket, put
 from tests.engines import alone
 from tests.fault.folders import folder
@@ -406,6 +414,27 @@ async def test_a_rotten_file_is_named(engine: EmbeddedEngine, where: str) -> Non
         flip(path, 17 if where == "data" else -20)
     progress = await scrubbed(engine)
     assert [finding.key for finding in progress.findings] == ["large"]
+    assert version.files[0].name in progress.findings[0].place
+
+
+@pytest.mark.parametrize("where", ["data", "gone"])
+async def test_a_rotten_file_of_a_hidden_version_is_named(
+    engine: EmbeddedEngine, where: str
+) -> None:
+    bucket = await engine.bucket("one")
+    assert bucket is not None
+    await engine.commit(SetBucketConfig("one", VERSIONING, ENABLED))
+    await put(engine, bucket, "hidden", b"first" * 2000)
+    version = await engine.lookup(bucket.id, "hidden")
+    assert version is not None
+    await put(engine, bucket, "hidden", b"second" * 2000)
+    path = file_path(engine.drive.files, version.files[0].name)
+    if where == "gone":
+        os.unlink(path)
+    else:
+        flip(path, 17)
+    progress = await scrubbed(engine)
+    assert [finding.key for finding in progress.findings] == ["hidden"]
     assert version.files[0].name in progress.findings[0].place
 
 

@@ -328,7 +328,10 @@ class _Restore:
         store = FileStore(drive.files, 0)
         try:
             rebuild(source, writer, lambda _: None)
-            rows = writer.rows("SELECT files FROM current WHERE files IS NOT NULL")
+            rows = writer.rows(
+                "SELECT files FROM current WHERE files IS NOT NULL "
+                "UNION ALL SELECT files FROM versions WHERE files IS NOT NULL"
+            )
             refs = [ref for (encoded,) in rows for ref in index.decode_files(encoded)]
             parts = writer.rows("SELECT file FROM parts")
             for ref in [*refs, *(index.decode_file(encoded) for (encoded,) in parts)]:

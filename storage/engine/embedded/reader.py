@@ -60,6 +60,15 @@ FROM versions WHERE bucket=?1 AND key=?2 AND seq<?3 ORDER BY seq DESC LIMIT ?4""
 """What is visible is among them where all that was newer is gone."""
 _PAGE = """SELECT key, modified, size, etag, class, owner, checks
 FROM current WHERE bucket=? AND key>=? AND key<? ORDER BY key LIMIT ?"""
+_FILES = """SELECT bucket, key, seq, files FROM current
+WHERE bucket=?1 AND key=?2 AND seq<?3 AND files IS NOT NULL
+UNION ALL SELECT bucket, key, seq, files FROM versions
+WHERE bucket=?1 AND key=?2 AND seq<?3 AND files IS NOT NULL
+UNION ALL SELECT bucket, key, seq, files FROM current
+WHERE (bucket, key) > (?1, ?2) AND files IS NOT NULL
+UNION ALL SELECT bucket, key, seq, files FROM versions
+WHERE (bucket, key) > (?1, ?2) AND files IS NOT NULL
+ORDER BY bucket, key, seq DESC LIMIT ?4"""
 _LEAPS = """WITH RECURSIVE leap(k) AS (
   SELECT (SELECT key FROM current WHERE bucket=?1 AND key>=?2 AND key<?3 ORDER BY key LIMIT 1)
   UNION ALL
@@ -540,13 +549,14 @@ class Reader:
         """Position by consumer of the feed."""
         return dict(self.rows("SELECT consumer, position FROM cursors"))
 
-    def files(self, after: tuple[int, bytes] = (0, b""), limit: int = 1000) -> list[Any]:
-        """(bucket, key, files) of visible objects with files, page by page."""
-        return self.rows(
-            "SELECT bucket, key, files FROM current WHERE (bucket, key) > (?, ?) "
-            "AND files IS NOT NULL ORDER BY bucket, key LIMIT ?",
-            (*after, limit),
-        )
+    def files(self, after: tuple[int, bytes, int] = (0, b"", 0), limit: int = 1000) -> list[Any]:
+        """(bucket, key, seq, files) of all versions with files, page by page: ``after`` is the
+        last one's place, with seq 0 behind all of its key.
+
+        The newest version of a key comes first, visible or not, and a page is one statement: what
+        becomes visible or hidden between two pages is in one of them.
+        """
+        return self.rows(_FILES, (*after, limit))
 
 
 def successor(prefix: bytes) -> bytes:

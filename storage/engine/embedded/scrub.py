@@ -45,6 +45,8 @@ _PARTS = (
     "SELECT upload, number, file FROM parts WHERE (upload, number) > (?, ?) "
     "ORDER BY upload, number LIMIT ?"
 )
+_FILES_OF = """SELECT files FROM current WHERE bucket=?1 AND key=?2
+UNION ALL SELECT files FROM versions WHERE bucket=?1 AND key=?2"""
 _UNREADABLE = (errno.EIO, errno.EBADMSG)
 _logger = logging.getLogger("oversight.scrub")
 
@@ -210,13 +212,16 @@ class Pass:
 
     def _files(self) -> Iterator[None]:
         progress = self.progress
+        after = (*progress.object, 0)
         while True:
-            files = functools.partial(Reader.files, after=progress.object, limit=_PAGE)
+            files = functools.partial(Reader.files, after=after, limit=_PAGE)
             rows = yield from ask(self._engine, files)
-            for bucket, key, encoded in rows:
+            for bucket, key, seq, encoded in rows:
+                if (bucket, key) != after[:2]:
+                    progress.object = after[:2]  # with all of its versions
                 for ref in decode_files(encoded):
                     yield from self._verify_file(ref, bucket, key)
-                progress.object = (bucket, key)
+                after = (bucket, key, seq)
             if len(rows) < _PAGE:
                 return
 
@@ -270,7 +275,7 @@ def _parts_after(reader: Reader, after: tuple[int, int]) -> list[Any]:
 
 def _is_named(reader: Reader, ref: FileRef, bucket: int, key: bytes) -> bool:
     if key:
-        found = reader.rows("SELECT files FROM current WHERE bucket=? AND key=?", (bucket, key))
+        found = reader.rows(_FILES_OF, (bucket, key))
         return any(ref in decode_files(row[0]) for row in found if row[0] is not None)
     sql = "SELECT file FROM parts WHERE upload IN (SELECT seq FROM uploads)"
     return any(decode_file(row[0]) == ref for row in reader.rows(sql))

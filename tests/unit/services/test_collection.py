@@ -8,8 +8,11 @@ import pytest
 
 from storage.config import Config
 from storage.engine.embedded import link
+from storage.engine.embedded.compaction import index_reader
 from storage.engine.embedded.engine import EmbeddedEngine
 from storage.engine.embedded.files import FileStore
+from storage.engine.interface import ENABLED, VERSIONING, SetBucketConfig, version_id
+from storage.services import collection
 from storage.services.collection import Collector
 from tests.contract.store import (
     MIB,
@@ -169,6 +172,46 @@ async def test_what_a_dead_process_left_goes(config: Config) -> None:
         assert await Collector(engine).collect_leftovers() == len(left)
         assert names(engine) == before | {live}
         assert await get(engine, bucket, "mine") == LARGE
+
+
+async def test_files_of_hidden_versions_stay(config: Config) -> None:
+    async with alone(config) as engine:
+        bucket = await make_bucket(engine)
+        await engine.commit(SetBucketConfig(bucket.name, VERSIONING, ENABLED))
+        versions = [await put(engine, bucket, "k", LARGE + b"%d" % n) for n in range(3)]
+        await put(engine, bucket, "gone", LARGE)
+        await delete(engine, bucket, "gone")  # behind a delete marker
+    async with alone(config) as engine:  # all of the above is of a dead generation now
+        before = names(engine)
+        assert await Collector(engine).collect_leftovers() == 0
+        assert names(engine) == before
+        for number, made in enumerate(versions):
+            version = await engine.version(bucket.id, "k", version_id(made.seq))
+            assert version is not None
+            assert await read(engine, version) == LARGE + b"%d" % number
+
+
+async def test_a_version_that_becomes_visible_meanwhile_stays(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row moves from one table to the other while the names of files are being read."""
+    monkeypatch.setattr(collection, "_PAGE", 1)
+    async with alone(config) as engine:
+        bucket = await make_bucket(engine)
+        await engine.commit(SetBucketConfig(bucket.name, VERSIONING, ENABLED))
+        for key in ("a", "b", "c"):
+            await put(engine, bucket, key, LARGE)
+            await put(engine, bucket, key, LARGE)
+        marker = await delete(engine, bucket, "b")
+        for behind in range(6):
+            with index_reader(engine) as reader:
+                walk = collection._objects(reader)
+                seen = {next(walk) for _ in range(behind)}
+                if behind % 2:
+                    marker = await delete(engine, bucket, "b")
+                else:
+                    await delete(engine, bucket, "b", version_id=version_id(marker.seq))
+                assert seen | set(walk) == names(engine)
 
 
 async def make_uncommitted(engine: EmbeddedEngine) -> str:
