@@ -15,7 +15,14 @@ from storage.config import Config
 from storage.engine.embedded import pin
 from storage.engine.embedded.backup import MANIFEST, Progress, backup, restore
 from storage.engine.embedded.engine import EmbeddedEngine
-from storage.engine.interface import Bucket, PutSystem, SetCursor
+from storage.engine.interface import (
+    ENABLED,
+    VERSIONING,
+    Bucket,
+    PutSystem,
+    SetBucketConfig,
+    SetCursor,
+)
 from storage.services.upkeep import Upkeep
 from tests.contract.store import (
     completion,
@@ -217,6 +224,34 @@ async def test_an_incomplete_backup_is_not_restored(
     max(paths, key=lambda path: path.stat().st_size).unlink()
     with pytest.raises(errors.DataCorrupt):
         restore(str(tmp_path / "copy"), config_at(tmp_path / "restored"))
+
+
+@pytest.mark.parametrize("what", ["damaged", "missing", "rotten before"])
+async def test_files_of_hidden_versions_are_verified(
+    config: Config, tmp_path: Path, what: str
+) -> None:
+    async with alone(config) as engine:
+        bucket = await make_bucket(engine)
+        await engine.commit(SetBucketConfig(bucket.name, VERSIONING, ENABLED))
+        await put(engine, bucket, "k", LARGE)
+        version = await engine.lookup(bucket.id, "k")
+        assert version is not None
+        await put(engine, bucket, "k", b"small now")
+    name = version.files[0].name
+    copy = tmp_path / "copy"
+    if what == "rotten before":
+        damage(Path(config.drives[0], ".oversight", "files", name[-2:], name), 1000)
+        with pytest.raises(errors.DataCorrupt):
+            backup(config, str(copy))
+        return
+    backup(config, str(copy))
+    (path,) = (copy / "files").rglob(name)
+    if what == "damaged":
+        damage(path, 1000)
+    else:
+        path.unlink()
+    with pytest.raises(errors.DataCorrupt):
+        restore(str(copy), config_at(tmp_path / "restored"))
 
 
 async def test_what_is_refused(config: Config, tmp_path: Path) -> None:
