@@ -46,6 +46,24 @@ def test_a_buckets_rules_replace_the_servers(monkeypatch: pytest.MonkeyPatch) ->
     run(main())
 
 
+def test_rules_count_where_the_host_names_the_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        call = Caller(monkeypatch, domains=("s3.example.com",))
+        await call("PUT", "/bucket")
+        await call("PUT", "/bucket", "cors", RULES)
+        asked = {"origin": "https://b.example", "access-control-request-method": "GET"}
+        for path, host, found in (
+            ("/k", "bucket.s3.example.com", "https://b.example"),
+            ("/bucket/k", "s3.example.com", "https://b.example"),
+            ("/k", "other.s3.example.com", "*"),
+        ):
+            assert allowed(await call("OPTIONS", path, headers=asked | {"host": host})) == found
+            reply = await call("GET", path, headers={"origin": asked["origin"], "host": host})
+            assert (reply.status, allowed(reply)) == (404, found)
+
+    run(main())
+
+
 @pytest.mark.parametrize("origins", [(), ("none",)])
 def test_a_server_that_lets_nobody_in(
     monkeypatch: pytest.MonkeyPatch, origins: tuple[str, ...]
