@@ -175,6 +175,16 @@ def test_checksums(form: Form) -> None:
     assert form.keys() == ["k", "no"]
 
 
+def test_a_checksum_needs_no_condition(form: Form) -> None:
+    """It promises what is sent, and lets nobody do more."""
+    digest = base64.b64encode(hashlib.sha256(b"content").digest()).decode()
+    answer = form.post(form.sign("k", {}) | {"x-amz-checksum-sha256": digest})
+    assert (answer.status, answer.headers["x-amz-checksum-sha256"]) == (204, digest)
+    answer = form.post(form.sign("no", {}) | {"x-amz-checksum-sha256": "sailorjerry"})
+    assert answer.status == 400
+    assert form.keys() == ["k"]
+
+
 def test_content_md5(form: Form) -> None:
     assert form.upload("k", Content_MD5=md5_base64(b"content")).status == 204
     wrong = form.upload("no", Content_MD5=md5_base64(b"other"))

@@ -50,6 +50,8 @@ _EXEMPT_2 = _EXEMPT | _NAMES_2
 _TOKEN = "x-amz-security-token"  # noqa: S105 - its name
 #: Fields of this prefix need none either.
 IGNORED = "x-ignore-"
+#: Nor do checksums: they bind whoever sends the file, and let nobody do more.
+_UNCONDITIONAL = (IGNORED, "x-amz-checksum-")
 #: Fields of which a form with one is signed.
 AUTHENTICATING = _NAMES_4 | _NAMES_2 | {"policy"}
 
@@ -93,7 +95,7 @@ class PostPolicy(msgspec.Struct, frozen=True):
         extra = [
             name
             for name in (*fields, "bucket")
-            if name not in covered and not name.startswith(IGNORED)
+            if name not in covered and not name.startswith(_UNCONDITIONAL)
         ]
         if extra:
             raise _violated(f"Extra input fields: {', '.join(dict.fromkeys(extra))}")
