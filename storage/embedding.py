@@ -83,6 +83,7 @@ async def _opened(config: Config, planes: _Planes) -> AsyncIterator[None]:
     try:
         store_key, _ = await bootstrap.prepare(engine, config)
         data: Any = await assembly.data_plane(engine, config, store_key)
+        monitor = assembly.monitor(engine, data.board)
         control = create_control(
             engine,
             assembly.identities(engine, config, store_key),
@@ -90,15 +91,18 @@ async def _opened(config: Config, planes: _Planes) -> AsyncIterator[None]:
             store_key=store_key,
             rekey=partial(bootstrap.rekey, engine, store_key),
             langfuse=engine.drive.root,
+            monitor=monitor,
         )
         upkeep = Upkeep(engine)
         upkeep.start()
+        monitor.start()
         before = planes.control.app, planes.s3.app
         planes.control.app, planes.s3.app = control, data.app
         try:
             yield
         finally:
             planes.control.app, planes.s3.app = before
+            await monitor.close()
             await upkeep.close()
             data.close()
     finally:

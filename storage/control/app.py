@@ -11,6 +11,7 @@ from storage.config import Config
 from storage.control import (
     buckets,
     explaining,
+    monitoring,
     objects,
     pages,
     people,
@@ -25,6 +26,7 @@ from storage.control.plane import Plane
 from storage.engine.interface import Engine
 from storage.iam.users import Directory
 from storage.langfuse.index import Reader
+from storage.telemetry.monitor import Monitor
 
 _DESCRIPTION = (
     "Buckets, users, access keys, policies and the state of an Oversight store, and its objects "
@@ -41,13 +43,15 @@ def create_control(
     rekey: Callable[[str], Awaitable[None]] | None = None,
     minio: App | None = None,
     langfuse: str = "",
+    monitor: Monitor | None = None,
 ) -> FastAPI:
     """The control plane over one engine.
 
     ``store_key`` seals the secrets of new access keys and signs tokens. ``rekey`` puts the store
     key under a new root password. ``minio`` is an ASGI application for /minio/* (health and
     metrics). ``langfuse`` is the folder that holds the index of Langfuse's objects, if one is
-    kept. Nothing is opened or closed here: that belongs to whoever made the engine.
+    kept; ``monitor`` is what watches the store. Nothing is opened or closed here: that belongs to
+    whoever made the engine.
     """
     app = FastAPI(
         title="Oversight control API",
@@ -59,10 +63,11 @@ def create_control(
         redirect_slashes=False,
     )
     reader = Reader(langfuse) if langfuse else None
-    app.state.plane = Plane(engine, directory, config, store_key, rekey, reader)
+    app.state.plane = Plane(engine, directory, config, store_key, rekey, reader, monitor)
     for router in (
         pages.router, signing_in.router, buckets.router, rights.router, objects.router,
-        people.router, explaining.router, langfuse_view.router, status.router,
+        people.router, explaining.router, langfuse_view.router,
+        monitoring.router, status.router,
     ):  # fmt: skip
         app.include_router(router)
     if minio is not None:

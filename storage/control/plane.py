@@ -37,6 +37,7 @@ _DECODERS: dict[str, Callable[[bytes], Any]] = {
 }
 if TYPE_CHECKING:
     from storage.langfuse.index import Reader
+    from storage.telemetry.monitor import Monitor
 
 #: Ends of sessions that are removed with one sign-out.
 _ENDS_AT_ONCE = 64
@@ -53,12 +54,14 @@ class Plane:
         store_key: bytes,
         rekey: Callable[[str], Awaitable[None]] | None = None,
         langfuse: Reader | None = None,
+        monitor: Monitor | None = None,
     ) -> None:
         self.engine = engine
         self.config = config
         self.store_key = store_key
         self.rekey = rekey
         self.langfuse = langfuse
+        self.monitor = monitor
         self.tokens = Tokens(store_key)
         self.sessions = Sessions(store_key)
         self.brake = Brake()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,16 @@ from storage.engine.interface import Engine
 from storage.iam import users
 from storage.s3.app import Hooks, S3App
 from storage.serving.access_log import AccessLog
-from storage.telemetry.board import UNKNOWN, Board
+from storage.telemetry.board import UNKNOWN, Board, Failure
 from storage.telemetry.endpoint import Endpoint
 
 if TYPE_CHECKING:
+    from storage.telemetry.monitor import Monitor
     from storage.telemetry.observed import Observed
+
+
+#: Refusals that programs ask for: what does not exist (yet), conditions that do not hold.
+_ORDINARY = frozenset((404, 412))
 
 
 class DataPlane:
@@ -32,6 +38,7 @@ class DataPlane:
         board: Board,
         index: int,
     ) -> None:
+        self.board = board
         self._slot = board.slot(index)
         self._log = AccessLog(config.access_log) if config.access_log else None
         endpoint = _endpoint(engine, config, directory, board)
@@ -57,6 +64,7 @@ class DataPlane:
 
     def _on_response(self) -> Callable[[Any, int, int, int, float], None]:
         count = self._slot.recorder()
+        note = self._slot.note_failure
         log = None if self._log is None else self._log.record
 
         def on_response(
@@ -67,10 +75,24 @@ class DataPlane:
             except AttributeError:  # it failed before it was recognised
                 operation = UNKNOWN
             count(operation, status, bytes_in, bytes_out, seconds, call.bucket)
+            if status >= 400 and status not in _ORDINARY:
+                note(_failure(call, operation, status, seconds))
             if log is not None:
                 log(call, operation, status, bytes_in, bytes_out, seconds)
 
         return on_response
+
+
+def _failure(call: Any, operation: str, status: int, seconds: float) -> Failure:
+    return Failure(
+        time=time.time_ns() // 1_000_000,
+        status=status,
+        microseconds=int(seconds * 1e6),
+        request_id=call.request_id,
+        operation=operation,
+        bucket=call.bucket,
+        key=call.key,
+    )
 
 
 def _observed(config: Config, index: int) -> Observed | None:
@@ -96,6 +118,16 @@ def telemetry(
 ) -> Endpoint:
     """Health and metrics for a process that serves no S3 itself."""
     return _endpoint(engine, config, directory, Board(shared))
+
+
+def monitor(engine: EmbeddedEngine, board: Board, supervisor: int = 0) -> Monitor:
+    """What watches the store for the console; it begins with ``start``. ``supervisor``: the root
+    of the process tree, 0: this process."""
+    # Imported when used: no worker needs it.
+    from storage.telemetry.monitor import Monitor
+    from storage.telemetry.trends import Trends
+
+    return Monitor(engine, board, Trends(engine.drive.root), supervisor)
 
 
 def _endpoint(

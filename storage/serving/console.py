@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from storage.config import Config
 from storage.engine.embedded.engine import EmbeddedEngine
 from storage.serving import assembly, bootstrap, webserver
 from storage.serving.doorway import Doorway, reachable
 from storage.serving.starting import Application, Switch
+from storage.telemetry.board import Board
+
+if TYPE_CHECKING:
+    from storage.telemetry.monitor import Monitor
 
 
 class Console:
@@ -20,6 +25,7 @@ class Console:
         self._config = config
         self._sockets = sockets
         self._switch = Switch()
+        self._monitor: Monitor | None = None
         self._doorway: Doorway | None = None
 
     async def open(self) -> None:
@@ -33,6 +39,8 @@ class Console:
         create_control = await asyncio.to_thread(_load)
         directory = assembly.identities(engine, self._config, store_key)
         await directory.refresh()
+        self._monitor = assembly.monitor(engine, Board(shared), os.getppid())
+        self._monitor.start()
         app = create_control(
             engine,
             directory,
@@ -42,6 +50,7 @@ class Console:
             minio=assembly.telemetry(engine, self._config, directory, shared),
             langfuse=engine.drive.root,
             langfuse=engine.drive.root,
+            monitor=self._monitor,
         )
         here = reachable(self._sockets[0].getsockname()[:2])
         self._doorway = Doorway(cast(Application, app), self._config, here)
@@ -50,6 +59,8 @@ class Console:
     async def close(self, seconds: float) -> None:
         """Accept no more and let requests in flight finish."""
         await self._server.drain(seconds)
+        if self._monitor is not None:
+            await self._monitor.close()
         if self._doorway is not None:
             await self._doorway.close()
 

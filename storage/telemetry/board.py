@@ -8,6 +8,8 @@ Slot, in words of 8 bytes: 16 of header, then rows of 40: name of the operation 
 zero-padded), bucket (64 bytes, likewise), answers by class, bytes in, bytes out, microseconds,
 histogram of durations. A bucket gets rows of its own with its first successful request, so that
 names which clients only guess take no room; whatever finds none is counted without a bucket.
+Behind the rows lie the last answers that something was wrong with, a ring of 64 entries of 512
+bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +33,12 @@ _ROWS = 160
 #: Rows of operations on a bucket of their own, beside those without. Untouched ones take no memory.
 _BUCKET_ROWS = 1888
 _ALL_ROWS = _ROWS + _BUCKET_ROWS
-_SLOT_WORDS = _HEADER_WORDS + _ALL_ROWS * _ROW_WORDS
+_FAILURES = 64
+_FAILURE_WORDS = 64
+_FAILURES_AT = _HEADER_WORDS + _ALL_ROWS * _ROW_WORDS
+_SLOT_WORDS = _FAILURES_AT + _FAILURES * _FAILURE_WORDS
+# bytes of an entry's texts, behind four numbers
+_REQUEST_ID_BYTES, _OPERATION_BYTES, _FAILED_BUCKET_BYTES, _FAILED_KEY_BYTES = 40, 40, 64, 336
 _NAME_BYTES = 40
 _BUCKET_BYTES = 64
 
@@ -40,7 +47,7 @@ _OK, _CLIENT_ERRORS, _SERVER_ERRORS, _BYTES_IN, _BYTES_OUT, _MICROSECONDS, _HIST
     13, 20
 )
 # words of the header
-_IN_FLIGHT, _REJECTED_AUTH, _REJECTED_INVALID, _LOST_LOG_LINES = range(4)
+_IN_FLIGHT, _REJECTED_AUTH, _REJECTED_INVALID, _LOST_LOG_LINES, _NOTED = range(5)
 
 #: What is counted where no operation was recognised.
 UNKNOWN = "Unknown"
@@ -72,6 +79,18 @@ class Row(msgspec.Struct):
         self.microseconds += words[base + _MICROSECONDS]
         for column in range(len(BOUNDS) + 1):
             self.histogram[column] += words[base + _HISTOGRAM + column]
+
+
+class Failure(msgspec.Struct):
+    """An answer that something was wrong with. ``time`` in ms since 1970; texts may be cut."""
+
+    time: int
+    status: int
+    microseconds: int
+    request_id: str
+    operation: str
+    bucket: str
+    key: str
 
 
 class Totals(msgspec.Struct):
@@ -121,6 +140,15 @@ class Board:
             self._slot(index).add_to(totals)
         return totals
 
+    def failures(self) -> list[Failure]:
+        """What went wrong last, the latest first."""
+        found = [each for index in range(self.slots) for each in self._slot(index).failures()]
+        return sorted(found, key=lambda each: -each.time)
+
+    def in_flight(self) -> list[int]:
+        """Requests in flight, by worker."""
+        return [self._slot(index).in_flight for index in range(self.slots)]
+
     def _slot(self, index: int) -> Slot:
         start = index * _SLOT_WORDS
         return Slot(self._words[start : start + _SLOT_WORDS])
@@ -139,6 +167,47 @@ class Slot:
 
     def set_in_flight(self, requests: int) -> None:
         self._words[_IN_FLIGHT] = requests
+
+    @property
+    def in_flight(self) -> int:
+        return self._words[_IN_FLIGHT]
+
+    def note_failure(self, failure: Failure) -> None:
+        """Remember an answer that something was wrong with, in the place of the oldest one."""
+        noted = self._words[_NOTED]
+        base = _FAILURES_AT + noted % _FAILURES * _FAILURE_WORDS
+        words = self._words[base : base + _FAILURE_WORDS]
+        words[0] = 0  # whoever reads in between sees none
+        words[1], words[2] = failure.status, failure.microseconds
+        words[4:].cast("B")[:] = b"".join(
+            _cut(text, length)
+            for text, length in (
+                (failure.request_id, _REQUEST_ID_BYTES),
+                (failure.operation, _OPERATION_BYTES),
+                (failure.bucket, _FAILED_BUCKET_BYTES),
+                (failure.key, _FAILED_KEY_BYTES),
+            )
+        )
+        words[0] = failure.time
+        self._words[_NOTED] = noted + 1
+
+    def failures(self) -> list[Failure]:
+        """The answers that are remembered, in no order."""
+        found = []
+        for number in range(min(self._words[_NOTED], _FAILURES)):
+            base = _FAILURES_AT + number * _FAILURE_WORDS
+            words = self._words[base : base + _FAILURE_WORDS]
+            time, status, microseconds = words[0], words[1], words[2]
+            texts, at = [], 4 * _WORD
+            data = words.tobytes()
+            for length in (
+                _REQUEST_ID_BYTES, _OPERATION_BYTES, _FAILED_BUCKET_BYTES, _FAILED_KEY_BYTES
+            ):  # fmt: skip
+                texts.append(data[at : at + length].rstrip(b"\0").decode("utf-8", "replace"))
+                at += length
+            if time and time == words[0]:
+                found.append(Failure(time, status, microseconds, *texts))
+        return found
 
     def set_lost_log_lines(self, lines: int) -> None:
         self._words[_LOST_LOG_LINES] = lines
@@ -245,3 +314,8 @@ class Slot:
             self._bucket_count += 1
         else:
             self._count += 1
+
+
+def _cut(text: str, length: int) -> bytes:
+    """The beginning of a text, padded to ``length`` bytes."""
+    return text.encode("utf-8", "replace")[:length].ljust(length, b"\0")
