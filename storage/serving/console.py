@@ -49,7 +49,6 @@ class Console:
             rekey=lambda password: bootstrap.rekey(engine, store_key, password),
             minio=assembly.telemetry(engine, self._config, directory, shared),
             langfuse=engine.drive.root,
-            langfuse=engine.drive.root,
             monitor=self._monitor,
         )
         here = reachable(self._sockets[0].getsockname()[:2])
