@@ -201,6 +201,8 @@ def holds(condition: dict[str, Any], **context: Any) -> bool:
         ("DateNotEquals", "2026-01-01", "2026-01-01T00:00:00Z", False),
         ("Bool", "true", "true", True),
         ("Bool", True, "false", False),
+        ("BinaryEquals", "aGVsbG8=", "hello", True),
+        ("BinaryEquals", ["eA==", "aGVsbG8="], "Hello", False),
         ("IpAddress", "10.0.0.0/8", "10.1.2.3", True),
         ("IpAddress", "10.0.0.0/8", "11.1.2.3", False),
         ("IpAddress", ["10.0.0.0/8", "::1"], "::1", True),
