@@ -69,7 +69,7 @@ def _report(running: Campaign) -> None:
     print("operations, granted/refused:")
     for name, (granted, refused) in sorted(done.items()):
         print(f"  {name} {granted}/{refused}")
-    print(f"slowest: input {tally.slowest[1]}, {tally.slowest[0]:.2f} s")
+    print(f"slowest: input {tally.slowest[1]}, {tally.slowest[0]:.2f} s of CPU")
     print(f"{tally.inputs} inputs in {tally.seconds:.0f} s, {len(tally.findings)} findings")
 
 

@@ -334,7 +334,15 @@ _ODD_ACTIONS: tuple[Any, ...] = ("*", "S3:getobject", [], "ec2:x", "s3:" + "*a" 
 def _statement(chance: Chance, bucket: str) -> dict[str, Any]:
     arn = f"arn:aws:s3:::{bucket}"
     resources = (arn, f"{arn}/*", [arn, f"{arn}/*"], f"{arn}/${{aws:username}}/*", f"{arn}/dir/*")
-    odd = ("*", "x", [], "arn:aws:s3:::other/*", f"{arn}/" + "*a" * 60, f"{arn}*", f"{arn}/${{x")
+    odd: tuple[Any, ...] = (
+        "*",
+        "x",
+        [],
+        "arn:aws:s3:::other/*",
+        f"{arn}/" + "*a" * 60,
+        f"{arn}*",
+        f"{arn}/${{x",
+    )
 
     def mostly(sound: tuple[Any, ...], strange: tuple[Any, ...]) -> Any:
         return chance.one(sound) if chance.happens(0.93) else chance.one(strange)
@@ -402,8 +410,8 @@ def post_policy(chance: Chance, fields: list[tuple[bytes, bytes]], bucket: bytes
     }
     if chance.happens(0.1):
         document = _json_mutated(chance, document)
-    text = json.dumps(document).encode("utf-8", "surrogatepass")
-    return text if chance.happens(0.95) else text[: chance.below(len(text))]
+    encoded = json.dumps(document).encode()
+    return encoded if chance.happens(0.95) else encoded[: chance.below(len(encoded))]
 
 
 def form(chance: Chance, fields: list[tuple[bytes, bytes]], content: bytes) -> tuple[bytes, bytes]:

@@ -73,14 +73,11 @@ def request(chance: Chance, world: World) -> bytes:
     return _signed_and_framed(chance, world, draft)
 
 
-def plain(
-    world: World, method: bytes, path: bytes, query: bytes = b"", body: bytes = b"",
-    headers: tuple[tuple[bytes, bytes], ...] = (), user: int = 0,
-) -> bytes:  # fmt: skip
-    """A request that is right in every layer, signed by the user of that number."""
-    lines: Headers = [(b"host", world.host), *headers]
+def plain(world: World, method: bytes, path: bytes, query: bytes = b"", body: bytes = b"") -> bytes:
+    """A request of the root user that is right in every layer."""
+    lines: Headers = [(b"host", world.host)]
     payload = hashlib.sha256(body).hexdigest().encode()
-    signing.sign_header(world.users[user], method, path, query, lines, payload)
+    signing.sign_header(world.users[0], method, path, query, lines, payload)
     if body or method in (b"PUT", b"POST"):
         lines.append((b"content-length", b"%d" % len(body)))
     return _head(method, path + (b"?" + query if query else b""), lines) + body
@@ -312,16 +309,16 @@ def _spoil_signature(chance: Chance, draft: Draft) -> None:
     ]
     if signed:
         place = chance.one(signed)
-        name, value = draft.query[place]
+        name, sent = draft.query[place]
         kind = chance.below(4)
         if kind == 0:
             del draft.query[place]
         elif kind == 1:
-            draft.query.append((name, value))
+            draft.query.append((name, sent))
         else:
             draft.query[place] = (
                 name,
-                encode(chance.one(values.ODD)) if kind == 2 else (value or b"")[:-1],
+                encode(chance.one(values.ODD)) if kind == 2 else (sent or b"")[:-1],
             )
 
 

@@ -31,7 +31,7 @@ READER = User(b"readreadreadread", b"readsecretreadsecretreadsecretreads12345")
 _ALT_ID, _READER_ID = "a1" * 32, "b2" * 32
 
 #: Seconds after which something that should have ended counts as hanging.
-PATIENCE = 10.0
+PATIENCE = 30.0
 _SPINS = 100
 
 
@@ -139,7 +139,7 @@ class Answered(NamedTuple):
     """The outcome of a connection.
 
     Of the requests that reached the application: ``methods``, and ``operations`` ("" where none was
-    recognised) with the status that was noted. ``seconds`` that everything took.
+    recognised) with the status that was noted. ``seconds`` of CPU that everything took.
     """
 
     written: bytes
@@ -174,7 +174,7 @@ class Subject:
     async def converse(self, connection: Connection) -> Answered:
         """Play the client's part. Raises Hang."""
         transport, protocol = self._connect(slow=connection.slow_reader)
-        began = time.perf_counter()
+        began = time.process_time()
         for piece in connection.pieces:
             await self._deliver(transport, protocol, piece)
         if connection.ends and not transport.closing:
@@ -195,7 +195,7 @@ class Subject:
             bytes(transport.written),
             list(self._methods),
             list(self._operations),
-            time.perf_counter() - began,
+            time.process_time() - began,
         )
 
     def expect(self, canary: Callable[[], bytes], body: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import time
+from typing import Any
 
 from tests.fuzz.chance import Chance
 from tests.fuzz.world import World
@@ -149,7 +150,7 @@ def header(chance: Chance, world: World) -> tuple[bytes, bytes]:
 
 
 _DATES = (b"20261122T100000Z", b"Sun, 22 Nov 2026 10:00:00 GMT")
-_VALUES = {
+_VALUES: dict[bytes, Any] = {
     b"range": range_header,
     b"x-amz-copy-source-range": range_header,
     b"x-amz-copy-source": copy_source,
