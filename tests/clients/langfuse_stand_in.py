@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import threading
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import parse_qs
+
+from tests.http_server import HttpServer
 
 PUBLIC_KEY = "pk-lf-stand-in"
 SECRET_KEY = "sk-lf-stand-in"
@@ -24,7 +25,7 @@ _EXTENSIONS = {"image/png": "png", "text/plain": "txt"}
 
 
 @dataclass
-class LangfuseStandIn:
+class LangfuseStandIn(HttpServer):
     """Serve the API on a free port while the ``with`` block runs.
 
     ``s3`` is a boto3 client. What arrived is kept: ``media`` by id as the SDK announced it,
@@ -40,21 +41,8 @@ class LangfuseStandIn:
     event_keys: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
-    def __enter__(self) -> Self:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.api = self  # type: ignore[attr-defined]
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        return _Handler
 
     @staticmethod
     def media_key(media_id: str, content_type: str) -> str:
@@ -180,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @property
     def _api(self) -> LangfuseStandIn:
-        return self.server.api  # type: ignore[attr-defined, no-any-return]
+        return self.server.owner  # type: ignore[attr-defined, no-any-return]
 
     def _is_authorized(self) -> bool:
         expected = base64.b64encode(f"{PUBLIC_KEY}:{SECRET_KEY}".encode()).decode()

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from stack.integrations.datahub.objects import Objects
+from tests.commands import Done
 from tests.conftest import Store
 from tests.serving import clean_environment
 
@@ -22,19 +21,6 @@ if TYPE_CHECKING:
     from tests.datahub.gms_stand_in import GmsStandIn
 
 ROOT = Path(__file__).parents[2]
-
-
-@dataclass
-class Done:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def value(self) -> Any:
-        return json.loads(self.out)
 
 
 @pytest.fixture

@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from datahub.emitter.serialization_helper import post_json_transform
 from datahub.metadata import schema_classes as models
 from datahub.metadata.schema_classes import ASPECT_NAME_MAP, KEY_ASPECTS
 from datahub.utilities.urns.urn import Urn
+
+from tests.http_server import HttpServer
 
 URN_BYTES_MAX = 512
 #: Lists that proposals may patch, and the class of what they hold.
@@ -40,7 +42,7 @@ class Refused(Exception):
 
 
 @dataclass
-class GmsStandIn:
+class GmsStandIn(HttpServer):
     """Serve on a free port while the ``with`` block runs.
 
     ``entities``: aspects by URN, each as a plain object. ``proposals``: what was accepted, in
@@ -53,23 +55,10 @@ class GmsStandIn:
     entities: dict[str, dict[str, Any]] = field(default_factory=dict)
     proposals: list[tuple[str, str, str]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def __enter__(self) -> Self:
-        self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.gms = self  # type: ignore[attr-defined]
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        return _Handler
 
     def alive(self, kind: str = "") -> set[str]:
         """URNs that are not soft-deleted, of one type if ``kind`` names it."""
@@ -186,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @property
     def _gms(self) -> GmsStandIn:
-        return self.server.gms  # type: ignore[attr-defined, no-any-return]
+        return self.server.owner  # type: ignore[attr-defined, no-any-return]
 
     def _series(self, asked: dict[str, Any]) -> dict[str, Any]:
         """The latest value of a series, as rest.li wraps it."""

@@ -13,7 +13,7 @@ from tests.datahub import need_datahub
 
 need_datahub()
 
-from tests.datahub.conftest import Done  # noqa: E402
+from tests.commands import Done  # noqa: E402
 from tests.datahub.gms_stand_in import GmsStandIn  # noqa: E402
 from tests.serving import free_port  # noqa: E402
 

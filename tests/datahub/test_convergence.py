@@ -16,7 +16,8 @@ from tests.datahub import need_datahub
 
 need_datahub()
 
-from tests.datahub.conftest import ROOT, Done  # noqa: E402
+from tests.commands import Done  # noqa: E402
+from tests.datahub.conftest import ROOT  # noqa: E402
 from tests.datahub.gms_stand_in import GmsStandIn  # noqa: E402
 
 RECIPES = sorted((ROOT / "datahub/recipes").glob("*.yml"))

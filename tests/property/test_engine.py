@@ -1,46 +1,25 @@
-"""Random histories against a model made of dicts, with restarts and lost indexes in between.
-
-``OVERSIGHT_PROPERTY_EXAMPLES`` sets the number of histories per engine: 15 by default, many more
-under the profile "fuzz" (``make fuzz``).
-"""
+"""Random histories against a model made of dicts, with restarts and lost indexes in between."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import shutil
-from collections.abc import Coroutine
-from contextlib import ExitStack
-from typing import Any, TypeVar
-
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
-    RuleBasedStateMachine,
     consumes,
     initialize,
     invariant,
-    precondition,
     rule,
 )
 
 from storage import errors
-from storage.engine.embedded.compaction import Compactor
-from storage.engine.embedded.engine import EmbeddedEngine
-from storage.engine.embedded.scrub import DONE, Pass, Progress
 from storage.engine.interface import (
     Bucket,
     CompletePart,
     Conditions,
     DeleteBucket,
-    Engine,
     PutSystem,
     SetBucketConfig,
-    SetCursor,
 )
-from storage.engine.memory import MemoryEngine
-from storage.services.collection import Collector
 from tests.contract.store import (
     abort,
     completion,
@@ -56,19 +35,7 @@ from tests.contract.store import (
     put_part,
     start_upload,
 )
-from tests.engines import folder_in_memory, small_config
-
-FUZZING = settings.get_current_profile_name() == "fuzz"
-_PROFILE = settings.default
-assert _PROFILE is not None
-EXAMPLES = int(os.environ.get("OVERSIGHT_PROPERTY_EXAMPLES", "0"))
-SETTINGS = settings(
-    max_examples=EXAMPLES or (_PROFILE.max_examples if FUZZING else 15),
-    stateful_step_count=_PROFILE.stateful_step_count if FUZZING else 40,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-T = TypeVar("T")
+from tests.property.machines import SETTINGS, InMemoryEngine, Machine, OnDrive
 
 alphabet = st.sampled_from("ab/.\\\0\x1f é\uffff\U0001f600")
 keys_ = st.text(alphabet, min_size=1, max_size=6)
@@ -91,36 +58,22 @@ class Model:
         self.uploads: dict[tuple[str, str], dict[int, bytes]] = {}
 
 
-class Histories(RuleBasedStateMachine):
+class Histories(Machine):
     """Every rule changes engine and model alike; the invariants compare."""
 
     uploads = Bundle("uploads")
-    engine: Engine
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
         self.models: dict[str, Model] = {}
         self.system: dict[str, bytes] = {}
         self.upload_count = 0
         self.last_seq = 0
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return self.loop.run_until_complete(coroutine)
-
     @initialize()
     def start(self) -> None:
         self.engine = self.open()
         self.make("one")
-
-    def open(self) -> Engine:
-        raise NotImplementedError
-
-    def teardown(self) -> None:
-        if hasattr(self, "engine"):
-            self.check_everything()
-            self.run(self.engine.close())
-        self.loop.close()
 
     # -- rules ------------------------------------------------------------------------------------
 
@@ -307,75 +260,12 @@ class Histories(RuleBasedStateMachine):
         assert alive == {m.bucket.id: set(m.objects) for m in self.models.values()}
 
 
-class InMemory(Histories):
-    def open(self) -> Engine:
-        return MemoryEngine(inline_max=4096)
+class InMemory(InMemoryEngine, Histories):
+    pass
 
 
-class Embedded(Histories):
-    """Small segments: a history fills several."""
-
-    def open(self) -> Engine:
-        if not hasattr(self, "folder"):
-            self.scratch = ExitStack()
-            self.folder = self.scratch.enter_context(folder_in_memory())
-        self.config = small_config(
-            self.folder, segment_size=48 * 1024, inline_max=4096, fsync=False
-        )
-        return self.run(EmbeddedEngine.local(self.config))
-
-    def reopen(self) -> None:
-        self.run(self.engine.close())
-        self.engine = self.open()
-
-    @rule()
-    def compact(self) -> None:
-        """The follower at 0 makes the feed keep its footers: it is compared from its beginning."""
-        assert isinstance(self.engine, EmbeddedEngine)
-        self.run(self.engine.commit(SetCursor("follower", 0)))
-        self.run(Compactor(self.engine).run())
-        self.run(Collector(self.engine, grace=0.0).collect_garbage())
-
-    @rule()
-    def scrub(self) -> None:
-        """Nothing that is sound is ever called damaged."""
-        assert isinstance(self.engine, EmbeddedEngine)
-        progress = Progress()
-        progress.begin(1)
-        for _ in Pass(self.engine, progress).steps():
-            pass
-        assert progress.part == DONE
-        assert (progress.findings, progress.mismatches) == ([], 0)
-
-    @rule()
-    def collect_leftovers(self) -> None:
-        assert isinstance(self.engine, EmbeddedEngine)
-        self.run(Collector(self.engine).collect_leftovers())
-
-    @precondition(lambda self: self.models)
-    @rule()
-    def restart(self) -> None:
-        self.reopen()
-        self.check_everything()
-
-    @rule()
-    def lose_the_index(self) -> None:
-        self.run(self.engine.close())
-        shutil.rmtree(self.folder / ".oversight" / "index")
-        (self.folder / ".oversight" / "index").mkdir()
-        self.engine = self.open()
-        self.check_everything()
-
-    @rule()
-    def compact_and_lose_the_index(self) -> None:
-        self.compact()
-        self.lose_the_index()
-
-    def teardown(self) -> None:
-        try:
-            super().teardown()
-        finally:
-            self.scratch.close()
+class Embedded(OnDrive, Histories):
+    pass
 
 
 TestInMemory = InMemory.TestCase

@@ -1,22 +1,13 @@
-"""Random histories of versions against a list per key, with restarts and lost indexes in between.
-
-``OVERSIGHT_PROPERTY_EXAMPLES`` sets the number of histories per engine (default 15).
-"""
+"""Random histories of versions against a list per key, with restarts and lost indexes."""
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-from collections.abc import Coroutine
-from contextlib import ExitStack
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
 from storage import errors
-from storage.engine.embedded.compaction import Compactor
-from storage.engine.embedded.engine import EmbeddedEngine
 from storage.engine.interface import (
     ENABLED,
     NULL_VERSION,
@@ -25,14 +16,10 @@ from storage.engine.interface import (
     AmendObject,
     Bucket,
     DeleteBucket,
-    Engine,
     SetBucketConfig,
-    SetCursor,
     Usage,
     version_id,
 )
-from storage.engine.memory import MemoryEngine
-from storage.services.collection import Collector
 from tests.contract.store import (
     completion,
     delete,
@@ -46,8 +33,8 @@ from tests.contract.store import (
     read,
     start_upload,
 )
-from tests.engines import folder_in_memory, small_config
-from tests.property.test_engine import SETTINGS, bodies
+from tests.property.machines import SETTINGS, InMemoryEngine, Machine, OnDrive
+from tests.property.test_engine import bodies
 
 T = TypeVar("T")
 names = st.sampled_from(["a", "a/b", "a\\..", "é"])
@@ -64,35 +51,21 @@ class Kept(NamedTuple):
     tags: dict[str, str]
 
 
-class Histories(RuleBasedStateMachine):
+class Histories(Machine):
     """Every rule changes engine and model alike; the invariants compare."""
 
-    engine: Engine
     bucket: Bucket
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
         self.state: bytes | None = None
         self.model: dict[str, list[Kept]] = {}
         self.uploads = 0
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return self.loop.run_until_complete(coroutine)
 
     @initialize()
     def start(self) -> None:
         self.engine = self.open()
         self.bucket = self.run(make_bucket(self.engine))
-
-    def open(self) -> Engine:
-        raise NotImplementedError
-
-    def teardown(self) -> None:
-        if hasattr(self, "bucket"):
-            self.check_everything()
-            self.run(self.engine.close())
-        self.loop.close()
 
     def visible(self) -> dict[str, bytes]:
         return {key: kept[0].body for key, kept in self.model.items() if kept[0].body is not None}
@@ -261,50 +234,12 @@ class Histories(RuleBasedStateMachine):
                     assert self.run(read(self.engine, found)) == kept.body
 
 
-class InMemory(Histories):
-    def open(self) -> Engine:
-        return MemoryEngine(inline_max=4096)
+class InMemory(InMemoryEngine, Histories):
+    pass
 
 
-class Embedded(Histories):
-    """Small segments: a history fills several."""
-
-    def open(self) -> Engine:
-        if not hasattr(self, "folder"):
-            self.scratch = ExitStack()
-            self.folder = self.scratch.enter_context(folder_in_memory())
-        self.config = small_config(
-            self.folder, segment_size=48 * 1024, inline_max=4096, fsync=False
-        )
-        return self.run(EmbeddedEngine.local(self.config))
-
-    @rule()
-    def compact(self) -> None:
-        assert isinstance(self.engine, EmbeddedEngine)
-        self.run(self.engine.commit(SetCursor("follower", 0)))
-        self.run(Compactor(self.engine).run())
-        self.run(Collector(self.engine, grace=0.0).collect_garbage())
-
-    @rule()
-    def restart(self) -> None:
-        self.run(self.engine.close())
-        self.engine = self.open()
-        self.check_everything()
-
-    @rule()
-    def compact_and_lose_the_index(self) -> None:
-        self.compact()
-        self.run(self.engine.close())
-        shutil.rmtree(self.folder / ".oversight" / "index")
-        (self.folder / ".oversight" / "index").mkdir()
-        self.engine = self.open()
-        self.check_everything()
-
-    def teardown(self) -> None:
-        try:
-            super().teardown()
-        finally:
-            self.scratch.close()
+class Embedded(OnDrive, Histories):
+    pass
 
 
 TestInMemory = InMemory.TestCase

@@ -5,18 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
 
+from tests.http_server import HttpServer
 from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore, free_port
 
 pytest.importorskip(
@@ -34,7 +34,7 @@ AWAY = "does not take telemetry"
 
 
 @dataclass
-class Receiver:
+class Receiver(HttpServer):
     """A collector that keeps what it gets: spans by name, data points by metric."""
 
     port: int = 0
@@ -45,22 +45,8 @@ class Receiver:
     resources: list[dict[str, Any]] = field(default_factory=list)
     headers: list[Any] = field(default_factory=list)
 
-    def __enter__(self) -> Self:
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _Handler)
-        self._server.receiver = self  # type: ignore[attr-defined]
-        self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        return _Handler
 
     def named(self, name: str) -> list[Any]:
         return [span for span in list(self.spans) if span.name == name]
@@ -84,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        receiver: Receiver = self.server.receiver  # type: ignore[attr-defined]
+        receiver: Receiver = self.server.owner  # type: ignore[attr-defined]
         time.sleep(receiver.delay)
         receiver.headers.append(self.headers)
         if receiver.status == 200:

@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from stack.cli import main
+from tests.commands import Run, runner
 from tests.serving import ServedStore, is_ready
 
 ROOT, SECRET = "bundle-root", "bundle-root-secret"
 _FOREIGN = ("OVERSIGHT_", "MINIO_", "LANGFUSE_", "AWS_", "DATAHUB_", "NEXTAUTH_")
-
-
-@dataclass
-class Done:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def value(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Done]
 
 
 @pytest.fixture(scope="session")
@@ -70,17 +49,4 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def run(bare: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run `oversight ARGUMENTS` with further VARIABLES."""
-
-    def make(*arguments: str, **variables: str) -> Done:
-        with monkeypatch.context() as patch:
-            for name, value in variables.items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["oversight", *arguments])
-            patch.setattr(sys, "stdin", io.StringIO())
-            with pytest.raises(SystemExit) as end:
-                main()
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return Done(int(end.value.code or 0), captured.out, captured.err)
-
-    return make
+    return runner(monkeypatch, capsys)

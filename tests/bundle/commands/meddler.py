@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import http.client
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import urlsplit
+
+from tests.http_server import HttpServer
 
 _HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "expect")
 
 
 @dataclass
-class Meddler:
+class Meddler(HttpServer):
     """Forward to ``target`` (a URL) on a free loopback port while the ``with`` block runs.
 
     ``request`` may change the headers that go to the store (names are lower-case), ``answer`` those
@@ -34,35 +35,15 @@ class Meddler:
     limit: int = 1 << 40
     instead: Callable[[str, str], tuple[int, bytes] | None] = field(default=lambda *_: None)
 
-    def __enter__(self) -> Self:
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.meddler = self  # type: ignore[attr-defined]
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: Any) -> None:
-        """A client that went away is no error of the test."""
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        return _Handler
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def _forward(self) -> None:
-        meddler: Meddler = self.server.meddler  # type: ignore[attr-defined]
+        meddler: Meddler = self.server.owner  # type: ignore[attr-defined]
         length = int(self.headers.get("content-length", 0))
         if length > meddler.limit:
             self.close_connection = True

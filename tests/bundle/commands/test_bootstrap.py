@@ -13,8 +13,9 @@ from stack.client import Control
 from stack.s3.client import S3
 from stack.s3.errors import S3Error
 from stack.s3.signing import Credentials
-from tests.bundle.commands.conftest import ROOT, SECRET, Done, Run, wait_for_console
+from tests.bundle.commands.conftest import ROOT, SECRET, wait_for_console
 from tests.bundle.commands.meddler import Meddler
+from tests.commands import Done, Run
 from tests.serving import ServedStore, free_port
 
 KEYS = {

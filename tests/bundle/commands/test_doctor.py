@@ -21,8 +21,9 @@ from stack.doctor.troubles import CATALOGUE
 from stack.doctor.uses import uses_of
 from stack.s3.client import S3
 from stack.s3.signing import Credentials
-from tests.bundle.commands.conftest import ROOT, SECRET, Done, Run
+from tests.bundle.commands.conftest import ROOT, SECRET
 from tests.bundle.commands.meddler import Meddler
+from tests.commands import Done, Run
 from tests.serving import ServedStore, free_port
 
 Examine = Callable[..., Done]
@@ -263,6 +264,16 @@ def test_default_password_that_others_can_reach(
     found = examine(Surroundings([door]), [Check(check.name, check.title, check.run)])
     assert _codes(found) == {"default-credentials"}
     assert not found.healthy
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["nonsense", "http://", "http://host:port", "http://host:9000/path", "ftp://host"]
+)
+def test_an_endpoint_that_is_none(run: Run, endpoint: str) -> None:
+    done = run("doctor", LANGFUSE_S3_EVENT_UPLOAD_ENDPOINT=endpoint)
+    assert done.code == 1
+    assert "web's LANGFUSE_S3_EVENT_UPLOAD_ENDPOINT" in done.err
+    assert "must be like http://host:9000" in done.err
 
 
 def test_missing_bucket(doctor: Examine) -> None:

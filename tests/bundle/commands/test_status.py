@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bundle.commands.conftest import ROOT, SECRET, Done, Run
+from tests.bundle.commands.conftest import ROOT, SECRET
 from tests.bundle.commands.meddler import Meddler
+from tests.commands import Done, Run
 from tests.serving import ServedStore, free_port
 
 Status = Callable[..., Done]

@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 import uvicorn
 
-from stack.cli import main
 from storage.config import Config
 from storage.control.app import create_control
 from storage.engine.memory import MemoryEngine
 from storage.iam.users import KINDS, Directory, Record
+from tests.commands import Run, runner
 
 STORE_KEY = bytes(range(32))
-
-
-@dataclass
-class Done:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def value(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Done]
 
 
 @pytest.fixture(autouse=True)
@@ -50,17 +29,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run `oversight ARGUMENTS`."""
-
-    def make(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["oversight", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO())
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return Done(int(end.value.code or 0), captured.out, captured.err)
-
-    return make
+    return runner(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="session")

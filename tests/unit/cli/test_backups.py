@@ -8,7 +8,7 @@ from pathlib import Path
 from storage.config import Config
 from storage.engine import interface as i
 from storage.engine.embedded.engine import EmbeddedEngine
-from tests.unit.cli.conftest import Run
+from tests.commands import Run
 
 
 def config(drive: Path) -> Config:

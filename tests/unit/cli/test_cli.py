@@ -18,8 +18,7 @@ from storage import server
 from storage.config import Config
 from storage.iam.errors import WrongRootSecret
 from storage.settings import Settings
-
-from .conftest import Run
+from tests.commands import Run
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 
