@@ -55,7 +55,10 @@ def docker(*arguments: str | Path, check: bool = True, timeout: float = 120) -> 
 
 
 def run(
-    *command: str | Path, timeout: float = 120, env: dict[str, str] | None = None
+    *command: str | Path,
+    timeout: float = 120,
+    env: dict[str, str] | None = None,
+    cwd: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; both outputs are in ``stdout``."""
     return subprocess.run(
@@ -66,7 +69,7 @@ def run(
         text=True,
         errors="replace",
         env=env if env is not None else environment(),
-        cwd=ROOT,
+        cwd=cwd,
         timeout=timeout,
         check=False,
     )

@@ -210,6 +210,18 @@ def test_a_trace_with_an_image_goes_all_the_way(own: stacks.Stack, tmp_path: Pat
     assert media(own, image) == image
 
 
+def test_doctor_and_verify_find_all_well(own: stacks.Stack) -> None:
+    """By the commands of the README, with what stands in the stack's .env and nothing else."""
+    environ = clean_environment(**own.environ, COLUMNS="200")
+    for command in ("doctor", "verify"):
+        done = docker.run(
+            sys.executable, "-m", "stack.cli", command, env=environ, cwd=own.root, timeout=180
+        )
+        assert done.returncode == 0, done.stdout
+        assert "FAILED" not in done.stdout
+    assert "ok" in next(line for line in done.stdout.splitlines() if "shows the trace" in line)
+
+
 def test_langfuses_key_opens_langfuses_bucket_alone(own: stacks.Stack) -> None:
     written = dotenv_values(own.root / ".env")
     client = s3(

@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -76,7 +77,9 @@ def use(name: str, endpoint: str = "ENDPOINT") -> tuple[S3, str, str]:
 SCHEMA = """
 create table if not exists keys (public text primary key, hash text not null);
 create table if not exists media (id text primary key, key text not null, uploaded boolean);
-create table if not exists traces (key text primary key, body text not null);
+create table if not exists traces (
+  key text primary key, body text not null, protobuf text not null
+);
 """
 
 
@@ -109,6 +112,8 @@ class Web(BaseHTTPRequestHandler):
             )
         if path.startswith("/api/public/media/"):
             return self.media(path.rpartition("/")[2])
+        if path.startswith("/api/public/traces/"):
+            return self.trace(path.rpartition("/")[2])
         if path == "/api/public/traces":
             return self.answer(
                 200, {"data": [json.loads(row) for row in sql("select body from traces")]}
@@ -157,10 +162,18 @@ class Web(BaseHTTPRequestHandler):
         path, _ = client.presigned("GET", bucket, found[0], expires=3600)
         return self.answer(200, {"mediaId": media_id, "url": client.endpoint + path})
 
+    def trace(self, trace_id: str) -> None:
+        """Whether the worker has read an export that names it."""
+        found = sql("select key from traces where position(:'id' in protobuf) > 0", id=trace_id)
+        self.answer(200 if found else 404, {"id": trace_id})
+
     def export(self, body: bytes) -> None:
         client, bucket, prefix = use("EVENT_UPLOAD")
-        key = f"{prefix}otel/stand-in/2026/11/22/05/46/{uuid.uuid4()}.json"
-        document = json.dumps({"protobuf": base64.b64encode(body).decode()}).encode()
+        minute = time.strftime("%Y/%m/%d/%H/%M", time.gmtime())
+        key = f"{prefix}otel/stand-in/{minute}/{uuid.uuid4()}.json"
+        # Langfuse writes the spans as JSON; here what can be read of them is enough.
+        readable = [text.decode() for text in re.findall(rb"[ -~]{4,}", body)]
+        document = json.dumps({"protobuf": body.hex(), "text": readable}).encode()
         client.put(bucket, key, document, {"content-type": "application/json"})
         redis("RPUSH", "events", key)
         self.answer(200, {})
@@ -197,7 +210,8 @@ def work() -> None:
             client, bucket, prefix = use("MEDIA_UPLOAD")  # by the worker's own endpoint
             media = sum(1 for _ in client.objects(bucket, prefix))
             body = json.dumps({"key": key, "bytes": len(events), "media": media})
-            sql("insert into traces values (:'key', :'body')", key=key, body=body)
+            sql("insert into traces values (:'key', :'body', :'protobuf')",
+                key=key, body=body, protobuf=json.loads(events)["protobuf"])  # fmt: skip
         except (RuntimeError, S3Error, Unreachable, subprocess.TimeoutExpired) as error:
             print(f"{type(error).__name__}: {error}", flush=True)
             time.sleep(1)
