@@ -213,5 +213,7 @@ def test_no_such_upload(raw: RawClient, bucket: str) -> None:
         b"</CompleteMultipartUpload>"
     )
     for upload_id in ("none", ""):
-        answer = raw.request("POST", f"/{bucket}/k", f"uploadId={upload_id}", body=body)
-        assert (answer.status, answer.code) == (404, "NoSuchUpload")
+        for sent in (body, b"junk"):  # what upload it is comes first
+            answer = raw.request("POST", f"/{bucket}/k", f"uploadId={upload_id}", body=sent)
+            assert (answer.status, answer.code) == (404, "NoSuchUpload")
+            assert answer.text("UploadId") == upload_id

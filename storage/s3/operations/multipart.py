@@ -201,13 +201,14 @@ async def complete_multipart_upload(call: Call) -> Response:
     bucket = call.target
     conditions = headers.write_conditions(call.headers)
     upload_id = call.query["uploadId"]
-    named = _parse_parts(await read_document(call, about_object=True), upload_id)
+    body = await read_document(call, about_object=True)
     engine = call.app.engine
     upload = await engine.upload(bucket.id, call.key, upload_id) if upload_id else None
     if upload is None:
-        return await _completed_before(call, bucket, named)
+        return await _completed_before(call, bucket, body)
+    named = _parse_parts(body, upload_id)
     stored = {p.number: p for p in await engine.parts(bucket.id, call.key, upload_id)}
-    chosen = _choose(named, stored)
+    chosen = _choose(named, stored, upload_id)
     completion = Completion(upload, chosen)
     _check_promises(call, upload, completion)
     change = i.CompleteUpload(
@@ -262,19 +263,25 @@ def _result_document(call: Call, etag: str, values: dict[str, str], kind: str) -
     return xml.document("CompleteMultipartUploadResult", text)
 
 
-async def _completed_before(call: Call, bucket: i.Bucket, named: list[i.CompletePart]) -> Response:
-    """The first answer once more, if this upload made the visible object of these parts."""
+async def _completed_before(call: Call, bucket: i.Bucket, body: bytes) -> Response:
+    """The first answer once more, if this upload made the visible object of these parts.
+
+    Raises NoSuchUpload, and of an upload that is known what is wrong with ``body``.
+    """
     version = await call.app.engine.lookup(bucket.id, call.key)
     upload_id = call.query["uploadId"]
-    if (
-        version is None
-        or not upload_id
-        or version.meta.upload_id != upload_id
-        or [(p.number, p.etag) for p in version.meta.parts] != [(p.number, p.etag) for p in named]
-    ):
+    if version is None or not upload_id or version.meta.upload_id != upload_id:
         raise S3Error("NoSuchUpload", UploadId=upload_id)
-    body = _result_document(call, version.etag, version.meta.checksums, version.meta.checksum_type)
-    return Response(200, [xml.CONTENT_TYPE, *versioning.version_header(bucket, version)], body)
+    named = _parse_parts(body, upload_id)
+    if [(p.number, p.etag) for p in version.meta.parts] != [(p.number, p.etag) for p in named]:
+        raise S3Error("NoSuchUpload", UploadId=upload_id)
+    answer = _result_document(
+        call, version.etag, version.meta.checksums, version.meta.checksum_type
+    )
+    lines = [xml.CONTENT_TYPE]
+    if version.version_id != i.NULL_VERSION:
+        lines += versioning.version_header(bucket, version)
+    return Response(200, lines, answer)
 
 
 def _parse_parts(body: bytes, upload_id: str) -> list[i.CompletePart]:
@@ -305,7 +312,9 @@ def _parse_parts(body: bytes, upload_id: str) -> list[i.CompletePart]:
     return parts
 
 
-def _choose(named: list[i.CompletePart], stored: dict[int, i.UploadedPart]) -> list[i.UploadedPart]:
+def _choose(
+    named: list[i.CompletePart], stored: dict[int, i.UploadedPart], upload_id: str
+) -> list[i.UploadedPart]:
     """The stored parts that the client names. Raises InvalidPart, EntityTooSmall."""
     chosen: list[i.UploadedPart] = []
     for part in named:
@@ -315,7 +324,9 @@ def _choose(named: list[i.CompletePart], stored: dict[int, i.UploadedPart]) -> l
             or found.etag != part.etag
             or any(found.checksums.get(name) != value for name, value in part.checksums.items())
         ):
-            raise S3Error("InvalidPart", PartNumber=str(part.number), ETag=part.etag)
+            raise S3Error(
+                "InvalidPart", UploadId=upload_id, PartNumber=str(part.number), ETag=part.etag
+            )
         chosen.append(found)
     for found in chosen[:-1]:
         if found.size < i.PART_BYTES_MIN:
