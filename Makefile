@@ -22,7 +22,7 @@ GO_SDK  := $(CACHE)/go-client/client
 MC      := $(CACHE)/mc-$(MC_VERSION)/mc
 MINIO   := $(CACHE)/minio-$(MINIO_VERSION)/minio
 
-.PHONY: help run env test test-stack-full lint format bench soak fuzz image clients js-clients go-client mc minio datahub lock clean
+.PHONY: help screenshots run env test test-stack-full lint format bench soak fuzz image clients js-clients go-client mc minio datahub lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -48,6 +48,9 @@ lint: $(DEV) ## Check style, format and types
 format: $(DEV) ## Apply the formatter
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+screenshots: $(DEV) ## Take the README's pictures of the running console (needs chromium)
+	@$(BIN)/python -m tests.console.pictures
 
 bench: $(DEV) ## Measure this store, the floor and the peers present (needs wrk)
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -27,6 +27,8 @@ CONSOLE = "/console"
 CALLER, PROOF = b"x-oversight-caller", b"x-oversight-proof"
 #: Seconds that the console gets to end before it is killed.
 _PATIENCE = 0.5
+#: Seconds after which a process that was killed has ended.
+_MOMENT = 0.1
 
 
 class Birth(msgspec.Struct, frozen=True):
@@ -107,7 +109,9 @@ class Process:
             except Broken:
                 if begun:
                     raise
-                break
+                if not await self._ended() or scope["method"] not in ("GET", "HEAD"):
+                    break
+                continue
             return
         await _unavailable(send)
 
@@ -117,6 +121,11 @@ class Process:
             self._start()
         assert self._hatch is not None
         return self._hatch
+
+    async def _ended(self) -> bool:
+        """Whether a request was given up because the process had just ended."""
+        await asyncio.sleep(_MOMENT)
+        return self._process is None or self._process.poll() is not None
 
     def _start(self) -> None:
         self._hatch, theirs = socket.socketpair()

@@ -113,10 +113,10 @@ def furnish(s3: Any) -> None:
             s3.create_bucket(Bucket=bucket)
     put = s3.put_object
     for number in range(24):
-        trace = uuid.UUID(int=number * 7919 + 1).hex
+        trace, day = uuid.UUID(int=number * 7919 + 1).hex, 10 + number % 12
         put(
             Bucket="langfuse",
-            Key=f"events/otel/support-bot/2026/11/{10 + number % 12:02}/09/{number:02}/{trace}.json",
+            Key=f"events/otel/support-bot/2026/11/{day:02}/09/{number:02}/{trace}.json",
             Body=json.dumps(span(trace, number)).encode(),
             ContentType="application/json",
         )

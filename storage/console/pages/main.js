@@ -1,5 +1,5 @@
 // The page: who is signed in, which page is shown, and the frame around it.
-import { may, session, state } from "./api.js";
+import { control, may, session, state } from "./api.js";
 import { fill, h, icon } from "./dom.js";
 import { signIn, signInAgain } from "./signin.js";
 import { T } from "./texts.js";
@@ -14,19 +14,27 @@ const PAGES = {
   browse: () => import("./browse.js"),
   object: () => import("./object.js"),
   settings: () => import("./settings.js"),
+  langfuse: () => import("./langfuse.js"),
   monitoring: () => import("./monitoring.js"),
   people: () => import("./people.js"),
+  doctor: () => import("./doctor.js"),
   help: () => import("./help.js"),
 };
 
 const NAVIGATION = [
   ["buckets", "bucket", () => true],
+  ["langfuse", "trace", () => indexed],
   ["monitoring", "chart", () => may("admin:ServerInfo")],
   ["people", "users", () => true],
+  ["doctor", "doctor", () => examined],
   ["help", "help", () => true],
 ];
 const PARENTS = { browse: "buckets", object: "buckets", settings: "buckets" };
 
+/** Whether the store keeps an index of Langfuse's objects. */
+let indexed = false;
+/** Whether there are checks, and the user may run them. */
+let examined = false;
 let leaving = null;
 let main;
 
@@ -132,6 +140,7 @@ async function begin() {
   state.session = await fetch("session", { headers: { "x-oversight-console": "1" } }).then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
   if (!state.session) state.session = await signIn(app);
   state.askAgain = signInAgain;
+  [indexed, examined] = await Promise.all([control("GET", ["langfuse"]).then(({ state: now }) => now !== "off", () => false), may("admin:ServerInfo") ? control("GET", ["doctor"]).then(() => true, () => false) : false]);
   shell();
   addEventListener("hashchange", show);
   setInterval(stay, 60_000);

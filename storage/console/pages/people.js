@@ -129,7 +129,7 @@ async function policies(body, tools, again) {
     const writable = !policy.canned && may("admin:CreatePolicy");
     return h("tr", {}, h("td", {}, h("div", { class: "name" }, icon("shield"), h("b", {}, named(policy.name)), policy.canned ? badge(P.canned) : null)), h("td", { class: "muted" }, P.usedBy(policy.users.length)), h("td", { class: "tight" }, h("div", { class: "row" }, iconButton(writable ? "edit" : "eye", writable ? T.common.edit : P.view, () => editPolicy(policy, again)), writable && may("admin:DeletePolicy") && !policy.users.length ? iconButton("trash", T.common.remove, () => confirm({ title: P.removePolicy(policy.name), lead: P.removePolicyLead, action: T.common.remove, submit: async () => (await control("DELETE", ["policies", policy.name]), await again(), true) })) : null)));
   });
-  fill(body, table([P.policies, "", h("th", { class: "tight" }, h("span", { class: "sr" }, T.common.actions))], rows));
+  fill(body, table([P.policies, P.users, h("th", { class: "tight" }, h("span", { class: "sr" }, T.common.actions))], rows));
 }
 
 const STARTER = { Version: "2012-10-17", Statement: [{ Effect: "Allow", Action: ["s3:GetObject", "s3:ListBucket"], Resource: ["arn:aws:s3:::langfuse", "arn:aws:s3:::langfuse/*"] }] };

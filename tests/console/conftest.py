@@ -1,0 +1,128 @@
+"""A furnished store, a browser, and somebody signed in."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from tests.clients import tools
+from tests.console.scene import furnish
+from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+#: Milliseconds that a page gets for what it does; a machine under load is slow.
+PATIENCE = 30_000
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedStore]:
+    """A store of these tests' own, with something in it."""
+    folder = tmp_path_factory.mktemp("console")
+    with ServedStore(folder / "drive", folder / "log", ("--workers", "2")) as store:
+        furnish(client_of(store))
+        until_there(f"{store.console}/console/")
+        yield store
+
+
+def until_there(url: str) -> None:
+    """Wait for a page: the control plane begins a moment after S3."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10):
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def client_of(store: ServedStore, access_key: str = ACCESS_KEY, secret: str = SECRET_KEY) -> Any:
+    """A boto3 client of a store."""
+    return boto3.client(
+        "s3",
+        endpoint_url=store.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret,
+        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}, proxies={}),
+    )
+
+
+@pytest.fixture(scope="session")
+def s3(served: ServedStore) -> Any:
+    """A boto3 client of the root user."""
+    return client_of(served)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium."""
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(
+            executable_path=str(tools.chromium()), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield found
+        found.close()
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def open_page(served: ServedStore, browser: Any) -> Iterator[Open]:
+    """Open the console in a browser of its own; what its scripts throw fails the test."""
+    contexts: list[Any] = []
+    thrown: list[str] = []
+
+    def opened(**options: Any) -> Any:
+        context = browser.new_context(**{"viewport": {"width": 1360, "height": 860}, **options})
+        context.set_default_timeout(PATIENCE)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: thrown.append(str(error)))
+        page.on("console", lambda said: _violation(said.text, thrown))
+        page.goto(f"{served.console}/console/")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert thrown == []
+
+
+def _violation(text: str, thrown: list[str]) -> None:
+    if "frame-ancestors" in text:
+        return  # said by the page that tries to frame us
+    if "Content Security Policy" in text or "TrustedHTML" in text:
+        thrown.append(text)
+
+
+def sign_in(page: Any, access_key: str = ACCESS_KEY, secret: str = SECRET_KEY) -> Any:
+    """Sign in as people do."""
+    page.fill("input[name=username]", access_key)
+    page.fill("input[name=password]", secret)
+    page.click("button[type=submit]")
+    page.wait_for_selector(".shell h1")
+    return page
+
+
+def visit(page: Any, *parts: str) -> None:
+    """Go to a page of the console by its address."""
+    from urllib.parse import quote
+
+    target = "#/" + "/".join(quote(part, safe="") for part in parts)
+    page.evaluate("target => { location.hash = target }", target)
+
+
+@pytest.fixture
+def page(open_page: Open) -> Any:
+    """The console, with the root user signed in."""
+    return sign_in(open_page())

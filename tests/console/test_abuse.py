@@ -1,0 +1,228 @@
+"""What must not work: scripts in names, other pages' requests, frames, stolen or spent sessions."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.console.conftest import Open, sign_in, visit
+from tests.console.scene import HOSTILE
+from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore
+
+MARK = {"x-oversight-console": "1"}
+
+
+Ask = Callable[..., http.client.HTTPResponse]
+
+
+@pytest.fixture
+def ask(served: ServedStore) -> Ask:
+    """Send one request to the console port."""
+
+    def send(method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", served.console_port, timeout=30)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        data = json.dumps(body) if isinstance(body, dict | list) else body
+        connection.request(method, path, data, named)
+        return connection.getresponse()
+
+    return send
+
+
+@pytest.fixture
+def cookie(ask: Ask) -> str:
+    """The cookie of somebody who is signed in."""
+    document = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+    answer = ask("POST", "/console/session", document, x_oversight_console="1")
+    assert answer.status == 200
+    return answer.getheader("set-cookie", "").partition(";")[0]
+
+
+# -- what was stored ------------------------------------------------------------------------------
+
+
+def test_hostile_names_are_shown_and_do_nothing(page: Any) -> None:
+    page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    visit(page, "browse", "datahub", "hostile/")
+    page.wait_for_selector("tbody tr")
+    shown = page.locator("tbody td:nth-child(2)").all_inner_texts()
+    assert "<img src=x onerror=alert(1)>.txt" in shown
+    assert "line⏎break.txt" in shown
+    assert any("⟨U+202E⟩" in name for name in shown)
+    assert page.locator("main img, main script").count() == 0
+
+
+@pytest.mark.parametrize("key", HOSTILE, ids=range(len(HOSTILE)))
+def test_every_name_can_be_opened(page: Any, key: str) -> None:
+    page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    visit(page, "object", "datahub", key)
+    page.wait_for_selector("dt:text-is('ETag')")
+    # The stored page is text here, never a page.
+    page.wait_for_selector(".preview pre:has-text('<script>alert(1)</script>'), .preview .empty")
+
+
+def test_stored_pages_have_no_origin_here(ask: Ask, cookie: str, page: Any) -> None:
+    path = "/console/s3?.bucket=datahub&.key=" + "hostile/a//b"
+    answer = ask("GET", path, cookie=cookie)
+    assert answer.status == 200
+    assert answer.getheader("content-security-policy") == (
+        "default-src 'none'; sandbox; frame-ancestors 'none'"
+    )
+    assert answer.getheader("x-content-type-options") == "nosniff"
+    assert answer.getheader("cache-control") == "no-store"
+    page.on("dialog", lambda dialog: pytest.fail("a script ran"))
+    page.goto(page.url.partition("/console/")[0] + path)
+    assert page.locator("script").count() == 1
+    assert page.evaluate("() => self.origin") == "null"
+
+
+# -- other pages ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/console/session"),
+        ("DELETE", "/console/session"),
+        ("GET", "/console/control/api/v1/buckets"),
+        ("POST", "/console/control/api/v1/buckets"),
+        ("PUT", "/console/s3?.bucket=langfuse&.key=x"),
+        ("DELETE", "/console/s3?.bucket=langfuse&.key=x"),
+        ("POST", "/console/sign"),
+    ],
+)
+def test_requests_that_the_console_did_not_make_are_refused(
+    ask: Ask, cookie: str, method: str, path: str
+) -> None:
+    body = [] if method in ("POST", "PUT") else None
+    assert ask(method, path, body, cookie=cookie).status == 403
+    for origin in ("http://127.0.0.1:1", "null", "https://evil.example"):
+        answer = ask(method, path, body, cookie=cookie, origin=origin, x_oversight_console="1")
+        assert answer.status == 403
+    answer = ask(
+        method, path, body, cookie=cookie, sec_fetch_site="same-site", x_oversight_console="1"
+    )
+    assert answer.status == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["s3?.bucket=datahub&.key=documents/handbook.md", "zip?bucket=datahub"]
+)
+def test_other_pages_do_not_read_objects(ask: Ask, cookie: str, path: str) -> None:
+    assert ask("GET", f"/console/{path}", cookie=cookie, sec_fetch_site="same-site").status == 403
+    assert ask("GET", f"/console/{path}", cookie=cookie, sec_fetch_site="same-origin").status == 200
+
+
+def test_a_page_of_the_s3_port_gets_nothing(page: Any, s3: Any, served: ServedStore) -> None:
+    """Stored HTML that is opened at the S3 port is of the same site: cookies go along."""
+    script = (
+        b"<script>Promise.all(['session', 's3?.bucket=datahub&.key=documents/handbook.md',"
+        b"'control/api/v1/buckets'].map(path => fetch('%s/console/' + path, {credentials:"
+        b"'include'}).then(r => r.text(), () => 'refused'))).then(all => document.title ="
+        b"all.join())</script>" % served.console.encode()
+    )
+    s3.put_object(Bucket="datahub", Key="attack.html", Body=script, ContentType="text/html")
+    url = s3.generate_presigned_url(
+        "get_object", Params={"Bucket": "datahub", "Key": "attack.html"}
+    )
+    page.goto(url)
+    page.wait_for_function("() => document.title")
+    assert page.title() == "refused,refused,refused"
+
+
+def test_nobody_frames_the_console(page: Any, s3: Any, served: ServedStore, ask: Ask) -> None:
+    answer = ask("GET", "/console/")
+    assert answer.getheader("x-frame-options") == "DENY"
+    assert "frame-ancestors 'none'" in answer.getheader("content-security-policy", "")
+    frame = f"<iframe src='{served.console}/console/'></iframe>".encode()
+    s3.put_object(Bucket="datahub", Key="frame.html", Body=frame, ContentType="text/html")
+    page.goto(
+        s3.generate_presigned_url("get_object", Params={"Bucket": "datahub", "Key": "frame.html"})
+    )
+    page.wait_for_load_state("networkidle")
+    inner = page.frames[1]
+    assert inner.url.startswith("chrome-error:")
+
+
+# -- sessions -------------------------------------------------------------------------------------
+
+
+def test_the_policy_lets_in_no_script_but_ours(ask: Ask, served: ServedStore) -> None:
+    policy = ask("GET", "/console/").getheader("content-security-policy", "")
+    assert "default-src 'none'; script-src 'self';" in policy
+    assert "unsafe" not in policy
+    assert f"connect-src 'self' {served.endpoint};" in policy
+    forged = ask("GET", "/console/", host="a b; script-src *").getheader(
+        "content-security-policy", ""
+    )
+    assert "script-src *" not in forged
+
+
+@pytest.mark.parametrize(
+    "value", ["", "oversight_session=", "oversight_session=guess", "a=b; \x01"]
+)
+def test_without_a_session_nothing_is_told(ask: Ask, value: str) -> None:
+    for path in ("control/api/v1/buckets", "s3?.bucket=langfuse", "zip?bucket=langfuse"):
+        answer = ask("GET", f"/console/{path}", cookie=value, x_oversight_console="1")
+        assert answer.status in (400, 401)
+
+
+def test_a_signed_out_session_is_over_everywhere(ask: Ask, cookie: str) -> None:
+    wanted = [{"method": "GET", "bucket": "datahub", "key": "documents/handbook.md"}]
+    signed = ask("POST", "/console/sign", wanted, cookie=cookie, x_oversight_console="1")
+    url = json.loads(signed.read())["urls"][0]
+    path = "/" + url.split("/", 3)[3]
+    host = url.split("/")[2]
+
+    def fetched() -> int:
+        connection = http.client.HTTPConnection(host, timeout=30)
+        connection.request("GET", path)
+        return connection.getresponse().status
+
+    assert fetched() == 200
+    assert ask("DELETE", "/console/session", cookie=cookie, x_oversight_console="1").status == 204
+    answer = ask("GET", "/console/s3?.bucket=langfuse", cookie=cookie)
+    assert answer.status == 401
+    assert fetched() in (400, 403)
+
+
+def test_guessing_is_slowed_down_by_the_guessers_address(ask: Ask, open_page: Open) -> None:
+    wrong = {"access_key": "nobody", "secret_key": "wrong-wrong"}
+    answers = [ask("POST", "/console/session", wrong, x_oversight_console="1") for _ in range(6)]
+    assert [answer.status for answer in answers][-1] == 429
+    sign_in(open_page())  # another key, from the same address
+
+
+def test_nobody_claims_to_be_the_console(ask: Ask) -> None:
+    """The address of a caller is believed from the console's process alone."""
+    wrong = {"access_key": "somebody", "secret_key": "wrong-wrong"}
+    found = [
+        ask(
+            "POST", "/api/v1/login", wrong, content_type="application/json",
+            x_oversight_caller=f"10.0.0.{number}", x_oversight_proof="guess",
+        ).status
+        for number in range(6)
+    ]  # fmt: skip
+    assert found[-1] == 429
+
+
+def test_a_console_that_died_is_started_again(served: ServedStore, ask: Ask) -> None:
+    import os
+    import signal
+
+    assert ask("GET", "/console/").status == 200
+    for child in _below(served.process.pid if served.process else 0):
+        command = open(f"/proc/{child}/cmdline", "rb").read()  # noqa: SIM115
+        if b"storage.console.process" in command:
+            os.kill(child, signal.SIGKILL)
+    assert ask("GET", "/console/").status == 200
+
+
+def _below(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        children = [int(each) for each in file.read().split()]
+    return children + [below for child in children for below in _below(child)]
