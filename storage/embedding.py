@@ -57,7 +57,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         from storage.settings import Settings
 
         settings = Settings()
-    config = msgspec.structs.replace(settings.config(), workers=1)
+    # Where the application will be served is not known here.
+    config = msgspec.structs.replace(settings.config(), workers=1, address=(), console_address=())
     planes = _Planes()
 
     @asynccontextmanager

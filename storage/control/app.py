@@ -10,6 +10,7 @@ import storage
 from storage.config import Config
 from storage.control import (
     buckets,
+    doctor,
     explaining,
     monitoring,
     objects,
@@ -67,7 +68,7 @@ def create_control(
     for router in (
         pages.router, signing_in.router, buckets.router, rights.router, objects.router,
         people.router, explaining.router, langfuse_view.router,
-        monitoring.router, status.router,
+        monitoring.router, doctor.router, status.router,
     ):  # fmt: skip
         app.include_router(router)
     if minio is not None:

@@ -28,7 +28,8 @@ class Api:
         self._client = httpx.Client(base_url=store.console, trust_env=False, timeout=30)
         body = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
         answer = until(lambda: self._login(body))
-        self._client.headers["authorization"] = f"Bearer {answer['token']}"
+        self.authorization = {"authorization": f"Bearer {answer['token']}"}
+        self._client.headers.update(self.authorization)
 
     def _login(self, body: dict[str, str]) -> Any:
         answer = self._client.post("/api/v1/login", json=body)

@@ -240,10 +240,13 @@ def test_what_is_wrong_with_an_object_is_told(index: Writer, root: TestClient) -
     assert event["flaw"] == "damaged"
 
 
-def test_links_to_langfuse(app: FastAPI, index: Writer, root: TestClient) -> None:
+def test_links_to_langfuse(
+    app: FastAPI, index: Writer, root: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert get(root, "/search", trace=B)[0]["url"] == ""
     plane = app.state.plane
-    plane.config = msgspec.structs.replace(plane.config, langfuse_url="https://lf.example.com")
+    config = msgspec.structs.replace(plane.config, langfuse_url="https://lf.example.com")
+    monkeypatch.setattr(plane, "config", config)
     assert get(root, "/search", trace=B)[0]["url"] == (
         f"https://lf.example.com/project/p2/traces/{B}"
     )
@@ -262,9 +265,12 @@ def test_any_text_is_searched_for(index: Writer, root: TestClient, text: str) ->
     assert get(root, "/events", trace=text, project=text)["events"] == []
 
 
-def test_where_there_is_none(app: FastAPI, root: TestClient, index: Writer) -> None:
+def test_where_there_is_none(
+    app: FastAPI, root: TestClient, index: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert get(root, "")["state"] == "off"
     plane = app.state.plane
-    plane.config = msgspec.structs.replace(plane.config, langfuse_index=False)
+    config = msgspec.structs.replace(plane.config, langfuse_index=False)
+    monkeypatch.setattr(plane, "config", config)
     problem(root.get("/api/v1/langfuse/projects"), 404, "IndexIsOff")
     assert json.dumps(get(root, ""))
