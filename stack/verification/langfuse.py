@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -106,7 +107,8 @@ def _sdk() -> tuple[Any, Any]:
         from langfuse.media import LangfuseMedia
     except ImportError:
         raise CommandError(
-            "The Langfuse SDK is missing: pip install 'oversight-store[langfuse]'."
+            f"The Langfuse SDK is missing: install it with `{sys.executable} -m pip install "
+            "'langfuse>=5'`."
         ) from None
     return Client, LangfuseMedia
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from stack.store import CommandError
 
 MISSING = (
-    "This needs DataHub's SDK, which is not installed: pip install 'oversight-store[datahub]', or "
-    "`make datahub` in a checkout."
+    "This needs DataHub's SDK, which is not installed: run `make datahub` in a checkout, elsewhere "
+    f"`{sys.executable} -m pip install boto3 'acryl-datahub[s3,datahub-rest]>=1.7'`."
 )
 
 
