@@ -438,15 +438,21 @@ def _parameters(items: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 def _parse_expires(text: bytes) -> int:
     if text.startswith(b"-") and text[1:].isdigit():
-        raise malformed_query("X-Amz-Expires must be non-negative")
+        raise _no_lifetime("X-Amz-Expires must be non-negative")
     if not text.isdigit():
         raise malformed_query("X-Amz-Expires should be a number")
     if len(text) > 9 or int(text) > EXPIRES_MAX:
-        raise malformed_query(
+        raise _no_lifetime(
             "X-Amz-Expires must be less than a week (in seconds); that is, the given "
             "X-Amz-Expires must be less than 604800 seconds"
         )
     return int(text)
+
+
+def _no_lifetime(message: str) -> S3Error:
+    """The refusal of a URL that no moment is right for: forbidden like one that has expired, where
+    S3 answers 400."""
+    return S3Error("AuthorizationQueryParametersError", message, status=403)
 
 
 def _check_lifetime(seconds: int, expires: int, now: float) -> None:
