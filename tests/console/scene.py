@@ -9,6 +9,7 @@ import struct
 import uuid
 import wave
 import zlib
+from datetime import UTC, datetime
 from typing import Any
 
 #: Names that must neither break a page nor act in it.
@@ -69,37 +70,64 @@ def tone(seconds: float = 0.2) -> bytes:
     return out.getvalue()
 
 
-def span(trace: str, number: int) -> dict[str, Any]:
-    """An OTLP export as Langfuse stores it."""
-    attributes = {
-        "langfuse.observation.type": "generation",
-        "langfuse.observation.input": json.dumps(
-            {"messages": [{"role": "user", "content": "Which drive fills up first?"}]}
-        ),
-        "langfuse.observation.output": "The second one, in about nineteen days.",
-        "gen_ai.request.model": "gpt-5-mini",
-    }
-    return {
-        "resourceSpans": [
-            {
-                "resource": {"attributes": [_attribute("service.name", "support-bot")]},
-                "scopeSpans": [
-                    {
-                        "scope": {"name": "langfuse-sdk", "version": "5.0.4"},
-                        "spans": [
-                            {
-                                "traceId": trace,
-                                "spanId": f"{number:016x}",
-                                "name": "answer",
-                                "startTimeUnixNano": str(1_790_000_000_000_000_000 + number),
-                                "attributes": [_attribute(n, v) for n, v in attributes.items()],
-                            }
-                        ],
-                    }
-                ],
-            }
+#: The moment of the first event, in seconds since the epoch: 10 November 2026, 9:00 UTC.
+BEGAN = 1_794_301_200
+DAY = 86_400
+
+_QUESTIONS = (
+    ("Which drive fills up first?", "The second one, in about nineteen days."),
+    ("What is in this picture?", "Waves in green and blue, seen from above."),
+    ("Sum up yesterday's tickets.", "Forty-one were opened, thirty-eight closed; two wait for us."),
+)
+
+
+def export(trace: str, number: int, moment: int) -> list[dict[str, Any]]:
+    """An OTLP export as Langfuse keeps it: resources with their spans, ids as Node's buffers."""
+    question, reply = _QUESTIONS[number % len(_QUESTIONS)]
+    if number % len(_QUESTIONS) == 1:
+        question += " @@@langfuseMedia:type=image/png|id=waves|source=bytes@@@"
+    asked = json.dumps(
+        [
+            {"role": "system", "content": "You help operators of a store."},
+            {"role": "user", "content": question},
         ]
+    )
+    observed = {
+        "langfuse.observation.type": "generation",
+        "gen_ai.request.model": "gpt-5-mini",
+        "langfuse.observation.input": asked,
+        "langfuse.observation.output": reply,
     }
+    traced = {"langfuse.trace.input": asked, "langfuse.trace.output": reply}
+    spans = [("answer", moment, traced), ("generation", moment + 1, observed)]
+    return [
+        {
+            "resource": {"attributes": [_attribute("service.name", "support-bot")]},
+            "scopeSpans": [
+                {
+                    "scope": {"name": "langfuse-sdk", "version": "5.0.4"},
+                    "spans": [
+                        {
+                            "traceId": {"type": "Buffer", "data": list(bytes.fromhex(trace))},
+                            "spanId": {"type": "Buffer", "data": [number, at] * 4},
+                            "name": name,
+                            "startTimeUnixNano": str(start * 1_000_000_000),
+                            "endTimeUnixNano": str((start + 2) * 1_000_000_000),
+                            "attributes": [_attribute(n, v) for n, v in attributes.items()],
+                        }
+                        for at, (name, start, attributes) in enumerate(spans)
+                    ],
+                }
+            ],
+        }
+    ]
+
+
+def score(trace: str, number: int, moment: int) -> list[dict[str, Any]]:
+    """A score as Langfuse's own layout has it."""
+    when = datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
+    body = {"id": f"score-{number}", "traceId": trace, "name": "helpful", "value": 0.9}
+    return [{"id": f"event-{number}", "type": "score-create", "timestamp": when, "body": body}]
 
 
 def _attribute(name: str, value: str) -> dict[str, Any]:
@@ -112,14 +140,23 @@ def furnish(s3: Any) -> None:
         if bucket not in {each["Name"] for each in s3.list_buckets()["Buckets"]}:
             s3.create_bucket(Bucket=bucket)
     put = s3.put_object
-    for number in range(24):
-        trace, day = uuid.UUID(int=number * 7919 + 1).hex, 10 + number % 12
+    for number in range(60):
+        trace = uuid.UUID(int=(number + 1) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128).hex
+        moment = BEGAN + number * number % 12 * DAY + number * 600
+        path = datetime.fromtimestamp(moment, UTC).strftime("%Y/%m/%d/%H/%M")
         put(
             Bucket="langfuse",
-            Key=f"events/otel/support-bot/2026/11/{day:02}/09/{number:02}/{trace}.json",
-            Body=json.dumps(span(trace, number)).encode(),
+            Key=f"events/otel/support-bot/{path}/{uuid.UUID(hex=trace)}.json",
+            Body=json.dumps(export(trace, number, moment)).encode(),
             ContentType="application/json",
         )
+        if number % 4 == 0:
+            put(
+                Bucket="langfuse",
+                Key=f"events/support-bot/score/score-{number}/event-{number}.json",
+                Body=json.dumps(score(trace, number, moment + 60)).encode(),
+                ContentType="application/json",
+            )
     put(
         Bucket="langfuse", Key="media/support-bot/waves.png", Body=png(960, 540),
         ContentType="image/png", Metadata={"trace": "0001", "field": "input"},

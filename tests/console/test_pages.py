@@ -337,7 +337,7 @@ def test_an_image_is_previewed_with_all_that_is_known_of_it(page: Any) -> None:
 def test_json_is_a_tree_and_csv_a_table(page: Any, s3: Any) -> None:
     (event, *_) = s3.list_objects_v2(Bucket="langfuse", Prefix="events/otel/")["Contents"]
     visit(page, "object", "langfuse", event["Key"])
-    page.wait_for_selector(".tree summary:has-text('resourceSpans')")
+    page.wait_for_selector(".tree span:text-is('scopeSpans')")
     visit(page, "object", "langfuse", "exports/1790000000000-lf-traces-export-support-bot.csv")
     page.wait_for_selector(".preview th:text-is('latency_ms')")
     assert page.locator(".preview tbody tr").count() == 400
@@ -410,6 +410,58 @@ def test_a_key_is_made_rotated_and_removed(page: Any) -> None:
     page.wait_for_selector(f"tr:has-text('{access_key}')", state="detached")
 
 
+# -- Langfuse, monitoring, doctor -----------------------------------------------------------------
+
+
+def test_a_trace_is_found_and_read(page: Any) -> None:
+    visit(page, "langfuse")
+    until(page, lambda: _reloaded(page).locator("a.bucket:has-text('support-bot')").count())
+    page.click("a.bucket:has-text('support-bot')")
+    page.wait_for_selector(".chart rect")
+    page.click("main tbody a >> nth=0")
+    page.wait_for_selector(".crumbs [aria-current]:has-text('2026-11')")
+    trace = page.locator("main tbody .mono").first.inner_text()
+    page.fill("main input[type=search]", trace[:12])
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f".crumbs [aria-current]:has-text('{trace[:12]}')")
+    page.click("main tbody a >> nth=0")
+    page.wait_for_selector("h3:text-is('Input')")
+    page.wait_for_selector(".message:has-text('You help operators of a store.')")
+    assert page.locator(".badge:text-is('damaged')").count() == 0
+
+
+def _reloaded(page: Any) -> Any:
+    """The page anew: the index follows a moment behind what was written."""
+    page.evaluate("() => dispatchEvent(new HashChangeEvent('hashchange'))")
+    page.wait_for_timeout(300)
+    return page
+
+
+def test_media_of_a_trace_are_shown(page: Any, s3: Any) -> None:
+    listed = s3.list_objects_v2(Bucket="langfuse", Prefix="events/otel/")["Contents"]
+    found = next(
+        each["Key"]
+        for each in listed
+        if b"langfuseMedia" in s3.get_object(Bucket="langfuse", Key=each["Key"])["Body"].read()
+    )
+    trace = found.rpartition("/")[2].removesuffix(".json").replace("-", "")
+    visit(page, "langfuse", "trace", "support-bot", trace)
+    until(page, lambda: _reloaded(page).locator(".event img").count())
+
+
+def test_monitoring_counts_what_happens(page: Any, s3: Any) -> None:
+    s3.list_buckets()
+    visit(page, "monitoring")
+    page.wait_for_selector("h2:text-is('Capacity')")
+    page.wait_for_selector("td:has-text('drive')")
+
+
+def test_the_doctor_examines_the_store(page: Any) -> None:
+    visit(page, "doctor")
+    page.click("button:has-text('Run the checks')")
+    page.wait_for_selector("tr:has-text('Write an event') .badge:text-is('passed')")
+
+
 # -- what holds for every page --------------------------------------------------------------------
 
 PLACES = [
@@ -419,7 +471,10 @@ PLACES = [
     ("settings", "datahub"),
     ("people", "users"),
     ("people", "policies"),
+    ("langfuse",),
+    ("langfuse", "project", "support-bot"),
     ("monitoring",),
+    ("doctor",),
     ("help",),
 ]
 

@@ -133,7 +133,8 @@ async function referred(text, event) {
 
 /** What an object says of a trace: spans of OpenTelemetry, or events of Langfuse's own API. */
 function partsOf(document, id) {
-  const spans = (document.resourceSpans ? [document] : Array.isArray(document) ? document : [document]).flatMap((each) => each?.resourceSpans ?? []).flatMap((each) => each.scopeSpans ?? []).flatMap((each) => each.spans ?? []);
+  const resources = (Array.isArray(document) ? document : [document]).flatMap((each) => each?.resourceSpans ?? [each]);
+  const spans = resources.flatMap((each) => each?.scopeSpans ?? []).flatMap((each) => each.spans ?? []);
   if (spans.length) return spans.filter((span) => hex(span.traceId) === id.toLowerCase()).map((span) => ({ name: span.name, input: attribute(span, ["langfuse.observation.input", "langfuse.trace.input", "input.value", "gen_ai.prompt"]), output: attribute(span, ["langfuse.observation.output", "langfuse.trace.output", "output.value", "gen_ai.completion"]) }));
   return (Array.isArray(document) ? document : [document]).filter(Boolean).map((event) => event.body ?? event).map(({ name, input, output }) => ({ name, input: input ?? undefined, output: output ?? undefined }));
 }

@@ -29,5 +29,5 @@ function picture(url) {
   const rows = qr(url);
   if (!rows) return null;
   const path = rows.map((row, y) => row.map((dark, x) => (dark ? `M${x} ${y}h1v1h-1z` : "")).join("")).join("");
-  return svg("svg", { class: "qr", viewBox: `-2 -2 ${rows.length + 4} ${rows.length + 4}`, role: "img", "aria-label": T.share.qr, "shape-rendering": "crispEdges" }, svg("path", { d: path, fill: "#000" }));
+  return svg("svg", { class: "qr", viewBox: `-4 -4 ${rows.length + 8} ${rows.length + 8}`, role: "img", "aria-label": T.share.qr, "shape-rendering": "crispEdges" }, svg("path", { d: path, fill: "#000" }));
 }

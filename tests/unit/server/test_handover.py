@@ -1,0 +1,180 @@
+"""Requests that another process answers: whole, in pieces, given up, and with nobody there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from storage.serving.handover import (
+    MESSAGE_BYTES_MAX,
+    Application,
+    Broken,
+    Gone,
+    Receive,
+    Scope,
+    Send,
+    answer_all,
+    hand_over,
+)
+
+SCOPE: dict[str, Any] = {
+    "type": "http", "method": "PUT", "scheme": "http", "path": "/console/x y",
+    "raw_path": b"/console/x%20y", "query_string": b"a=1", "root_path": "",
+    "headers": [(b"host", b"here"), (b"cookie", b"\xff")], "client": ("10.1.2.3", 99),
+}  # fmt: skip
+
+
+class Client:
+    """One side of a request: a body to send, and what came back."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = list(pieces) or [b""]
+        self.leaves = asyncio.Event()
+        self.status = 0
+        self.body = b""
+        self.complete = False
+
+    async def receive(self) -> dict[str, Any]:
+        if self._pieces:
+            piece = self._pieces.pop(0)
+            return {"type": "http.request", "body": piece, "more_body": bool(self._pieces)}
+        await self.leaves.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        else:
+            self.body += message["body"]
+            self.complete = not message["more_body"]
+
+
+Work = Callable[[socket.socket], Awaitable[None]]
+
+
+def run(app: Application, work: Work) -> None:
+    """Do ``work`` with the hatch of somebody who answers with ``app``."""
+
+    async def both() -> None:
+        ours, theirs = socket.socketpair()
+        answering = asyncio.create_task(answer_all(theirs, app))
+        await asyncio.wait_for(work(ours), 20)
+        ours.close()
+        await asyncio.wait_for(answering, 20)
+
+    asyncio.run(both())
+
+
+async def body_of(receive: Receive) -> bytes:
+    body = b""
+    while (message := await receive())["type"] == "http.request":
+        body += message["body"]
+        if not message["more_body"]:
+            break
+    return body
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    body = await body_of(receive)
+    await send({"type": "http.response.start", "status": 201, "headers": []})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await send({"type": "http.response.body", "body": b"."})
+
+
+def test_a_request_arrives_as_it_was() -> None:
+    seen: dict[str, Any] = {}
+
+    async def look(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.update(scope)
+        await echo(scope, receive, send)
+
+    async def work(hatch: socket.socket) -> None:
+        client = Client(b"one ", b"two")
+        await hand_over(hatch, SCOPE, client.receive, client.send)
+        assert (client.status, client.body, client.complete) == (201, b"one two.", True)
+
+    run(look, work)
+    assert seen["client"][0] == "10.1.2.3"
+    assert {name: seen[name] for name in SCOPE if name != "client"} == {
+        name: SCOPE[name] for name in SCOPE if name != "client"
+    }
+
+
+def test_large_bodies_go_through_in_pieces() -> None:
+    large = bytes(range(256)) * (MESSAGE_BYTES_MAX // 128)
+
+    async def work(hatch: socket.socket) -> None:
+        client = Client(large)
+        await hand_over(hatch, SCOPE, client.receive, client.send)
+        assert client.body == large + b"."
+
+    run(echo, work)
+
+
+def test_an_answer_before_the_body_was_read_is_whole() -> None:
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 403, "headers": []})
+        await send({"type": "http.response.body", "body": b"no" * 100_000})
+
+    async def work(hatch: socket.socket) -> None:
+        for _ in range(50):
+            client = Client(b"x" * 200_000, b"y")
+            await hand_over(hatch, SCOPE, client.receive, client.send)
+            assert (client.status, len(client.body), client.complete) == (403, 200_000, True)
+
+    run(refuse, work)
+
+
+def test_many_requests_at_once() -> None:
+    async def work(hatch: socket.socket) -> None:
+        clients = [Client(b"%d" % number) for number in range(100)]
+        await asyncio.gather(*(hand_over(hatch, SCOPE, c.receive, c.send) for c in clients))
+        assert [client.body for client in clients] == [b"%d." % number for number in range(100)]
+
+    run(echo, work)
+
+
+def test_a_client_that_leaves_ends_the_work() -> None:
+    ended = asyncio.Event()
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        with contextlib.suppress(Broken):
+            while True:
+                await send({"type": "http.response.body", "body": b"x" * 1000, "more_body": True})
+        ended.set()
+
+    async def work(hatch: socket.socket) -> None:
+        client = Client()
+        asyncio.get_running_loop().call_later(0.05, client.leaves.set)
+        await hand_over(hatch, SCOPE, client.receive, client.send)
+        await ended.wait()
+
+    run(endless, work)
+
+
+def test_work_that_fails_is_told_from_nobody_there() -> None:
+    async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError
+
+    async def work(hatch: socket.socket) -> None:
+        client = Client()
+        with pytest.raises(Broken):
+            await hand_over(hatch, SCOPE, client.receive, client.send)
+
+    run(fail, work)
+
+    async def alone() -> None:
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        client = Client()
+        with pytest.raises(Gone):
+            await hand_over(ours, SCOPE, client.receive, client.send)
+        ours.close()
+
+    asyncio.run(alone())
