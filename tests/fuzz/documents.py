@@ -216,6 +216,10 @@ def _mutated(chance: Chance, tree: Element) -> Element:
     return _changed(chance, tree)
 
 
+#: Elements that one change may add.
+_REPEATED_MAX = 5000
+
+
 def _changed(chance: Chance, tree: Element) -> Element:
     name, attributes, content = tree
     kind = chance.below(9)
@@ -232,8 +236,11 @@ def _changed(chance: Chance, tree: Element) -> Element:
         inner = content if isinstance(content, tuple) else ()
         return Element(name, attributes, (*inner, extra))
     if kind == 5 and isinstance(content, tuple) and content:  # once more, or very often
+        more = chance.one(content)
         times = chance.one((1, 1, 2, 11, 101, 1001))
-        return Element(name, attributes, content + (chance.one(content),) * times)
+        if times * sum(1 for _ in _names(more)) > _REPEATED_MAX:
+            times = 1  # what was repeated before would be multiplied
+        return Element(name, attributes, content + (more,) * times)
     if kind == 6 and isinstance(content, tuple) and content:  # something is missing
         place = chance.below(len(content))
         return Element(name, attributes, content[:place] + content[place + 1 :])
