@@ -192,23 +192,34 @@ def ensure_prefix(s3: S3, bucket: str, prefix: str) -> Step:
 
 
 def ensure_cors(s3: S3, bucket: str, origin: str) -> Step:
-    """Pages of ``origin`` may upload to the bucket, by the store's own rule or the bucket's."""
+    """Pages of ``origin`` may upload to the bucket, by the store's own rule or the bucket's.
+
+    Rules that somebody gave the bucket are not replaced, and none are left that do not help.
+    """
     name = f"{bucket} from {origin}"
     if _may_upload(s3, bucket, origin):
         return Step("CORS", name, "found")
+    differs = Step("CORS", name, "differs", _ORIGINS.format(origin=origin))
     try:
+        if _document(s3, bucket, "cors") is not None:
+            return Step("CORS", name, "differs", _OWN_RULES.format(origin=origin))
         _put_document(s3, bucket, "cors", _CORS.format(origin=origin).encode())
     except S3Error as error:
         if error.code not in _UNSUPPORTED:
             raise
-        return Step("CORS", name, "differs", _ORIGINS.format(origin=origin))
+        return differs
     if _may_upload(s3, bucket, origin):
         return Step("CORS", name, "made")
-    return Step("CORS", name, "differs", _ORIGINS.format(origin=origin))
+    s3.request("DELETE", bucket, query=[("cors", "")])
+    return differs
 
 
 _ORIGINS = (
     "Browsers there may not upload: set OVERSIGHT_CORS_ALLOW_ORIGIN of the store to {origin} or *."
+)
+_OWN_RULES = (
+    "Browsers there may not upload: the bucket has CORS rules of its own, left as they are. "
+    "Add one for {origin}, or remove them."
 )
 
 

@@ -162,8 +162,8 @@ CATALOGUE: dict[str, tuple[Severity, str, str]] = {
     "cors": (
         "failure",
         "A browser on {origin} may not upload to {endpoint}: {detail}.",
-        "Set OVERSIGHT_CORS_ALLOW_ORIGIN to {origin} or *, and let a proxy pass OPTIONS and the "
-        "Access-Control headers on.",
+        "Set OVERSIGHT_CORS_ALLOW_ORIGIN to {origin} or *, or add a rule for it where the bucket "
+        "has CORS rules of its own; let a proxy pass OPTIONS and the Access-Control headers on.",
     ),
     # -- integrity and space
     "delete-checksum": (

@@ -218,6 +218,44 @@ def test_origin_that_the_store_does_not_allow(bootstrap: Bootstrap, fresh: Serve
     assert done.code == 1
     assert {s["what"] for s in done.value["steps"] if s["outcome"] == "differs"} == {"CORS"}
     assert "OVERSIGHT_CORS_ALLOW_ORIGIN" in done.out
+    with pytest.raises(S3Error) as error:  # what did not help is not left behind
+        S3(fresh.endpoint, Credentials(ROOT, SECRET)).request(
+            "GET", "langfuse", query=[("cors", "")]
+        )
+    assert error.value.code == "NoSuchCORSConfiguration"
+
+
+def test_rules_of_the_buckets_own_are_left_as_they_are(
+    bootstrap: Bootstrap, fresh: ServedStore
+) -> None:
+    s3 = S3(fresh.endpoint, Credentials(ROOT, SECRET))
+    rules = (
+        b"<CORSConfiguration><CORSRule><AllowedOrigin>https://else.example</AllowedOrigin>"
+        b"<AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>"
+    )
+    s3.request("PUT", "langfuse", query=[("cors", "")], body=rules)
+    done = bootstrap("--json")
+    assert done.code == 1
+    assert {s["what"] for s in done.value["steps"] if s["outcome"] == "differs"} == {"CORS"}
+    assert "CORS rules of its own" in done.out
+    assert b"https://else.example" in s3.request("GET", "langfuse", query=[("cors", "")]).body
+
+
+def test_a_bucket_gets_a_rule_where_the_store_lets_nobody_in(run: Run, tmp_path: Path) -> None:
+    settings = {
+        "OVERSIGHT_ROOT_USER": ROOT,
+        "OVERSIGHT_ROOT_PASSWORD": SECRET,
+        "OVERSIGHT_CORS_ALLOW_ORIGIN": "none",
+    }
+    with ServedStore(tmp_path / "d", tmp_path / "l", ("--workers", "1"), settings) as served:
+        wait_for_console(served)
+        done = run(
+            "bootstrap", "--json", OVERSIGHT_ROOT_USER=ROOT, OVERSIGHT_ROOT_PASSWORD=SECRET,
+            OVERSIGHT_EXTERNAL_ENDPOINT=served.endpoint, OVERSIGHT_CONSOLE_URL=served.console,
+            OVERSIGHT_INTERNAL_ENDPOINT=served.endpoint,
+        )  # fmt: skip
+        assert done.code == 0, done.out
+        assert {o for (what, _), o in outcomes(done).items() if what == "CORS"} == {"made"}
 
 
 def test_store_of_another_kind(bootstrap: Bootstrap, fresh: ServedStore) -> None:
