@@ -7,6 +7,7 @@ an error that names it, never ignored.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,8 @@ _STATEMENT_ELEMENTS = {
     "Condition",
 }
 _PRINCIPALS = {"Principal", "NotPrincipal"}
+#: Halves of characters, which JSON can escape and UTF-8 can't carry.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -231,7 +234,7 @@ def _compile(
     known = _STATEMENT_ELEMENTS if refine is None else _STATEMENT_ELEMENTS | _PRINCIPALS
     _refuse_unknown(element, known, f"Statement {number}")
     sid = element.get("Sid", "")
-    if not isinstance(sid, str):
+    if not isinstance(sid, str) or _SURROGATE.search(sid):  # it is shown in explanations
         raise PolicyError(f"Sid of statement {number} must be a text.")
     effect = element.get("Effect")
     if effect not in ("Allow", "Deny"):

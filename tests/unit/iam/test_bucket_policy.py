@@ -183,6 +183,8 @@ def test_a_public_policy_that_is_restricted() -> None:
         ({"Condition": {"StringSomething": {"aws:Referer": "x"}}}, "StringSomething"),
         ({"Condition": {"StringEquals": []}}, "StringEquals"),
         ({"Condition": []}, "Condition"),
+        ({"Sid": ["x"]}, "Sid"),
+        ({"Sid": "\ud800"}, "Sid"),
     ],
 )
 def test_what_is_refused_is_named(elements: Any, word: str) -> None:
