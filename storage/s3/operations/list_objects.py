@@ -172,7 +172,7 @@ async def list_objects_v2(call: Call) -> Response:
         text += xml.element("ContinuationToken", token)
     if page.next_after is not None:
         text += f"<NextContinuationToken>{make_token(page.next_after)}</NextContinuationToken>"
-    if start_after and not token:
+    if start_after:
         text += f"<StartAfter>{listing.encode(start_after)}</StartAfter>"
     text += f"<KeyCount>{len(page.entries) + len(page.prefixes)}</KeyCount>"
     text += listing.rows(page, owners=query.get("fetch-owner", "").lower() == "true")
