@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 
 from tests.clients import tools
 from tests.console.conftest import client_of, sign_in, until_there, visit
-from tests.console.scene import furnish
+from tests.console.scene import furnish, trace_id
 from tests.serving import ServedStore
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
@@ -50,7 +50,7 @@ def _take(store: ServedStore) -> None:
         )
         for name, scheme, place, there in (
             ("objects", "light", ("object", "langfuse", "media/support-bot/waves.png"), "img"),
-            ("langfuse", "dark", ("langfuse", "project", "support-bot"), ".chart"),
+            ("langfuse", "dark", ("langfuse", "trace", "support-bot", trace_id(4)), ".event img"),
             ("monitoring", "light", ("monitoring",), ".chart"),
         ):
             page = browser.new_page(
@@ -72,8 +72,8 @@ def _use(s3: Any, over: threading.Event) -> None:
     number = 0
     while not over.is_set():
         number += 1
-        key = f"events/otel/support-bot/2026/11/22/10/{number % 60:02}/{number}.json"
-        s3.put_object(Bucket="langfuse", Key=key, Body=bytes(rng.randrange(200, 20_000)))
+        key = f"ranker/v3/shards/{number % 60:02}/{number}.bin"
+        s3.put_object(Bucket="models", Key=key, Body=bytes(rng.randrange(200, 20_000)))
         if number % 3:
             s3.get_object(Bucket="langfuse", Key="media/support-bot/tone.wav")["Body"].read()
         if number % 40 == 0:

@@ -81,6 +81,11 @@ _QUESTIONS = (
 )
 
 
+def trace_id(number: int) -> str:
+    """The id of one of the traces."""
+    return uuid.UUID(int=(number + 1) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128).hex
+
+
 def export(trace: str, number: int, moment: int) -> list[dict[str, Any]]:
     """An OTLP export as Langfuse keeps it: resources with their spans, ids as Node's buffers."""
     question, reply = _QUESTIONS[number % len(_QUESTIONS)]
@@ -141,8 +146,8 @@ def furnish(s3: Any) -> None:
             s3.create_bucket(Bucket=bucket)
     put = s3.put_object
     for number in range(60):
-        trace = uuid.UUID(int=(number + 1) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128).hex
-        moment = BEGAN + number * number % 12 * DAY + number * 600
+        trace = trace_id(number)
+        moment = BEGAN + number * 7 % 12 * DAY + number * 600
         path = datetime.fromtimestamp(moment, UTC).strftime("%Y/%m/%d/%H/%M")
         put(
             Bucket="langfuse",

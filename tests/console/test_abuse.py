@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import re
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -210,19 +214,37 @@ def test_nobody_claims_to_be_the_console(ask: Ask) -> None:
     assert found[-1] == 429
 
 
-def test_a_console_that_died_is_started_again(served: ServedStore, ask: Ask) -> None:
-    import os
-    import signal
+def test_its_memory_is_bounded(served: ServedStore, ask: Ask, cookie: str) -> None:
+    """150 MB were allowed; half of that must do, large answers and zips included."""
+    assert len(ask("GET", "/console/zip?bucket=models", cookie=cookie).read()) > 3_500_000
+    path = "/console/s3?.bucket=models&.key=ranker/v3/model.bin"
+    for _ in range(5):
+        assert len(ask("GET", path, cookie=cookie).read()) == 3_500_000
+    status = Path(f"/proc/{_console_of(served)}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert found
+    assert int(found[1]) < 75 * 1024
 
+
+def test_a_console_that_died_is_started_again(served: ServedStore, ask: Ask) -> None:
     assert ask("GET", "/console/").status == 200
-    for child in _below(served.process.pid if served.process else 0):
-        command = open(f"/proc/{child}/cmdline", "rb").read()  # noqa: SIM115
-        if b"storage.console.process" in command:
-            os.kill(child, signal.SIGKILL)
+    died = _console_of(served)
+    os.kill(died, signal.SIGKILL)
     assert ask("GET", "/console/").status == 200
+    assert _console_of(served) != died
+
+
+def _console_of(served: ServedStore) -> int:
+    """The console's process."""
+    assert served.process
+    (found,) = (
+        child
+        for child in _below(served.process.pid)
+        if b"storage.console.process" in Path(f"/proc/{child}/cmdline").read_bytes()
+    )
+    return found
 
 
 def _below(pid: int) -> list[int]:
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        children = [int(each) for each in file.read().split()]
+    children = [int(e) for e in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return children + [below for child in children for below in _below(child)]

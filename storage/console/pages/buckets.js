@@ -1,5 +1,6 @@
 // All buckets that the user may see.
 import { control, may, s3Put, state } from "./api.js";
+import { spark } from "./charts.js";
 import { fill, h, icon, named } from "./dom.js";
 import { ago, bytes, compact, count } from "./format.js";
 import { T } from "./texts.js";
@@ -10,24 +11,26 @@ export async function render(page, { link }) {
     if (error.status === 403) return [];
     throw error;
   });
+  const trends = new Map((await control("GET", ["trends"], undefined, { days: 30 }).catch(() => [])).map(({ bucket, points }) => [bucket, points]));
   const create = () => (may("s3:CreateBucket") ? button(T.buckets.create, { icon: "plus", kind: "primary" }, () => newBucket(link)) : null);
   const filter = h("input", { type: "search", "aria-label": T.buckets.filter, placeholder: T.buckets.filter, on: { input: () => draw() } });
   const grid = h("div");
   const draw = () => {
     const shownBuckets = buckets.filter(({ name }) => name.includes(filter.value.toLowerCase()));
-    fill(grid, buckets.length ? h("div", { class: "grid" }, shownBuckets.map((bucket) => tile(bucket, link))) : h("div", { class: "card" }, empty("bucket", T.buckets.empty, T.buckets.emptyLead, create())));
+    fill(grid, buckets.length ? h("div", { class: "grid" }, shownBuckets.map((bucket) => tile(bucket, link, trends.get(bucket.name)))) : h("div", { class: "card" }, empty("bucket", T.buckets.empty, T.buckets.emptyLead, create())));
   };
   draw();
   const total = buckets.reduce((sum, bucket) => sum + bucket.bytes, 0);
   fill(page, head(T.buckets.title, [create()], T.buckets.lead(T.buckets.count(buckets.length), bytes(total))), buckets.length > 6 ? h("div", { class: "row bar" }, h("div", { class: "search" }, icon("search"), filter)) : null, grid);
 }
 
-function tile(bucket, link) {
+function tile(bucket, link, trend) {
   return h(
     "a",
     { class: "card bucket", href: link("browse", bucket.name) },
     h("div", { class: "top" }, icon("bucket"), h("b", {}, named(bucket.name))),
     h("div", { class: "figures" }, h("div", { title: count(bucket.objects) }, h("b", {}, compact(bucket.objects)), h("span", {}, T.buckets.objects)), h("div", {}, h("b", {}, bytes(bucket.bytes)), h("span", {}, T.buckets.bytes))),
+    trend?.length > 1 ? spark(T.buckets.trend, trend.map((point) => point.bytes)) : null,
     h("p", { class: "small muted" }, T.buckets.created(ago(bucket.created)), bucket.owner === state.session.me.user ? "" : ` ${T.buckets.owner(bucket.owner)}`, bucket.uploads ? ` · ${T.buckets.uploads(bucket.uploads)}` : ""),
   );
 }

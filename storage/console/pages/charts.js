@@ -2,7 +2,7 @@
 import { h, svg } from "./dom.js";
 
 const HEIGHT = 180;
-const LEFT = 52;
+const LEFT = 62;
 const BOTTOM = 22;
 
 /** `series`: [{label, values}], `times`: dates, `format`: number -> text. */
@@ -35,6 +35,14 @@ export function bars(title, entries, format, width = 1100) {
     if (at % Math.ceil(entries.length / 8) === 0) chart.append(text(LEFT + at * step + step / 2, HEIGHT - 6, label, "middle"));
   });
   return h("figure", { class: "figure" }, chart);
+}
+
+/** A line without axes: which way something goes. */
+export function spark(title, values) {
+  const top = Math.max(...values, 1);
+  const x = (at) => (200 * at) / (values.length - 1);
+  const path = values.map((value, at) => `${at ? "L" : "M"}${x(at).toFixed(1)} ${(38 - 34 * (value / top)).toFixed(1)}`).join("");
+  return svg("svg", { class: "spark", viewBox: "0 0 200 40", preserveAspectRatio: "none", role: "img", "aria-label": title }, svg("path", { class: "a1", d: `${path}L200 40L0 40Z` }), svg("path", { class: "lineplot s1", d: path, "vector-effect": "non-scaling-stroke" }));
 }
 
 function frame(title, top, format, times, width) {
