@@ -129,6 +129,12 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel: zipfile.ZipFile) -> No
     assert modules <= set(names)
 
 
+def test_wheel_brings_the_consoles_pages(wheel: zipfile.ZipFile) -> None:
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "storage/console/pages").iterdir()}
+    assert "storage/console/pages/index.html" in pages
+    assert pages <= set(wheel.namelist())
+
+
 def test_every_module_lies_in_a_package() -> None:
     """`namespaces = false` leaves folders without ``__init__.py`` out of the wheel."""
     assert [str(path) for path in _modules() if not (path.parent / "__init__.py").is_file()] == []
