@@ -28,8 +28,11 @@ NAME = "langfuse-index"
 OFF, STOCKTAKING, FOLLOWING = range(3)
 #: Objects that are entered in one transaction, and events of the feed that are read at once.
 BATCH = 100
-#: Share of the time that it may work: clients come first.
+#: Share of the time that it may work: clients come first, all the more where they are many.
 SHARE = 0.25
+SHARE_BUSY = 0.03
+#: Changes a second from which on the store counts as busy. Being behind is made up for later.
+BUSY = 200
 #: The cursor of one who needs no events: nothing is kept for it.
 _NEVER_BEHIND = (1 << 62) - 1
 _CURSOR_SECONDS = 5.0
@@ -52,12 +55,13 @@ class LangfuseIndex:
         layout: Layout,
         tell: Callable[[Following], None] = lambda following: None,
         *,
-        share: float = SHARE,
+        shares: tuple[float, float] = (SHARE, SHARE_BUSY),
     ) -> None:
         self._engine = engine
         self._layout = layout
         self._tell = tell
-        self._rest = 1 / share - 1
+        self._shares = shares
+        self._seen = (engine.board.applied_seq, time.monotonic())
         self._folder = engine.drive.root
         self._fingerprint = f"{engine.drive.store_id} {layout}"
         self._follower = Follower(engine, NAME)
@@ -161,7 +165,7 @@ class LangfuseIndex:
                 done=progress.done + len(keys),
             )
             await self._apply(writer, changes, advanced)
-            await asyncio.sleep((time.monotonic() - began) * self._rest)
+            await self._rest(began)
         complete = writer.progress._replace(complete=True)
         await self._apply(writer, [], complete)
         _logger.info("taking stock of Langfuse's objects is done: %d", complete.done)
@@ -184,7 +188,7 @@ class LangfuseIndex:
             else:
                 writer.progress = ahead  # kept with the next change
             await self._keep_cursor(writer)
-            await asyncio.sleep((time.monotonic() - began) * self._rest)
+            await self._rest(began)
         await self._keep_cursor(writer)
         self._current = time.time_ns() // 1_000_000
         self._publish(writer)
@@ -208,6 +212,14 @@ class LangfuseIndex:
             await asyncio.to_thread(writer.apply, (), writer.progress)
             await self._engine.commit(SetCursor(NAME, position))
             self._cursor = position
+
+    async def _rest(self, began: float) -> None:
+        """Leave the processor to others after a batch that ``began`` then."""
+        now, seq = time.monotonic(), self._engine.board.applied_seq
+        before, at = self._seen
+        self._seen = (seq, now)
+        busy = seq - before > BUSY * (now - at)
+        await asyncio.sleep((now - began) * (1 / self._shares[busy] - 1))
 
     # -- one object -----------------------------------------------------------------------------
 

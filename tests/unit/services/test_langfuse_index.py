@@ -51,7 +51,7 @@ class Kept:
 
     def __init__(self, engine: EmbeddedEngine, config: Config) -> None:
         self.told = Following()
-        self.index = LangfuseIndex(engine, layout_of(config), self._hear, share=1.0)
+        self.index = LangfuseIndex(engine, layout_of(config), self._hear, shares=(1.0, 1.0))
         self.folder = Path(engine.drive.root)
         self.reader = Reader(engine.drive.root)
 
@@ -317,3 +317,25 @@ async def test_switched_off_nothing_is_kept(config: Config) -> None:
         await again.run()
         assert again.keys() == [OTEL.format("a")]
         again.close()
+
+
+async def test_clients_come_first_where_they_are_many(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, naps = [1000.0], []
+    monkeypatch.setattr(langfuse_index.time, "monotonic", lambda: clock[0])
+
+    async def sleep(seconds: float) -> None:
+        naps.append(round(seconds, 6))
+
+    async with alone(config) as engine:
+        index = LangfuseIndex(engine, layout_of(config), shares=(0.5, 0.1))
+        monkeypatch.setattr(langfuse_index.asyncio, "sleep", sleep)
+        for changes, seconds in ((10, 1.0), (500, 1.0), (0, 2.0)):
+            clock[0] += seconds
+            monkeypatch.setattr(
+                type(engine.board), "applied_seq", index._seen[0] + changes, raising=False
+            )
+            await index._rest(clock[0] - 0.1)
+        monkeypatch.undo()
+    assert naps == [0.1, 0.9, 0.1]
