@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import typer
 
 from stack.output import fail
+from stack.store import environ
 from storage.environment import DEFAULT_PASSWORD, DEFAULT_USER, ROOT_PASSWORD, ROOT_USER, Name, read
 from storage.telemetry import token
 
@@ -18,7 +18,7 @@ def run(output: Path | None) -> None:
         Name("access_key", ("OVERSIGHT_ACCESS_KEY", *ROOT_USER), secret=True),
         Name("secret_key", ("OVERSIGHT_SECRET_KEY", *ROOT_PASSWORD), secret=True),
     )
-    found = read(names, os.environ).values
+    found = read(names, environ()).values
     made = token.make(
         found.get("access_key", DEFAULT_USER), found.get("secret_key", DEFAULT_PASSWORD)
     )

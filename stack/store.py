@@ -22,10 +22,10 @@ def store() -> Control:
     """
     from stack.client import Control
 
-    return Control.from_environment(_environ())
+    return Control.from_environment(environ())
 
 
-def _environ() -> Mapping[str, str]:
+def environ() -> Mapping[str, str]:
     """The environment; with the ``.env`` under it where there is one, as Compose does."""
     folder = Path.cwd()
     if not any((each / ".env").is_file() for each in (folder, folder.parent)):

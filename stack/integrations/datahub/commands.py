@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stack.output import WRONG, AsJson, fail, show, warn
+from stack.store import environ
 
 if TYPE_CHECKING:
     from stack.integrations.datahub.description import Wishes
@@ -188,6 +188,7 @@ def _wishes(
     for given, (named, separator, _) in zip(properties, pairs, strict=True):
         if not named or not separator:
             fail(f"--property is NAME=VALUE, not {given}.", WRONG)
+    variables = environ()
     return Wishes(
         kind=Kind(kind) if kind else None,
         name=name,
@@ -197,8 +198,8 @@ def _wishes(
         upstreams=tuple(upstreams),
         link=link,
         project=project,
-        langfuse_bucket=os.environ.get("OVERSIGHT_LANGFUSE_BUCKET") or "langfuse",
-        langfuse_url=os.environ.get("LANGFUSE_BASE_URL") or os.environ.get("NEXTAUTH_URL") or "",
+        langfuse_bucket=variables.get("OVERSIGHT_LANGFUSE_BUCKET") or "langfuse",
+        langfuse_url=variables.get("LANGFUSE_BASE_URL") or variables.get("NEXTAUTH_URL") or "",
     )
 
 
@@ -207,7 +208,9 @@ def _sink(gms: str, to_file: Path | None) -> Iterator[Sink]:
     """The destination; it is finished when the block ends well, and undone when it does not."""
     from stack.integrations.datahub.sinks import FileSink, RestSink
 
-    sink: Sink = FileSink(to_file) if to_file is not None else RestSink.from_environment(gms)
+    sink: Sink = (
+        FileSink(to_file) if to_file is not None else RestSink.from_environment(gms, environ())
+    )
     try:
         yield sink
         sink.close()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from stack.store import CommandError
+from stack.store import CommandError, environ
 from storage.environment import DEFAULT_PASSWORD, DEFAULT_USER, ROOT_PASSWORD, ROOT_USER, Name, read
 
 DEFAULT_ENDPOINT = "http://localhost:9090"
@@ -103,7 +102,7 @@ class Objects:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
-        named = (os.environ.get(name) for name in ENDPOINT_VARIABLES)
+        named = map(environ().get, ENDPOINT_VARIABLES)
         url = endpoint or next(filter(None, named), DEFAULT_ENDPOINT)
         config = Config(
             signature_version="s3v4",
@@ -216,7 +215,7 @@ def _store_credentials() -> dict[str, str]:
         Name("aws_secret_access_key", ("OVERSIGHT_SECRET_KEY", *ROOT_PASSWORD), secret=True),
     )
     defaults = {"aws_access_key_id": DEFAULT_USER, "aws_secret_access_key": DEFAULT_PASSWORD}
-    return defaults | dict(read(names, os.environ).values)
+    return defaults | dict(read(names, environ()).values)
 
 
 def _milliseconds(moment: Any) -> int:
