@@ -407,7 +407,8 @@ def storage_class(headers: Mapping[bytes, bytes]) -> str:
     raise S3Error("InvalidStorageClass")
 
 
-_TAG_CHARACTERS = re.compile(r"[\w\s+\-=.:/@]*\Z")
+# White space without what XML, in which tags are told, can't carry.
+_TAG_CHARACTERS = re.compile(r"(?:(?![\x0b\x0c\x1c-\x1f])[\w\s+\-=.:/@])*\Z")
 
 
 def parse_tagging(value: str) -> dict[str, str]:

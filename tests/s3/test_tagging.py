@@ -145,3 +145,11 @@ def test_a_delete_marker_has_no_tags(boto_client: Any, bucket: str) -> None:
     assert code_of(boto_client.put_object_tagging, Tagging=tags, **some) == "MethodNotAllowed"
     some["Key"] = "never"
     assert code_of(boto_client.get_object_tagging, **some) == "NoSuchKey"
+
+
+@pytest.mark.parametrize("character", ["\x0b", "\x1f", "\ufffe"])
+def test_what_xml_cannot_carry_is_no_tag(raw: RawClient, bucket: str, character: str) -> None:
+    """It would be stored and never be told again."""
+    body = f"<Tagging><TagSet><Tag><Key>a</Key><Value>{character}</Value></Tag></TagSet></Tagging>"
+    answer = raw.request("PUT", f"/{bucket}", "tagging=", body=body.encode())
+    assert (answer.status, answer.code) == (400, "InvalidTag")
