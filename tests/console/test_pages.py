@@ -7,6 +7,7 @@ import uuid
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -299,6 +300,113 @@ def test_chosen_objects_are_copied_moved_and_deleted(page: Any, s3: Any, bucket:
     page.click(".bar button:has-text('Delete')")
     page.click("dialog button[type=submit]")
     until(page, lambda: not [key for key in keys(s3, bucket) if key.startswith("a/")])
+
+
+@pytest.mark.parametrize("work", ["Copy to", "Move to"])
+@pytest.mark.parametrize(
+    ("folder", "chosen", "prefix"),
+    [
+        ("", ["a/"], "a/"),
+        ("", ["a/"], "a/deeper/"),
+        ("", ["Choose all"], "b/"),
+        ("", ["Choose all"], ""),
+        ("", ["c", "dc"], "d"),  # c would be written over dc
+        ("a/", ["a/"], ""),  # a/a/a/1 would be written over a/a/1
+    ],
+)
+def test_nothing_goes_into_itself(
+    page: Any, s3: Any, bucket: str, work: str, folder: str, chosen: list[str], prefix: str
+) -> None:
+    names = ["a/1", "a/a/1", "a/a/a/1", "b/2", "c", "dc"]
+    for name in names:
+        s3.put_object(Bucket=bucket, Key=name, Body=name.encode())
+    visit(page, "browse", bucket, folder)
+    for name in chosen:
+        label = "Choose all on this page" if name == "Choose all" else f"Choose {name}"
+        page.check(f"input[aria-label='{label}']")
+    page.click(f".bar button:has-text('{work}')")
+    page.fill("dialog input", prefix)
+    page.click("dialog button[type=submit]")
+    page.wait_for_selector("dialog .error:has-text('choose another destination')")
+    assert page.locator(".works li").count() == 0
+    assert keys(s3, bucket) == names
+
+
+@pytest.mark.parametrize("name", ["a/a", "a", "a/b/c"])
+def test_a_folder_is_not_renamed_into_itself(page: Any, s3: Any, bucket: str, name: str) -> None:
+    s3.put_object(Bucket=bucket, Key="a/1", Body=b"1")
+    visit(page, "browse", bucket)
+    page.click("tbody tr button")
+    page.click("[role=menuitem]:has-text('Rename')")
+    page.fill("dialog input", name)
+    page.click("dialog button[type=submit]")
+    page.wait_for_selector("dialog .error:has-text('choose another destination')")
+    assert keys(s3, bucket) == ["a/1"]
+    page.fill("dialog input", "aa")
+    page.click("dialog button[type=submit]")
+    page.wait_for_selector("a:has-text('aa/')")
+    assert keys(s3, bucket) == ["aa/1"]
+
+
+@pytest.mark.parametrize("key", ["one", "one\x01", "folder/one"])
+@pytest.mark.parametrize("moment", ["before the copy", "before the deletion"])
+def test_what_changes_while_it_is_moved_is_kept(
+    page: Any, s3: Any, bucket: str, key: str, moment: str
+) -> None:
+    for name in (key, f"{key} too"):
+        s3.put_object(Bucket=bucket, Key=name, Body=b"old")
+    copies = moment == "before the copy"
+
+    def meanwhile(route: Any) -> None:
+        asked = route.request
+        if copies:
+            now = asked.headers.get("x-amz-copy-source", "").endswith(quote(key))
+        else:
+            now = asked.method == "DELETE" or "delete=" in asked.url
+        if now:
+            s3.put_object(Bucket=bucket, Key=key, Body=b"new")
+        route.continue_()
+
+    visit(page, "browse", bucket)
+    page.check("input[aria-label='Choose all on this page']")
+    page.route("**/s3?*", meanwhile)
+    page.click(".bar button:has-text('Move to')")
+    page.fill("dialog input", "moved/")
+    page.click("dialog button[type=submit]")
+    page.wait_for_selector(".works li[data-state=failed]:has-text('not moved, changed meanwhile')")
+    assert "1 failed" in page.locator(".works li").inner_text()
+    assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == b"new"
+    assert s3.get_object(Bucket=bucket, Key=f"moved/{key} too")["Body"].read() == b"old"
+    assert s3.list_objects_v2(Bucket=bucket, Prefix=f"{key} too")["KeyCount"] == 0
+    copied = s3.list_objects_v2(Bucket=bucket, Prefix=f"moved/{key}")["KeyCount"]
+    assert copied == (1 if copies else 2)
+
+
+def test_a_bucket_with_nameless_characters_is_emptied(page: Any, s3: Any, bucket: str) -> None:
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    for name in ("odd\x01", "odd\x01", "plain"):
+        s3.put_object(Bucket=bucket, Key=name, Body=b"1")
+    s3.delete_object(Bucket=bucket, Key="odd\x01")
+    visit(page, "settings", bucket)
+    page.click("section:has(h2:text-is('Delete the bucket')) button")
+    page.fill("dialog input", bucket)
+    page.click("dialog button[type=submit]")
+    page.wait_for_selector(f"text=The bucket {bucket} is deleted.")
+    assert bucket not in {each["Name"] for each in s3.list_buckets()["Buckets"]}
+
+
+def test_a_new_folder_replaces_nothing(page: Any, s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="x/", Body=b"kept")
+    visit(page, "browse", bucket)
+    page.click("button:has-text('New folder')")
+    page.fill("dialog input", "x")
+    page.click("dialog button[type=submit]")
+    page.wait_for_selector("dialog .error:has-text('x/ exists already')")
+    assert s3.get_object(Bucket=bucket, Key="x/")["Body"].read() == b"kept"
+    page.fill("dialog input", "y")
+    page.click("dialog button[type=submit]")
+    page.wait_for_selector(".crumbs :text('y')")
+    assert keys(s3, bucket) == ["x/", "y/"]
 
 
 def test_a_folder_is_downloaded_as_zip(page: Any) -> None:

@@ -195,7 +195,10 @@ class Browser {
       body: [field(T.browse.folderName, name, T.browse.folderHint)],
       submit: async () => {
         const key = `${this.prefix}${name.value.replace(/\/+$/, "")}/`;
-        await s3("PUT", this.bucket, key, {}, { body: new Uint8Array() });
+        // The object may exist and hold something.
+        await s3("PUT", this.bucket, key, {}, { body: new Uint8Array(), headers: { "if-none-match": "*" } }).catch((error) => {
+          throw error.status === 412 ? new Error(T.browse.folderExists(shown(key))) : error;
+        });
         return key;
       },
     });

@@ -1,6 +1,6 @@
 // What a bucket is set to.
 import { all, control, escaped, may, parse, s3, s3Put, s3Xml, textOf } from "./api.js";
-import { deleteBatch } from "./bulk.js";
+import { deleteAny } from "./bulk.js";
 import { fill, h } from "./dom.js";
 import { T } from "./texts.js";
 import { longWork } from "./transfers.js";
@@ -239,8 +239,8 @@ async function emptied(bucket, report, signal) {
     const root = await s3Xml(bucket, "", { versions: "", "encoding-type": "url", "max-keys": "900" });
     const found = [...root.children].filter(({ localName }) => localName === "Version" || localName === "DeleteMarker").map((each) => ({ key: decodeURIComponent(textOf(each, "Key").replaceAll("+", " ")), version: textOf(each, "VersionId") }));
     if (!found.length) return T.browse.deleted(done);
-    const [deleted, errors] = await deleteBatch(bucket, found, signal);
-    if (errors.length) throw new Error(errors[0]);
+    const [deleted, errors] = await deleteAny(bucket, found, signal);
+    if (errors.length) throw new Error(errors[0].message);
     report((done += deleted), 0);
   }
 }
