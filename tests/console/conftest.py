@@ -62,9 +62,10 @@ def s3(served: ServedStore) -> Any:
     return client_of(served)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium."""
+    """Headless Chromium. Not for longer than a module: while Playwright's synchronous interface is
+    there, its event loop counts as running, and no other test could run one."""
     with playwright.sync_playwright() as started:
         found = started.chromium.launch(
             executable_path=str(tools.chromium()), args=["--no-sandbox", "--disable-gpu"]

@@ -88,7 +88,7 @@ def test_project(key: str, project: str) -> None:
 
 def test_missing_sdk_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datahub.emitter", None)
-    with pytest.raises(CommandError, match=r"oversight-store\[datahub\].*make datahub"):
+    with pytest.raises(CommandError, match=r"`make datahub`.*acryl-datahub\["):
         sdk.require()
 
 
