@@ -17,11 +17,11 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
-from http.cookies import CookieError, SimpleCookie
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qsl, unquote
 
 import httpcore
+import msgspec
 
 from storage.console import archive, signing, static
 from storage.console.answers import (
@@ -32,7 +32,7 @@ from storage.console.answers import (
     guarded,
     problem,
 )
-from storage.console.request import Request, TooLarge
+from storage.console.request import Malformed, Request, TooLarge
 from storage.console.sessions import Session, Sessions
 from storage.console.upstream import Refused, Upstream
 from storage.serving.doorway import CONSOLE, Birth
@@ -48,6 +48,7 @@ SESSION_SECONDS = 3600
 _NAMES = frozenset((".bucket", ".key", ".save"))
 _BODY_BYTES_MAX = 1024 * 1024
 _SIGN_MAX = 1000
+_ID = re.compile(r"[A-Za-z0-9_-]{43}").fullmatch
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(:[0-9]{1,5})?").fullmatch
 
 # From the browser on to S3, and from S3 back. Everything else is between neighbours.
@@ -62,6 +63,16 @@ _TO_CONTROL = re.compile(r"content-type|accept|if-.*|range|x-amz-meta-.*").fullm
 _FROM_CONTROL = re.compile(r"content-type|content-length|retry-after|content-disposition").fullmatch
 
 Handler = Callable[[Request], Awaitable[None]]
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What a presigned URL is to be for."""
+
+    bucket: Annotated[str, msgspec.Meta(min_length=1)]
+    key: str = ""
+    method: str = "GET"
+    query: dict[str, str | int] = {}
+    seconds: int = 900
 
 
 class Console:
@@ -90,6 +101,8 @@ class Console:
             await self._route(request)
         except TooLarge:
             await problem(send, 413, "EntityTooLarge", "The request is too large.")
+        except Malformed:
+            await problem(send, 400, "InvalidRequest", "The request is not what is taken here.")
         except Refused as refused:
             await _pass_on(send, refused)
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError):
@@ -187,10 +200,8 @@ class Console:
         session = await self._signed_in(request)
         if session is None:
             return
-        target = request.raw_path.partition(b"/console/control")[2].decode("ascii", "replace")
-        if request.query:
-            target += "?" + request.query
-        if target.startswith("/api/v1/login"):
+        target = _control_target(request)
+        if target is None:
             await problem(request.send, 404, "NotFound", "There is nothing at this address.")
             return
         headers = request.kept(_TO_CONTROL)
@@ -230,17 +241,19 @@ class Console:
         session = await self._signed_in(request)
         if session is None:
             return
-        wanted = await request.json(_BODY_BYTES_MAX, list)
+        document = await request.json(_BODY_BYTES_MAX, list)
         origin, region = _s3(self, request), self._upstream.birth.region
         urls = []
-        for each in wanted[:_SIGN_MAX]:
-            seconds = min(int(each.get("seconds", 900)), int(session.expires - time.time()))
-            query = [(str(n), str(v)) for n, v in dict(each.get("query", {})).items()]
-            path = signing.encode_path(str(each["bucket"]), str(each.get("key", "")))
-            method = str(each.get("method", "GET"))
-            urls.append(
-                signing.presign(method, origin, path, query, session, region, max(1, seconds))
-            )
+        try:
+            for each in msgspec.convert(document[:_SIGN_MAX], list[Wanted]):
+                seconds = max(1, min(each.seconds, int(session.expires - time.time())))
+                query = [(name, str(value)) for name, value in each.query.items()]
+                path = signing.encode_path(each.bucket, each.key)
+                urls.append(
+                    signing.presign(each.method, origin, path, query, session, region, seconds)
+                )
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
+            raise Malformed from error
         await answer_json(request.send, 200, {"urls": urls, "expires": session.expires})
 
     async def _zip(self, request: Request) -> None:
@@ -297,12 +310,31 @@ def _foreign(request: Request, *, by_link: bool) -> str:
 
 
 def _cookie(request: Request) -> str:
-    jar: SimpleCookie = SimpleCookie()
-    try:
-        jar.load(request.header(b"cookie"))
-    except CookieError:
-        return ""
-    return jar[COOKIE].value if COOKIE in jar else ""
+    """The session's id that a request brings, "" if none. Linear in time: SimpleCookie is not."""
+    for pair in request.header(b"cookie").split(";"):
+        name, _, value = pair.strip(" \t").partition("=")
+        if name == COOKIE and _ID(value):
+            return value
+    return ""
+
+
+def _control_target(request: Request) -> str | None:
+    """Path and query of the control API that are asked for; None where the console refuses.
+
+    Signing in is not passed on, however it is spelt: its answer holds what no page may learn.
+    """
+    prefix = b"/console/control"
+    if not request.raw_path.startswith(prefix + b"/"):
+        return None
+    target = request.raw_path[len(prefix) :].decode("latin-1")
+    segments = [part for part in unquote(target).split("/") if part]
+    if {".", ".."}.intersection(segments):
+        return None
+    if "/".join(segments).lower().startswith("api/v1/login"):
+        return None
+    if request.query:
+        target += "?" + request.query
+    return target if target.isascii() else None
 
 
 def _set_cookie(value: str, request: Request) -> tuple[bytes, bytes]:

@@ -13,6 +13,10 @@ class TooLarge(Exception):
     """A body larger than its route takes."""
 
 
+class Malformed(Exception):
+    """A body that is not what its route takes."""
+
+
 class Request:
     """What was asked; ``send`` answers it, and ``begun`` tells whether that has begun."""
 
@@ -65,9 +69,11 @@ class Request:
         return bytes(data)
 
     async def json(self, limit: int, kind: type = dict) -> Any:
-        """The body's document; an empty one of ``kind`` where it is something else."""
+        """The body's document. Raises TooLarge, and Malformed unless it is one of ``kind``."""
         try:
             document = json.loads(await self.body(limit))
-        except ValueError:
-            return kind()
-        return document if isinstance(document, kind) else kind()
+        except (ValueError, RecursionError) as error:
+            raise Malformed from error
+        if not isinstance(document, kind):
+            raise Malformed
+        return document

@@ -19,12 +19,23 @@ import msgspec
 
 from storage.config import Config
 from storage.serving.children import environment
-from storage.serving.handover import Application, Broken, Gone, Receive, Scope, Send, hand_over
+from storage.serving.handover import (
+    Application,
+    Broken,
+    Busy,
+    Gone,
+    Receive,
+    Scope,
+    Send,
+    hand_over,
+)
 
 #: Everything below it is the console's.
 CONSOLE = "/console"
 #: Headers by which the console tells for whom it calls the API, and that it is the console.
 CALLER, PROOF = b"x-oversight-caller", b"x-oversight-proof"
+#: Largest request head that is handed over, in bytes.
+HEAD_BYTES_MAX = 64 * 1024
 #: Seconds that the console gets to end before it is killed.
 _PATIENCE = 0.5
 #: Seconds after which a process that was killed has ended.
@@ -66,6 +77,9 @@ class Doorway:
         if path in ("/", CONSOLE) and scope["method"] in ("GET", "HEAD"):
             await _redirect(send, "console/")
         elif path.startswith(CONSOLE + "/"):
+            if _size(scope) > HEAD_BYTES_MAX:
+                await _say(send, 431, b"The head of the request is too large.")
+                return
             await self._console(scope, receive, send)
         else:
             await self._control(self._believed(scope), receive, send)
@@ -106,6 +120,9 @@ class Process:
             except Gone:
                 self._forget()  # it may have ended of itself just now
                 continue
+            except Busy:
+                await _unavailable(send, b"The console is busy. Please try again.")
+                return
             except Broken:
                 if begun:
                     raise
@@ -113,7 +130,7 @@ class Process:
                     break
                 continue
             return
-        await _unavailable(send)
+        await _unavailable(send, b"The console is being started again. Please try again.")
 
     def _open(self) -> socket.socket:
         if self._hatch is None or self._process is None or self._process.poll() is not None:
@@ -139,6 +156,8 @@ class Process:
             )
         birth = msgspec.json.encode(self._birth)
         self._hatch.sendall(len(birth).to_bytes(4, "big") + birth)
+        # From here on requests are sent: a process that takes none must not hold up this one.
+        self._hatch.setblocking(False)
 
     def _forget(self) -> None:
         if self._hatch is not None:
@@ -172,8 +191,17 @@ async def _redirect(send: Send, where: str) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _unavailable(send: Send) -> None:
-    body = b"The console is being started again. Please try again."
-    headers = [(b"retry-after", b"1"), (b"content-type", b"text/plain; charset=utf-8")]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
+def _size(scope: Scope) -> int:
+    """Bytes of a request's head, as it was sent."""
+    target = len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"])
+    return target + sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+
+
+async def _unavailable(send: Send, body: bytes) -> None:
+    await _say(send, 503, body, (b"retry-after", b"1"))
+
+
+async def _say(send: Send, status: int, body: bytes, *more: tuple[bytes, bytes]) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 import struct
@@ -29,6 +30,10 @@ MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 _logger = logging.getLogger("storage.console")
 _LENGTH = struct.Struct(">I")
 _PIECE = 1024 * 1024
+# A hatch that is full, too many sockets on their way, and none left to make.
+_BUSY = frozenset(
+    (errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+)
 
 
 class Head(msgspec.Struct, tag="head"):
@@ -69,6 +74,10 @@ class Broken(Exception):
 
 class Gone(Exception):
     """The other process has gone: nobody took the request."""
+
+
+class Busy(Exception):
+    """The other process is there but can't be given one more request now."""
 
 
 class Line:
@@ -121,16 +130,11 @@ class Line:
 async def hand_over(hatch: socket.socket, scope: Scope, receive: Receive, send: Send) -> None:
     """Let the process behind ``hatch`` answer one request; done as well when the client goes.
 
-    Raises Gone if that process has gone, Broken if it gave up the request: if anything was sent by
-    then, the connection must be broken off.
+    ``hatch`` must not block. Raises Gone if that process has gone, Busy if it does not take
+    requests fast enough, Broken if it gave up the request: if anything was sent by then, the
+    connection must be broken off.
     """
-    ours, theirs = socket.socketpair()
-    with theirs:
-        try:
-            socket.send_fds(hatch, [b"\0"], [theirs.fileno()])
-        except OSError as error:
-            ours.close()
-            raise Gone from error
+    ours = _offer(hatch)
     line = await Line.over(ours)
     pump = asyncio.create_task(_pump(line, scope, receive))
     try:
@@ -143,6 +147,21 @@ async def hand_over(hatch: socket.socket, scope: Scope, receive: Receive, send: 
         with contextlib.suppress(asyncio.CancelledError):
             await pump
         line.close()
+
+
+def _offer(hatch: socket.socket) -> socket.socket:
+    """Pass one end of a new pair through ``hatch``; the other. Raises Gone, Busy."""
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError as error:
+        raise Busy from error
+    with theirs:
+        try:
+            socket.send_fds(hatch, [b"\0"], [theirs.fileno()])
+        except OSError as error:
+            ours.close()
+            raise (Busy if error.errno in _BUSY else Gone) from error
+    return ours
 
 
 async def _pump(line: Line, scope: Scope, receive: Receive) -> bool:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from storage.config import Config
+from storage.serving import doorway
 from storage.serving.handover import (
     MESSAGE_BYTES_MAX,
     Application,
     Broken,
+    Busy,
     Gone,
     Receive,
     Scope,
@@ -36,6 +41,7 @@ class Client:
         self._pieces = list(pieces) or [b""]
         self.leaves = asyncio.Event()
         self.status = 0
+        self.headers: dict[bytes, bytes] = {}
         self.body = b""
         self.complete = False
 
@@ -49,9 +55,10 @@ class Client:
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self.headers = dict(message["headers"])
         else:
             self.body += message["body"]
-            self.complete = not message["more_body"]
+            self.complete = not message.get("more_body", False)
 
 
 Work = Callable[[socket.socket], Awaitable[None]]
@@ -62,6 +69,7 @@ def run(app: Application, work: Work) -> None:
 
     async def both() -> None:
         ours, theirs = socket.socketpair()
+        ours.setblocking(False)
         answering = asyncio.create_task(answer_all(theirs, app))
         await asyncio.wait_for(work(ours), 20)
         ours.close()
@@ -178,3 +186,104 @@ def test_work_that_fails_is_told_from_nobody_there() -> None:
         ours.close()
 
     asyncio.run(alone())
+
+
+MANY = 400
+
+
+async def settled(tasks: list[asyncio.Task[None]]) -> list[asyncio.Task[None]]:
+    """Let all begin; those that ended soon."""
+    done, _ = await asyncio.wait(tasks, timeout=2)
+    return list(done)
+
+
+async def cancelled(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.timeout(30)
+def test_a_hatch_that_nobody_reads_is_busy_and_does_not_block() -> None:
+    async def work() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        clients = [Client() for _ in range(MANY)]
+        tasks = [asyncio.create_task(hand_over(ours, SCOPE, c.receive, c.send)) for c in clients]
+        done = await settled(tasks)
+        assert 0 < len(done) < MANY
+        assert {type(task.exception()) for task in done} == {Busy}
+        await cancelled(tasks)
+        # Whoever was taken is answered by a process that reads again.
+        answering = asyncio.create_task(answer_all(theirs, echo))
+        for _ in range(200):
+            client = Client(b"late")
+            with contextlib.suppress(Busy):
+                await hand_over(ours, SCOPE, client.receive, client.send)
+                break
+            await asyncio.sleep(0.05)
+        assert client.body == b"late."
+        ours.close()
+        await answering
+
+    asyncio.run(work())
+
+
+@pytest.mark.timeout(30)
+def test_a_process_that_takes_nothing_is_busy_and_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def idle(_: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        started.append(popen([sys.executable, "-c", "import time; time.sleep(600)"], **options))
+        return started[-1]
+
+    async def work() -> None:
+        birth = doorway.Birth(("127.0.0.1", 1), ("127.0.0.1", 2), "", "us-east-1", "proof")
+        process = doorway.Process(birth)
+        clients = [Client() for _ in range(MANY)]
+        tasks = [asyncio.create_task(process(SCOPE, c.receive, c.send)) for c in clients]
+        done = await settled(tasks)
+        busy = [client for client in clients if client.status]
+        assert 0 < len(done) == len(busy) < MANY
+        for client in busy:
+            assert (client.status, client.complete) == (503, True)
+            assert client.headers[b"retry-after"] == b"1"
+        assert [each.poll() for each in started] == [None]
+        await cancelled(tasks)
+        await process.close()
+
+    monkeypatch.setattr(subprocess, "Popen", idle)
+    try:
+        asyncio.run(work())
+    finally:
+        for each in started:
+            each.kill()
+            each.wait()
+
+
+def test_a_head_that_is_too_large_is_not_handed_over() -> None:
+    handed: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        handed.append(len(scope["path"]))
+        await echo(scope, receive, send)
+
+    def asked(**changes: Any) -> int:
+        client = Client()
+        asyncio.run(door({**SCOPE, **changes}, client.receive, client.send))
+        assert client.complete
+        return client.status
+
+    door = doorway.Doorway(app, Config(), ("127.0.0.1", 1))
+    door._console = app  # type: ignore[assignment]
+    limit = doorway.HEAD_BYTES_MAX
+    plain = len(SCOPE["raw_path"]) + len(SCOPE["query_string"])
+    fits = [(b"cookie", b"x" * (limit - plain - len("cookie: \r\n")))]
+    assert asked(headers=fits) == 201
+    assert len(handed) == 1
+    assert asked(headers=[(b"cookie", fits[0][1] + b"x")]) == 431
+    assert asked(headers=[(b"a", b"")] * (limit // 5 + 1)) == 431
+    assert asked(query_string=b"x" * (limit + 1), headers=[]) == 431
+    assert asked(raw_path=b"/console/" + b"x" * limit, headers=[]) == 431
+    assert len(handed) == 1
