@@ -293,14 +293,18 @@ class S3App:
         """Honour what a presigned URL carries in its query instead of in headers.
 
         Signers may move ``x-amz-*`` headers there, in any case. What no header could have
-        carried is refused. Raises InvalidArgument.
+        carried is refused, and so is one that comes in two cases. Raises InvalidArgument.
         """
         if call.auth.mechanism == "query":
+            adopted = set()
             for name, value in call.query.items():
                 header = name.lower()
                 if header.startswith("x-amz-") and header not in _AUTHENTICATION:
                     if _is_token(header) is None:
                         raise S3Error("InvalidArgument", ArgumentName=name, ArgumentValue=value)
+                    if header in adopted:
+                        raise auth.repeated(name)
+                    adopted.add(header)
                     headers.header_value(value)
                     call.headers.setdefault(header.encode(), value.encode())
 

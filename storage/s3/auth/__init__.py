@@ -14,6 +14,7 @@ from storage.iam.principal import ANONYMOUS, Credential, Principal
 from storage.s3.auth import sigv2, sigv4
 from storage.s3.auth.canonical import Headers
 from storage.s3.auth.chunked import ChunkDecoder, ChunkSigner
+from storage.s3.auth.sigv2 import repeated
 from storage.s3.auth.sigv4 import Keyring, Signed
 from storage.s3.errors import S3Error
 
@@ -24,6 +25,7 @@ __all__ = [
     "ChunkDecoder",
     "Keyring",
     "authenticate",
+    "repeated",
     "version_2_refused",
 ]
 

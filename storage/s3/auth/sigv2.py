@@ -108,8 +108,8 @@ def verify_query(
     """Verify ``?AWSAccessKeyId=...&Expires=...&Signature=...``; as ``verify_header``.
 
     x-amz-* parameters stand for headers, as some signers put them there. Raises AccessDenied
-    (parameters missing, expired), InvalidAccessKeyId, InvalidToken, ExpiredToken and
-    SignatureDoesNotMatch.
+    (parameters missing, expired), InvalidArgument (an x-amz-* parameter twice),
+    InvalidAccessKeyId, InvalidToken, ExpiredToken and SignatureDoesNotMatch.
     """
     items = _items(raw_query)
     parameters = dict(reversed(items))
@@ -123,9 +123,7 @@ def verify_query(
             "parameters",
         ) from None
     _check_expiry(expires, time.time() if now is None else now)
-    moved = {
-        name.lower(): value for name, value in parameters.items() if name[:6].lower() == b"x-amz-"
-    }
+    moved = _moved(items)
     token = {**moved, **headers}.get(b"x-amz-security-token")
     credential = find_credential(keyring, access_key.decode("utf-8", "replace"), token)
     payload = _payload(headers)
@@ -145,6 +143,15 @@ def malformed() -> S3Error:
         "InvalidArgument",
         "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature",
         ArgumentName="Authorization",
+    )
+
+
+def repeated(name: str) -> S3Error:
+    """The refusal of a parameter that stands for a header and comes twice."""
+    return S3Error(
+        "InvalidArgument",
+        "A parameter that stands for a header must not be repeated, in whatever case.",
+        ArgumentName=name,
     )
 
 
@@ -221,6 +228,22 @@ def _resource(path: bytes, items: Items, names: Collection[bytes]) -> bytes:
     signed = sorted((item for item in items if item[0] in names), key=itemgetter(0))
     query = b"&".join([name + b"=" + value if value else name for name, value in signed])
     return path + b"?" + query if query else path
+
+
+def _moved(items: Items) -> dict[bytes, bytes]:
+    """The x-amz-* parameters by lower-case name.
+
+    Raises InvalidArgument where one comes twice, in whatever case: another value might be executed
+    than the one that is signed.
+    """
+    moved: dict[bytes, bytes] = {}
+    for name, value in items:
+        header = name.lower()
+        if header.startswith(b"x-amz-"):
+            if header in moved:
+                raise repeated(shown(name))
+            moved[header] = value
+    return moved
 
 
 def _items(raw_query: bytes) -> Items:
