@@ -91,7 +91,7 @@ _events = msgspec.json.Decoder(list[_Event])
 def mentions(place: Place, body: bytes | bytearray) -> list[Mention]:
     """The traces that the object at ``place`` speaks of. Raises Damaged."""
     if place.kind == EVAL:
-        return [Mention(place.trace)]
+        return _gathered(_known(place))
     if _values(body) > VALUES_MAX:
         return search(place, bytes(body[:HEAD_BYTES]))
     try:
@@ -157,9 +157,10 @@ def _ingested(place: Place, body: bytes | bytearray) -> Iterator[Mention]:
 
 
 def _gathered(found: Iterable[Mention]) -> list[Mention]:
-    """One mention a trace: the earliest time, the first name."""
+    """One mention a trace, its id normalized: the earliest time, the first name."""
     traces: dict[str, Mention] = {}
     for each in found:
+        each.trace = normalized(each.trace)
         known = traces.get(each.trace)
         if known is None:
             if len(traces) < TRACES_MAX:
@@ -197,7 +198,7 @@ def _id(raw: bytes | msgspec.Raw) -> str:
             return ""
     if not isinstance(value, str) or len(value) > ID_CHARACTERS_MAX:
         return ""
-    return normalized(value)
+    return value
 
 
 def normalized(trace: str) -> str:

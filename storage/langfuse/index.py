@@ -63,6 +63,15 @@ CREATE TABLE usage (
 
 Trace = bytes | str
 FLAWS = SOUND, DAMAGED, LARGE = (0, 1, 2)
+# What passes, and says nothing of the file.
+_PASSING = (
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.FullError,
+    apsw.IOError,
+    apsw.CantOpenError,
+    apsw.NoMemError,
+)
 
 
 class Found(msgspec.Struct):
@@ -111,7 +120,7 @@ class Writer:
     def __init__(self, folder: str, fingerprint: str) -> None:
         """Open the index in ``folder``. ``fingerprint``: of the store and of what is indexed.
 
-        Raises Unusable, also where there is none.
+        Raises Unusable, also where there is none, and OSError for what passes.
         """
         self.path = os.path.join(folder, FILE)
         self._lock = threading.Lock()
@@ -121,6 +130,8 @@ class Writer:
         try:
             self._connection = _connect(self.path, apsw.SQLITE_OPEN_READWRITE)
             self._load(fingerprint)
+        except _PASSING as error:
+            raise self._passing(error) from error
         except (apsw.Error, msgspec.MsgspecError, TypeError) as error:
             raise Unusable from error
 
@@ -173,13 +184,15 @@ class Writer:
             self._connection.close()
 
     def apply(self, changes: Sequence[Change], progress: Progress) -> None:
-        """Make ``changes`` true, and that they count up to ``progress``. Raises Unusable."""
+        """Make ``changes`` true, and that they count up to ``progress``.
+
+        Raises Unusable, and OSError for what passes."""
         self._added = self._added_flawed = 0
         try:
             with self._lock, self._connection:
                 doubtful: set[tuple[int, Trace]] = set()
                 for change in changes:
-                    self._change(change, doubtful)
+                    self._enter(change, doubtful)
                 for project, trace in doubtful:
                     self._recount(project, trace)
                 self._connection.execute(
@@ -191,9 +204,13 @@ class Writer:
             self.flawed += self._added_flawed
         except apsw.Error as error:
             self._projects.clear()
-            if isinstance(error, apsw.FullError):
-                raise OSError(f"{self.path}: the drive is full") from error
+            if isinstance(error, _PASSING):
+                raise self._passing(error) from error
             raise Unusable(str(error)) from error
+
+    def _passing(self, error: apsw.Error) -> OSError:
+        full = isinstance(error, apsw.FullError)
+        return OSError(f"{self.path}: {'the drive is full' if full else error}")
 
     def _count(self) -> tuple[int, int]:
         flawed: Any = self._connection.execute("SELECT count(*) FROM objects WHERE flaw > 0").get
@@ -201,6 +218,20 @@ class Writer:
         return objects, flawed
 
     # -- one object -----------------------------------------------------------------------------
+
+    def _enter(self, change: Change, doubtful: set[tuple[int, Trace]]) -> None:
+        """Make one change true; an object that the tables refuse is entered as damaged."""
+        added, flawed = self._added, self._added_flawed
+        try:
+            with self._connection:
+                self._change(change, doubtful)
+        except apsw.ConstraintError:
+            if change.found is None:
+                raise
+            self._added, self._added_flawed = added, flawed
+            self._projects.clear()  # one of them may just have been taken back
+            bare = msgspec.structs.replace(change.found, mentions=(), flaw=DAMAGED)
+            self._change(change._replace(found=bare), doubtful)
 
     def _change(self, change: Change, doubtful: set[tuple[int, Trace]]) -> None:
         number = _number(self._salt, change.bucket, change.key)
@@ -223,9 +254,12 @@ class Writer:
         for each, time in zip(found.mentions, times, strict=True):
             trace = stored(each.trace)
             execute(
-                "INSERT INTO mentions VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO mentions VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (object, trace) DO NOTHING",
                 (number, trace, project, time, each.parts, each.name),
             )
+            if not self._connection.changes():
+                continue
             execute(
                 "INSERT INTO traces VALUES (?1, ?2, ?3, ?3, 1) ON CONFLICT DO UPDATE SET "
                 "first = min(first, ?3), last = max(last, ?3), objects = objects + 1",

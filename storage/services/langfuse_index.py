@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from storage import errors
 from storage.config import Config
@@ -37,6 +37,8 @@ BUSY = 200
 _NEVER_BEHIND = (1 << 62) - 1
 _CURSOR_SECONDS = 5.0
 _PAUSE = 5.0
+#: Rests between two rebuilds double up to this, until one of them was of use.
+_PAUSE_MAX = 600.0
 _THREAD_BYTES = 64 << 10
 _logger = logging.getLogger("oversight.langfuse")
 
@@ -69,6 +71,7 @@ class LangfuseIndex:
         self._cursor = -1
         self._cursor_at = 0.0
         self._current = 0
+        self._rebuilds = 0
 
     async def run(self) -> None:
         """Do all there is to do. Can be cancelled anywhere. Raises Unavailable and its like."""
@@ -80,7 +83,9 @@ class LangfuseIndex:
         except Unusable as error:
             _logger.warning("the index of Langfuse's objects is made anew: %s", error or "damaged")
             await self._abandon()
-            await asyncio.sleep(_PAUSE)
+            pause = min(_PAUSE * 2 ** min(self._rebuilds, 16), _PAUSE_MAX)
+            self._rebuilds += 1
+            await asyncio.sleep(pause)
         except OSError as error:
             _logger.error("the index of Langfuse's objects waits: %s", error)
             await asyncio.sleep(_PAUSE)
@@ -158,14 +163,14 @@ class LangfuseIndex:
                 )
                 keys = [entry.key for entry in page.entries]
                 after = page.next_after
-            changes = [await self._look(root.bucket, key) for key in keys]
+            changes, left = await self._look_at((root.bucket, key) for key in keys)
             advanced = progress._replace(
                 root=progress.root + (after is None),
                 after=after or "",
                 done=progress.done + len(keys),
             )
             await self._apply(writer, changes, advanced)
-            await self._rest(began)
+            await self._rest(began + left)
         complete = writer.progress._replace(complete=True)
         await self._apply(writer, [], complete)
         _logger.info("taking stock of Langfuse's objects is done: %d", complete.done)
@@ -181,15 +186,16 @@ class LangfuseIndex:
             events = await self._engine.changes(position, BATCH)
             if not events:
                 break
-            changes = [await self._look(*place) for place in self._concerned(events)]
+            changes, left = await self._look_at(self._concerned(events))
             ahead = writer.progress._replace(position=events[-1].seq)
             if changes:
                 await self._apply(writer, changes, ahead)
             else:
                 writer.progress = ahead  # kept with the next change
             await self._keep_cursor(writer)
-            await self._rest(began)
+            await self._rest(began + left)
         await self._keep_cursor(writer)
+        self._rebuilds = 0
         self._current = time.time_ns() // 1_000_000
         self._publish(writer)
 
@@ -222,6 +228,16 @@ class LangfuseIndex:
         await asyncio.sleep((now - began) * (1 / self._shares[busy] - 1))
 
     # -- one object -----------------------------------------------------------------------------
+
+    async def _look_at(self, places: Iterable[tuple[str, str]]) -> tuple[list[Change], float]:
+        """What is under each (bucket, key) now, and the seconds that were left to others."""
+        changes, left = [], 0.0
+        for bucket_name, key in places:
+            changes.append(await self._look(bucket_name, key))
+            paused = time.monotonic()
+            await asyncio.sleep(0)  # the engine may answer without suspending
+            left += time.monotonic() - paused
+        return changes, left
 
     async def _look(self, bucket_name: str, key: str) -> Change:
         """What is under a key now."""

@@ -140,6 +140,14 @@ def test_what_is_too_large_is_searched_at_its_beginning(monkeypatch: pytest.Monk
     assert search(Place("trace", "p", "t", "t"), b'"traceId": "x"') == [Mention("t")]
 
 
+@pytest.mark.parametrize("kind", [EVAL, "trace"])
+def test_ids_of_keys_are_normalized_too(kind: str) -> None:
+    place = Place(kind, "p", "x", TRACE.upper())
+    assert mentions(place, b'[{"body": {}}]') == [Mention(TRACE)]
+    (found,) = search(place, b'[{"traceId": "%b"' % TRACE.encode())
+    assert found.trace == TRACE
+
+
 def test_what_one_object_can_add_is_bounded() -> None:
     body = spans(*({"traceId": f"{number:032x}"} for number in range(1, 3000)))
     assert len(mentions(OTEL_PLACE, body)) == bodies.TRACES_MAX

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from storage.langfuse.bodies import Mention
 from storage.langfuse.index import (
+    DAMAGED,
     DAY_MS,
     FILE,
     Change,
@@ -135,6 +136,46 @@ def test_a_transaction_is_whole(writer: Writer, reader: Reader, tmp_path: Path) 
     assert again.progress == Progress(position=1)
     assert (again.objects, len(reader.projects())) == (1, 1)
     again.close()
+
+
+def test_a_trace_that_is_said_twice_counts_once(writer: Writer, reader: Reader) -> None:
+    writer.apply([Change("b", "k", found(HEX, "other", HEX.upper()))], Progress(position=1))
+    assert [event.flaw for event in reader.events(HEX)] == [0]
+    rows = reader.traces("p1", DAY * DAY_MS, (DAY + 1) * DAY_MS, None, 10)
+    assert [row.objects for row in rows] == [1, 1]
+    assert (writer.objects, writer.flawed) == (1, 0)
+
+
+def test_what_the_tables_refuse_is_the_flaw_of_one_object(writer: Writer, reader: Reader) -> None:
+    at = DAY * DAY_MS
+    refused: Any = Mention(HEX, at, parts="many")  # type: ignore[arg-type]
+    bad = Found(1, at, 7, "p2", "otel", [Mention("seen", at), refused])
+    changes = [Change("b", "k", bad), Change("b", "l", found(HEX)), Change("b", "m", bad)]
+    for position in (1, 2):
+        writer.apply(changes, Progress(position=position))
+        assert writer.progress == Progress(position=position)
+        assert (writer.objects, writer.flawed) == (3, 2)
+    assert [event.key for event in reader.events(HEX)] == ["l"]
+    assert reader.events("seen") == []
+    assert reader.projects() == [
+        ("p1", "otel", 1, 10, DAY, DAY),
+        ("p2", "otel", 2, 14, DAY, DAY),
+    ]
+    connection = apsw.Connection(writer.path)
+    flaws = dict(connection.execute("SELECT key, flaw FROM objects"))
+    connection.close()
+    assert flaws == {"k": DAMAGED, "l": 0, "m": DAMAGED}
+
+
+def test_what_passes_is_no_damage(writer: Writer, reader: Reader) -> None:
+    writer._connection.set_busy_timeout(0)
+    other = apsw.Connection(writer.path)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OSError, match="locked"):
+        writer.apply([Change("b", "k", found(HEX))], Progress(position=1))
+    other.close()
+    writer.apply([Change("b", "k", found(HEX))], Progress(position=1))
+    assert (writer.objects, len(reader.events(HEX))) == (1, 1)
 
 
 def test_it_goes_on_where_it_was(writer: Writer, tmp_path: Path) -> None:

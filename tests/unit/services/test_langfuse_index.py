@@ -15,7 +15,18 @@ from storage.config import Config
 from storage.engine.embedded.engine import EmbeddedEngine
 from storage.engine.interface import AmendObject, Bucket, Following, PutSystem, SetBucketConfig
 from storage.langfuse import bodies
-from storage.langfuse.index import DAMAGED, FILE, LARGE, SOUND, Event, Progress, Reader, Writer
+from storage.langfuse.index import (
+    DAMAGED,
+    FILE,
+    LARGE,
+    SOUND,
+    Change,
+    Event,
+    Progress,
+    Reader,
+    Unusable,
+    Writer,
+)
 from storage.services import langfuse_index
 from storage.services.feed import LOST
 from storage.services.langfuse_index import (
@@ -188,6 +199,87 @@ async def test_what_cannot_be_read_stops_nothing(
         flaws = {found.key.split("/")[3]: found.flaw for found in kept.events()}
         assert flaws == {"damaged": DAMAGED, "large": LARGE, "sound": SOUND}
         assert (kept.told.objects, kept.told.flawed) == (6, 5)
+        kept.close()
+
+
+async def test_key_and_body_may_write_an_id_differently(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "BODY_BYTES_MAX", 10_000)
+    trace = "abcdef0123456789" * 2
+    async with alone(config) as engine:
+        kept, bucket = Kept(engine, config), await langfuse(engine)
+        key = f"events/evals/p/traces/{trace.upper()}/observations/x.json"
+        body = b'[{"body": {"traceId":"%b", "input": "' % trace.encode() + b"x" * 20_000
+        await put(engine, bucket, key, body)
+        await put(engine, bucket, OTEL.format("a"), export(TRACE))
+        await kept.run()
+        assert kept.told.state == FOLLOWING
+        assert [(found.key, found.flaw) for found in kept.events(trace)] == [(key, LARGE)]
+        assert kept.keys() == [OTEL.format("a")]
+        kept.close()
+
+
+async def test_rebuilds_become_rare(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(langfuse_index, "_PAUSE", 5.0)
+    naps: list[float] = []
+    sleep = asyncio.sleep
+
+    async def nap(seconds: float) -> None:
+        if seconds >= 1:
+            naps.append(seconds)
+        await sleep(0)
+
+    def broken(*_: object) -> None:
+        raise Unusable
+
+    async with alone(config) as engine:
+        kept, bucket = Kept(engine, config), await langfuse(engine)
+        await put(engine, bucket, OTEL.format("a"), export(TRACE))
+        for _ in range(2):
+            with monkeypatch.context() as patch:
+                patch.setattr(langfuse_index.asyncio, "sleep", nap)
+                patch.setattr(Writer, "apply", broken)
+                for _ in range(9):
+                    await kept.run()
+            assert naps == [5, 10, 20, 40, 80, 160, 320, 600, 600]
+            naps.clear()
+            await kept.run()
+            assert kept.told.state == FOLLOWING
+            await put(engine, bucket, OTEL.format("b"), export(TRACE))
+        kept.close()
+
+
+async def test_others_have_a_turn_after_each_object(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where reading never waits: neither in stocktaking nor in following."""
+    async with alone(config) as engine:
+        kept, bucket = Kept(engine, config), await langfuse(engine)
+        turns, running = 0, True
+        seen: list[int] = []
+
+        async def others() -> None:
+            nonlocal turns
+            while running:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async def look(*place: str) -> Change:
+            seen.append(turns)
+            return Change(*place, None)
+
+        monkeypatch.setattr(kept.index, "_look", look)
+        other = asyncio.create_task(others())
+        for _ in range(2):
+            for number in range(20):
+                await put(engine, bucket, OTEL.format(number), export(TRACE))
+            seen.clear()
+            await kept.run()
+            assert len(seen) == 20
+            assert len(set(seen)) == 20
+        running = False
+        await other
         kept.close()
 
 
