@@ -7,6 +7,7 @@ Each change names the version that was looked at, so that what was written meanw
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -47,8 +48,10 @@ async def due(engine: i.Engine, bucket: i.Bucket, clock: Clock) -> AsyncIterator
     ]
     for prefix in _outermost(about_versions):
         walk = _Walk(bucket, about_versions, clock)
-        async for entry in _versions(engine, bucket, prefix):
-            for found in walk.see(entry):
+        async for began, entries in _versions(engine, bucket, prefix):
+            seen = [found for entry in entries for found in walk.see(entry)]
+            await _rest(began)
+            for found in seen:
                 yield found
         for found in walk.end():
             yield found
@@ -145,31 +148,38 @@ def _outermost(rules: list[Rule]) -> list[str]:
 
 async def _versions(
     engine: i.Engine, bucket: i.Bucket, prefix: str
-) -> AsyncIterator[i.VersionEntry]:
+) -> AsyncIterator[tuple[float, list[i.VersionEntry]]]:
+    """Pages, and when each was asked for."""
     key, version = "", ""
     while True:
+        began = time.monotonic()
         page = await engine.list_versions(
             bucket.id, prefix=prefix, after_key=key, after_version=version, limit=PAGE
         )
-        for entry in page.entries:
-            yield entry
+        yield began, page.entries
         if page.next_key is None:
             return
         key, version = page.next_key, page.next_version or ""
-        await asyncio.sleep(0)  # the embedded engine answers without suspending
 
 
 async def _uploads(engine: i.Engine, bucket: i.Bucket, prefix: str) -> AsyncIterator[i.Upload]:
     key, upload = "", ""
     while True:
+        began = time.monotonic()
         page = await engine.list_uploads(
             bucket.id, prefix=prefix, after_key=key, after_upload=upload, limit=PAGE
         )
+        await _rest(began)
         for entry in page.uploads:
             yield entry
         if page.next_key is None:
             return
         key, upload = page.next_key, page.next_upload or ""
+
+
+async def _rest(began: float) -> None:
+    """Leave others as much time as a page took: the embedded engine answers without suspending."""
+    await asyncio.sleep(time.monotonic() - began)
 
 
 async def preview(engine: i.Engine, bucket: i.Bucket, clock: Clock) -> list[Tally]:

@@ -20,7 +20,6 @@ from storage.lifecycle.due import (
     EXPIRE,
     MARKER,
     NONCURRENT,
-    PAGE,
     Due,
     Tally,
     count,
@@ -87,13 +86,9 @@ class Lifecycle:
         """Count what is ahead, so that a run of hours shows how far it has come."""
         number = size = 0
         for bucket in buckets:
-            began = time.monotonic()
             async for found in due(self._engine, bucket, clock):
                 number += 1
                 size += found.size
-                if number % PAGE == 0:
-                    await asyncio.sleep(time.monotonic() - began)
-                    began = time.monotonic()
         self._note(backlog=number, backlog_bytes=size)
 
     def _note(self, **changes: int) -> None:
@@ -115,21 +110,42 @@ class Lifecycle:
             changes[name] = changes.get(name, getattr(figures, name)) + 1
         self._note(**changes)
 
-    async def _run_bucket(self, bucket: i.Bucket, clock: Clock) -> list[Tally]:
+    async def _run_bucket(self, listed: i.Bucket, clock: Clock) -> list[Tally]:
+        """Carry out the rules as they are now; where they change meanwhile the next run does."""
+        bucket = await self._engine.bucket(listed.name)
+        if bucket is None or lifecycle.DOCUMENT not in bucket.config:
+            return []
         tallies: dict[tuple[str, str], Tally] = {}
         batch: list[Due] = []
+        changed = False
         async for found in due(self._engine, bucket, clock):
             batch.append(found)
             if len(batch) == BATCH:
+                changed = await self._has_changed(bucket)
+                if changed:
+                    break
                 await self._carry_out(bucket, batch, tallies)
                 batch = []
-        await self._carry_out(bucket, batch, tallies)
+        if batch and not changed and not await self._has_changed(bucket):
+            await self._carry_out(bucket, batch, tallies)
         for tally in tallies.values():
             _logger.info(
                 "bucket %s, rule %s: %d gone (%s), %d bytes",
                 tally.bucket, tally.rule, tally.count, tally.kind, tally.bytes,
             )  # fmt: skip
         return list(tallies.values())
+
+    async def _has_changed(self, bucket: i.Bucket) -> bool:
+        """Whether what would be deleted is no longer what is to be."""
+        now = await self._engine.bucket(bucket.name)
+        return (
+            now is None
+            or now.id != bucket.id
+            or any(
+                now.config.get(name) != bucket.config.get(name)
+                for name in (lifecycle.DOCUMENT, i.VERSIONING)
+            )
+        )
 
     async def _carry_out(
         self, bucket: i.Bucket, batch: list[Due], tallies: dict[tuple[str, str], Tally]

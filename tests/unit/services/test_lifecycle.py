@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,12 +19,13 @@ from storage.engine.interface import (
     Expiry,
     Health,
     SetBucketConfig,
+    VersionPage,
 )
 from storage.engine.memory import MemoryEngine
 from storage.errors import Unavailable
 from storage.lifecycle import Clock, Rule
-from storage.lifecycle.due import ABORT, EXPIRE, MARKER, NONCURRENT, preview
-from storage.services.lifecycle import Lifecycle
+from storage.lifecycle.due import ABORT, EXPIRE, MARKER, NONCURRENT, PAGE, preview
+from storage.services.lifecycle import BATCH, Lifecycle
 from storage.telemetry import metrics
 from storage.telemetry.board import Board
 from tests.contract.store import delete, keys, make_bucket, put, start_upload
@@ -197,6 +201,97 @@ async def test_what_is_written_meanwhile_stays(
     found = await engine.lookup(bucket.id, "k")
     assert found is not None
     assert found.modified == TODAY
+
+
+async def test_a_rule_that_is_removed_while_a_run_counts_takes_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = await with_rules(engine, Rule("r", days=1))
+    await put(engine, bucket, "k", modified=0)
+    look = Lifecycle._look
+
+    async def overtaken(self: Lifecycle, buckets: list[Bucket], clock: Clock) -> None:
+        await look(self, buckets, clock)
+        await engine.commit(SetBucketConfig("bucket", lifecycle.DOCUMENT, None))
+
+    monkeypatch.setattr(Lifecycle, "_look", overtaken)
+    assert await at(engine, TODAY, monkeypatch) == {}
+    assert await keys(engine, bucket) == ["k"]
+
+
+@pytest.mark.parametrize(
+    ("document", "value"), [(lifecycle.DOCUMENT, None), (VERSIONING, ENABLED), ("cors", b"")]
+)
+async def test_a_change_between_two_batches_stops_the_second(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, document: str, value: bytes | None
+) -> None:
+    """Of the rules or the versioning; anything else does not."""
+    bucket = await with_rules(engine, Rule("r", days=1))
+    total = 2 * BATCH + 10
+    for number in range(total):
+        await put(engine, bucket, f"k{number:03}", modified=0)
+    commit, count = engine.commit, 0
+
+    async def counted(change: object) -> object:
+        nonlocal count
+        count += 1
+        done = await commit(change)  # type: ignore[arg-type]
+        if count == BATCH:
+            await commit(SetBucketConfig("bucket", document, value))
+        return done
+
+    monkeypatch.setattr(engine, "commit", counted)
+    gone = total if document == "cors" else BATCH
+    assert await at(engine, TODAY, monkeypatch) == {EXPIRE: gone}
+    assert len(await keys(engine, bucket)) == total - gone
+
+
+async def test_a_change_before_the_last_batch_stops_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = await with_rules(engine, Rule("r", days=1))
+    await put(engine, bucket, "k", modified=0)
+    listed = engine.list_versions
+    looks = 0
+
+    async def overtaken(*args: Any, **kwargs: Any) -> VersionPage:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            await engine.commit(SetBucketConfig("bucket", lifecycle.DOCUMENT, None))
+        return await listed(*args, **kwargs)
+
+    monkeypatch.setattr(engine, "list_versions", overtaken)
+    assert await at(engine, TODAY, monkeypatch) == {}
+    assert looks == 2
+
+
+async def test_the_walk_rests_after_each_page(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nothing is due: as long as the page took."""
+    bucket = await with_rules(engine, Rule("r", days=1, abort_days=1))
+    for number in range(PAGE + 1):
+        await put(engine, bucket, f"k{number:04}", modified=TODAY)
+    now, naps = 0.0, []
+
+    def slow(ask: Callable[..., Awaitable[object]], seconds: float) -> Callable[..., object]:
+        async def asked(*args: object, **kwargs: object) -> object:
+            nonlocal now
+            now += seconds
+            return await ask(*args, **kwargs)
+
+        return asked
+
+    async def sleep(seconds: float) -> None:
+        naps.append(seconds)
+
+    monkeypatch.setattr(engine, "list_versions", slow(engine.list_versions, 3.0))
+    monkeypatch.setattr(engine, "list_uploads", slow(engine.list_uploads, 2.0))
+    monkeypatch.setattr("storage.lifecycle.due.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("storage.lifecycle.due.asyncio", SimpleNamespace(sleep=sleep))
+    assert await preview(engine, bucket, Clock(TODAY)) == []
+    assert naps == [3.0, 3.0, 2.0]
 
 
 async def test_many_pages_and_rules_that_overlap(
