@@ -246,14 +246,17 @@ class S3App:
     def _permit(self, call: Call, route: routes.Route, bucket: Bucket | None) -> bool:
         """Let ``call`` at the bucket it asked for; False if that depends on the object asked for.
 
-        Raises AccessDenied.
+        Raises AccessDenied, and InvalidArgument where a version is named that can't be.
         """
+        named = bool(call.query) and "versionId" in call.query
+        if named and route.refuses_version:
+            raise S3Error("InvalidArgument", "This operation does not accept a version-id.")
         if bucket is not None:
             call.target = bucket
             self.check_owner(call, bucket)
         if route.per_key:
             return True
-        action = route.version_action if call.query and "versionId" in call.query else route.action
+        action = route.version_action if named else route.action
         return access.decided(call, action, bucket, call.key)
 
     def _failure(self, call: Call, error: Exception) -> Response:

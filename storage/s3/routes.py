@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
+from storage.iam.actions import ACTIONS
 from storage.s3.call import Call, Response
 from storage.s3.operations import (
     acl,
@@ -50,7 +51,7 @@ class Route:
     """
 
     __slots__ = ("action", "at_once", "handler", "header", "method", "needs_bucket", "operation",
-                 "per_key", "query", "scope", "version_action")  # fmt: skip
+                 "per_key", "query", "refuses_version", "scope", "version_action")  # fmt: skip
 
     def __init__(
         self,
@@ -67,8 +68,12 @@ class Route:
         self.method = method
         self.scope = scope
         self.action = action
-        #: The action where the request names a version ("GetObjectVersion", "GetObjectVersionAcl").
-        self.version_action = re.sub(r"Object(?=$|Acl|Tagging|Attributes)", "ObjectVersion", action)
+        versioned = re.sub(r"Object(?=$|Acl|Tagging|Attributes)", "ObjectVersion", action)
+        #: The action where the request names a version ("GetObjectVersion", "GetObjectVersionAcl");
+        #: the plain one where S3 has no such action.
+        self.version_action = versioned if versioned.lower() in ACTIONS else action
+        #: Writes make versions, and name none.
+        self.refuses_version = action == "s3:PutObject"
         self.query = tuple(query.split())
         self.header = header
         self.handler = handler

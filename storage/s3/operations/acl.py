@@ -143,8 +143,8 @@ def _let_in_by(call: Call, bucket: i.Bucket) -> str:
         return ""
     if principal.root or principal.id == bucket.owner:
         return ""
-    source = _decision(call, bucket, "s3:PutObject").source
-    return source if source in _BY_GRANT else ""
+    found = _decision(call, bucket, "s3:PutObject")
+    return found.source if found.allowed and found.source in _BY_GRANT else ""
 
 
 def lets_in(call: Call, action: str) -> bool:

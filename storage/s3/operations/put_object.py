@@ -77,8 +77,6 @@ async def put_object(call: Call) -> Response:
     """Store a body under a key. Acknowledged only once it is durable."""
     if call.query and ("uploadId" in call.query or "partNumber" in call.query):
         raise S3Error("InvalidArgument", "uploadId and partNumber must be given together.")
-    if call.query and "versionId" in call.query:
-        raise S3Error("InvalidArgument", "This operation does not accept a version-id.")
     change, meta = describe(call)
     integrity = Integrity.of_call(call)
     body = Body(call, chunked=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from storage.iam.actions import ACTIONS
 from storage.s3 import headers
 from storage.s3.routes import BUCKET, OBJECT, ROUTES, SERVICE, Route, match
 
@@ -28,6 +29,14 @@ def test_names_and_matchers_are_unique() -> None:
 def test_actions_are_actions() -> None:
     for route in ROUTES:
         assert re.fullmatch(r"(s3|s3express|s3-object-lambda):[A-Z][A-Za-z]+", route.action)
+
+
+def test_what_is_asked_of_policies_can_be_named_in_them() -> None:
+    for route in ROUTES:
+        if route.handler is not None:
+            assert {route.action.lower(), route.version_action.lower()} <= ACTIONS.keys(), route
+    named = {route.version_action for route in ROUTES if route.version_action != route.action}
+    assert named >= {"s3:GetObjectVersion", "s3:DeleteObjectVersion", "s3:PutObjectVersionAcl"}
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=[route.operation for route in ROUTES])
