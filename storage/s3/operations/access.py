@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from storage.engine.interface import Bucket, Version
     from storage.s3.call import Call
 
-__all__ = ["ACL", "BLOCK", "POLICY", "absent", "action_of", "allowed", "authorize", "check_version",
-           "decided", "decision", "settle", "speaks"]  # fmt: skip
+__all__ = ["ACL", "BLOCK", "POLICY", "absent", "action_of", "allowed", "authorize",
+           "authorize_version", "check_version", "decided", "decision", "settle",
+           "speaks"]  # fmt: skip
 
 #: The header that tells of a delete marker.
 MARKER = (b"x-amz-delete-marker", b"true")
@@ -154,6 +155,16 @@ def check_version(call: Call, bucket: Bucket, key: str, version: Version, action
     if (principal.root and principal.boundary is None) or not foreign_owner(bucket, version):
         return
     found = decision(call, action or action_of(call), bucket, key, version)
+    if found is None or not found.allowed:
+        raise S3Error("AccessDenied")
+
+
+def authorize_version(call: Call, action: str, bucket: Bucket, key: str, version: Version) -> None:
+    """Decide about a version at hand. Raises AccessDenied."""
+    principal = call.auth.principal
+    if principal.root and principal.boundary is None:
+        return
+    found = decision(call, action, bucket, key, version)
     if found is None or not found.allowed:
         raise S3Error("AccessDenied")
 

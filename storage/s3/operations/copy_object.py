@@ -17,7 +17,7 @@ from storage.s3.operations.body import (
     new_file,
 )
 from storage.s3.operations.multipart import open_upload, part_number
-from storage.s3.operations.put_object import now_ms, object_meta
+from storage.s3.operations.put_object import _authorize_tags, now_ms, object_meta
 
 _SOURCE = b"x-amz-copy-source-"
 
@@ -96,8 +96,12 @@ async def copy_object(call: Call) -> Response:
     """Copy an object, or change what it carries by copying it onto itself."""
     replace = _directive(call, b"x-amz-metadata-directive")
     replace_tags = _directive(call, b"x-amz-tagging-directive")
+    # S3 takes no notice of tags in the header that it is not told to set: nor may conditions.
+    idle_tags = not replace_tags and call.headers.pop(b"x-amz-tagging", None) is not None
     target = call.target
     source_bucket, source = await _open_source(call)
+    if not replace_tags and (idle_tags or source.meta.tags):
+        _permit_tags(call, source_bucket, source)
     if source.size > OBJECT_BYTES_MAX:
         raise S3Error(
             "InvalidRequest",
@@ -138,6 +142,19 @@ async def copy_object(call: Call) -> Response:
     lines = [xml.CONTENT_TYPE, *versioning.committed_header(committed)]
     lines += _source_version(source_bucket, source)
     return Response(200, lines, xml.document("CopyObjectResult", text))
+
+
+def _permit_tags(call: Call, source_bucket: i.Bucket, source: i.Version) -> None:
+    """Permit the copy with the source's tags, which it brings from now on. Raises AccessDenied."""
+    tags = source.meta.tags
+    if tags:
+        named = b"?versionId=" in call.headers[b"x-amz-copy-source"]
+        action = "s3:GetObjectVersionTagging" if named else "s3:GetObjectTagging"
+        access.authorize_version(call, action, source_bucket, source.key, source)
+    call.request_tags = tags
+    access.authorize(call, "s3:PutObject", call.target, call.key)
+    if tags:
+        _authorize_tags(call)
 
 
 def _source_version(bucket: i.Bucket, source: i.Version) -> HeaderList:
