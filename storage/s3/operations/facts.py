@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
+from storage.iam.actions import ACTIONS, has_condition_key
 from storage.iam.resources import EXISTING_TAG, ObjectNeeded, tag_values
 
 if TYPE_CHECKING:
@@ -24,17 +25,6 @@ Value = str | tuple[str, ...] | None
 #: What a condition key about a tag of the request begins with.
 REQUEST_TAG = "s3:requestobjecttag/"
 _REQUEST_TAG_KEYS = "s3:requestobjecttagkeys"
-#: Actions whose condition may be a tag of the object that exists already.
-TAGGED_ACTIONS = frozenset(
-    f"s3:{verb}Object{version}{what}"
-    for version in ("", "Version")
-    for verb, what in (
-        ("Get", ""), ("Get", "Acl"), ("Get", "Attributes"), ("Get", "Tagging"), ("Put", "Acl"),
-        ("Put", "Tagging"), ("Delete", "Tagging"),
-    )
-)  # fmt: skip
-#: Actions that list: the only ones to have a prefix, a delimiter and a number of keys.
-_LISTING = frozenset(("s3:ListBucket", "s3:ListBucketVersions", "s3:ListBucketMultipartUploads"))
 _AUTH_TYPES = {"header": "REST-HEADER", "query": "REST-QUERY-STRING", "post": "POST"}
 
 
@@ -62,10 +52,12 @@ class Facts:
         self._prefix = prefix
 
     def get(self, key: str) -> Value:
-        """The value of a lower-case condition key; None where the request has none.
+        """The value of a lower-case condition key; None where the request or the action has none.
 
         Raises ObjectNeeded where it is one of an object that was not looked up.
         """
+        if key.startswith("s3:") and not _has(self._action.lower(), key):
+            return None
         found = _PLAIN.get(key)
         if found is not None:
             return found(self._call)
@@ -78,20 +70,21 @@ class Facts:
         return None
 
     def _of_listing(self, key: str) -> Value:
-        if self._action not in _LISTING:
-            return None
         if self._prefix is not None:
             return self._prefix if key == "s3:prefix" else None
         return self._call.query.get(key.removeprefix("s3:"))
 
     def _existing_tag(self, key: str) -> Value:
-        if self._action not in TAGGED_ACTIONS:
-            return None
         if not self._looked:
             raise ObjectNeeded
         if self._version is None:
             return None
         return tag_values(self._version.meta.tags, key)
+
+
+def _has(action: str, key: str) -> bool:
+    """Whether policies can ask for a key of the service's about ``action`` (both lower case)."""
+    return action in ACTIONS and has_condition_key((action,), key)
 
 
 def request_tags(call: Call) -> dict[str, str]:

@@ -6,14 +6,18 @@ import asyncio
 import hashlib
 import json
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from storage.iam.actions import ACTIONS, has_condition_key, spelled
 from storage.iam.policy import parse_policy
 from storage.iam.principal import Principal
 from storage.s3.app import Hooks
 from storage.s3.auth import AuthResult
+from storage.s3.call import AsgiRequest, Call
+from storage.s3.operations.facts import Facts
 
 from .asgi import Caller, Reply
 
@@ -89,3 +93,55 @@ def test_a_version_in_the_query_does_not_escape_a_denial(store: Store) -> None:
     assert store.send("GET", "/bucket/k").status == 404
     assert store.send("GET", "/bucket", "uploads").body.count(b"<Upload>") == 1
     assert store.send("POST", "/bucket/k", f"uploadId={upload}", **complete).status == 200
+
+
+# -- condition keys -------------------------------------------------------------------------------
+
+#: What a client can bring along in headers, whatever it asks for: the keys of the same name.
+IN_HEADERS = (
+    "x-amz-acl", "x-amz-grant-full-control", "x-amz-grant-read", "x-amz-grant-read-acp",
+    "x-amz-grant-write", "x-amz-grant-write-acp", "x-amz-content-sha256", "x-amz-copy-source",
+    "x-amz-metadata-directive", "x-amz-object-ownership", "x-amz-server-side-encryption",
+    "x-amz-server-side-encryption-aws-kms-key-id", "x-amz-storage-class",
+    "x-amz-server-side-encryption-customer-algorithm", "x-amz-website-redirect-location",
+    "if-match", "if-none-match",
+)  # fmt: skip
+LOCKS = ("object-lock-mode", "object-lock-legal-hold", "object-lock-retain-until-date")
+KEYS = [
+    *(f"s3:{name}" for name in (*IN_HEADERS, *LOCKS)),
+    *("s3:versionid", "s3:prefix", "s3:delimiter", "s3:max-keys", "s3:requestobjecttagkeys"),
+    *("s3:requestobjecttag/tag", "s3:existingobjecttag/tag", "s3:authtype", "s3:signatureversion"),
+]
+
+
+@pytest.mark.parametrize("action", [*sorted(filter(None, map(spelled, ACTIONS))), "s3:NoSuch"])
+def test_a_condition_key_counts_for_the_actions_that_have_it(store: Store, action: str) -> None:
+    lines = dict.fromkeys(IN_HEADERS, "x") | {f"x-amz-{name}": "x" for name in LOCKS}
+    raw = [(name.encode(), value.encode()) for name, value in lines.items()]
+    query = b"versionId=x&prefix=x&delimiter=x&max-keys=x"
+    scope = {
+        "method": "GET", "raw_path": b"/bucket/k", "query_string": query,
+        "headers": [*raw, (b"x-amz-tagging", b"tag=x")],
+    }  # fmt: skip
+    nothing: Any = None
+    call = Call(nothing, AsgiRequest(scope, nothing, nothing))
+    call.parse()
+    call.auth = AuthResult(user(ALL), "u", "header")
+    tagged: Any = SimpleNamespace(meta=SimpleNamespace(tags={"tag": "x"}))
+    facts = Facts(call, action, tagged)
+    counting = {key for key in KEYS if facts.get(key) is not None}
+    known = action.lower() in ACTIONS
+    assert counting == {key for key in KEYS if known and has_condition_key([action.lower()], key)}
+    assert facts.get("aws:currenttime")
+
+
+def test_a_header_of_writes_does_not_let_anybody_read(store: Store) -> None:
+    given = {"x-amz-acl": "bucket-owner-full-control", "x-amz-tagging": "env=dev"}
+    for key, value in (
+        ("s3:x-amz-acl", "bucket-owner-full-control"),
+        ("s3:RequestObjectTag/env", "dev"),
+    ):
+        who = user(ALL | {"Condition": {"StringEquals": {key: value}}})
+        assert store.send("GET", "/bucket/source", who=who, headers=given).status == 403
+        assert store.send("DELETE", "/bucket/source", who=who, headers=given).status == 403
+    assert store.send("GET", "/bucket/source").body == b"source"
