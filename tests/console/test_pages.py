@@ -185,6 +185,8 @@ def test_files_are_uploaded_straight_to_s3(
     parts = s3.head_object(Bucket=bucket, Key="large.bin")
     assert parts["ContentLength"] == len(large)
     assert parts["ETag"].endswith('-3"')
+    known = s3.head_object(Bucket=bucket, Key="large.bin", ChecksumMode="ENABLED")
+    assert known["ChecksumCRC32"].endswith("-3")
     direct = [each for each in sent if each.startswith(f"PUT {served.endpoint}/{bucket}/")]
     assert len(direct) == 5
 
@@ -240,10 +242,20 @@ def test_a_broken_off_upload_goes_on_where_it_was(page: Any, s3: Any, bucket: st
     page.wait_for_selector("input[data-upload=files]", state="attached")
     size = 8 * 1024 * 1024
     content = bytes(size) + bytes(range(256)) * (size // 256) + b"end"
-    upload = s3.create_multipart_upload(Bucket=bucket, Key="again.bin")["UploadId"]
-    s3.upload_part(
-        Bucket=bucket, Key="again.bin", UploadId=upload, PartNumber=1, Body=content[:size]
-    )
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="again.bin", ChecksumAlgorithm="CRC32")[
+        "UploadId"
+    ]
+    # The second part is of another file, and so is the fourth, which this one has not.
+    other = bytes(reversed(content[size:-3]))
+    for number, part in ((1, content[:size]), (2, other), (4, b"more")):
+        s3.upload_part(
+            Bucket=bucket,
+            Key="again.bin",
+            UploadId=upload,
+            PartNumber=number,
+            Body=part,
+            ChecksumAlgorithm="CRC32",
+        )
     # What an earlier page left behind: the file's time is not known before it is chosen.
     page.evaluate(
         """([upload, bucket, size]) => {
@@ -262,6 +274,7 @@ def test_a_broken_off_upload_goes_on_where_it_was(page: Any, s3: Any, bucket: st
     page.wait_for_selector("a:has-text('again.bin')")
     assert s3.get_object(Bucket=bucket, Key="again.bin")["Body"].read() == content
     assert not [each for each in sent if each.startswith("PUT") and "partNumber=1&" in each]
+    assert [each for each in sent if each.startswith("PUT") and "partNumber=2&" in each]
 
 
 def test_many_objects_are_paged_and_filtered(page: Any, s3: Any, bucket: str) -> None:
@@ -387,11 +400,15 @@ def test_a_bucket_with_nameless_characters_is_emptied(page: Any, s3: Any, bucket
     for name in ("odd\x01", "odd\x01", "plain"):
         s3.put_object(Bucket=bucket, Key=name, Body=b"1")
     s3.delete_object(Bucket=bucket, Key="odd\x01")
+    sent: list[bytes] = []
+    page.on("request", lambda request: sent.append(request.post_data_buffer or b""))
     visit(page, "settings", bucket)
     page.click("section:has(h2:text-is('Delete the bucket')) button")
     page.fill("dialog input", bucket)
     page.click("dialog button[type=submit]")
     page.wait_for_selector(f"text=The bucket {bucket} is deleted.")
+    assert [each for each in sent if b"<Key>plain</Key>" in each]
+    assert not [each for each in sent if b"\x01" in each]
     assert bucket not in {each["Name"] for each in s3.list_buckets()["Buckets"]}
 
 

@@ -2,7 +2,7 @@
 //
 // Bytes go straight to S3 by presigned requests. Where the browser does not reach S3 (another
 // network, CORS rules, a page with TLS before an S3 without), they go through the console instead.
-import { all, escaped, parse, s3, s3Path, s3Xml, sign, state, textOf } from "./api.js";
+import { all, crc32, escaped, parse, s3, s3Path, s3Xml, sign, state, textOf } from "./api.js";
 import { fill, h, icon, shown } from "./dom.js";
 import { bytes } from "./format.js";
 import { T } from "./texts.js";
@@ -140,11 +140,11 @@ function direct(bucket) {
 }
 
 /** Send bytes; resolves with the response's status. Retries what may pass. */
-async function put(target, body, { type, onProgress, signal }) {
+async function put(target, body, { type, checksum, onProgress, signal }) {
   for (let attempt = 1; ; attempt += 1) {
     const through = !(await direct(target.bucket)) || isTidiedUp(target.key);
     const url = through ? s3Path(target.bucket, target.key, target.query) : (await sign([{ method: "PUT", ...target }]))[0];
-    const answer = await transmit(url, body, { type, onProgress, signal, through });
+    const answer = await transmit(url, body, { type, checksum, onProgress, signal, through });
     if (answer.status >= 200 && answer.status < 300) return answer;
     if (answer.status === 401 && through) await state.askAgain();
     // A presigned URL of a session that is over: the next signature asks to sign in again.
@@ -157,13 +157,15 @@ async function put(target, body, { type, onProgress, signal }) {
   }
 }
 
-function transmit(url, body, { type, onProgress, signal, through }) {
+function transmit(url, body, { type, checksum, onProgress, signal, through }) {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(new DOMException("", "AbortError"));
     const request = new XMLHttpRequest();
     request.open("PUT", url);
     if (type) request.setRequestHeader("content-type", type);
     if (through) request.setRequestHeader("x-oversight-console", "1");
+    // A presigned URL signs no such header: S3 then computes it, and compares when all is there.
+    if (through && checksum) request.setRequestHeader("x-amz-checksum-crc32", checksum);
     request.upload.onprogress = (event) => onProgress(event.loaded);
     const stop = () => request.abort();
     signal.addEventListener("abort", stop);
@@ -228,8 +230,9 @@ async function one({ work, bucket, file, key }) {
 }
 
 // An upload that was broken off (a closed tab, a lost network) goes on where it was when the same
-// file is chosen again: its id is kept here, and S3 knows which parts it has.
-const memory = (bucket, file, key) => `oversight-upload ${JSON.stringify([bucket, key, file.size, file.lastModified])}`;
+// file is chosen again: its id is kept here, and S3 knows which parts it has. Another file may have the
+// same name, size and time: a part counts as there only if its checksum is that of our bytes.
+const memory = (bucket, file, key) => `oversight-upload-crc32 ${JSON.stringify([bucket, key, file.size, file.lastModified])}`;
 
 async function inParts(work, bucket, file, key, report) {
   const size = Math.max(PART_MIN, Math.ceil(file.size / PARTS_MAX / 1048576) * 1048576);
@@ -238,21 +241,27 @@ async function inParts(work, bucket, file, key, report) {
   let uploadId = localStorage.getItem(place);
   let present = uploadId ? await parts(bucket, key, uploadId).catch(() => null) : null;
   if (present === null) {
-    const answer = await s3("POST", bucket, key, { uploads: "" }, { headers: { "content-type": file.type || "application/octet-stream" } });
+    const answer = await s3("POST", bucket, key, { uploads: "" }, { headers: { "content-type": file.type || "application/octet-stream", "x-amz-checksum-algorithm": "CRC32" } });
     uploadId = textOf(parse(await answer.text()), "UploadId");
     localStorage.setItem(place, uploadId);
     present = new Map();
   } else if (present.size) toast(`${shown(key)}: ${T.uploads.resumed}`);
   const total = Math.ceil(file.size / size);
   const lengthOf = (number) => Math.min(size, file.size - (number - 1) * size);
-  const open = Array.from({ length: total }, (_, at) => at + 1).filter((number) => present.get(number)?.size !== lengthOf(number));
-  const sent = new Map(Array.from({ length: total }, (_, at) => at + 1).filter((number) => !open.includes(number)).map((number) => [number, lengthOf(number)]));
+  const open = Array.from({ length: total }, (_, at) => at + 1);
+  const sent = new Map();
+  const sums = new Map();
   const tell = () => report([...sent.values()].reduce((sum, each) => sum + each, 0));
   const lane = async () => {
     for (let number = open.shift(); number !== undefined; number = open.shift()) {
       const at = (number - 1) * size;
       const one = number;
-      await put({ bucket, key, query: { partNumber: String(one), uploadId } }, file.slice(at, at + size), { onProgress: (loaded) => (sent.set(one, loaded), tell()), signal });
+      const slice = file.slice(at, at + size);
+      const checksum = crc32(new Uint8Array(await slice.arrayBuffer()));
+      signal.throwIfAborted();
+      const there = present.get(one);
+      if (there?.size !== lengthOf(one) || there.checksum !== checksum) await put({ bucket, key, query: { partNumber: String(one), uploadId } }, slice, { checksum, onProgress: (loaded) => (sent.set(one, loaded), tell()), signal });
+      sums.set(one, checksum);
       sent.set(one, lengthOf(one));
       tell();
     }
@@ -268,21 +277,22 @@ async function inParts(work, bucket, file, key, report) {
   }
   // CORS rules may hide ETags from us: S3 knows them.
   present = await parts(bucket, key, uploadId);
-  const named = [...present].sort(([a], [b]) => a - b).map(([number, { etag }]) => `<Part><PartNumber>${number}</PartNumber><ETag>${escaped(etag)}</ETag></Part>`);
+  const ours = [...present].filter(([number]) => number <= total).sort(([a], [b]) => a - b);
+  const named = ours.map(([number, { etag }]) => `<Part><PartNumber>${number}</PartNumber><ETag>${escaped(etag)}</ETag><ChecksumCRC32>${sums.get(number)}</ChecksumCRC32></Part>`);
   const answer = await s3("POST", bucket, key, { uploadId }, { body: `<CompleteMultipartUpload>${named.join("")}</CompleteMultipartUpload>` });
   const text = await answer.text();
   if (text.includes("<Error>")) throw new Error(textOf(parse(text), "Message"));
   localStorage.removeItem(place);
 }
 
-/** The parts that S3 has: number -> {size, etag}. */
+/** The parts that S3 has: number -> {size, etag, checksum}. */
 async function parts(bucket, key, uploadId) {
   const found = new Map();
   let after = "0";
   do {
     const root = await s3Xml(bucket, key, { uploadId, "part-number-marker": after });
     if (root === null) return null;
-    for (const part of all(root, "Part")) found.set(Number(textOf(part, "PartNumber")), { size: Number(textOf(part, "Size")), etag: textOf(part, "ETag") });
+    for (const part of all(root, "Part")) found.set(Number(textOf(part, "PartNumber")), { size: Number(textOf(part, "Size")), etag: textOf(part, "ETag"), checksum: textOf(part, "ChecksumCRC32") });
     after = textOf(root, "IsTruncated") === "true" ? textOf(root, "NextPartNumberMarker") : "";
   } while (after);
   return found;
