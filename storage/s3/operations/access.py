@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from storage.s3.call import Call
 
 __all__ = ["ACL", "BLOCK", "POLICY", "absent", "action_of", "allowed", "authorize",
-           "authorize_version", "check_version", "decided", "decision", "settle",
+           "authorize_version", "check_version", "decided", "decision", "renew", "settle",
            "speaks"]  # fmt: skip
 
 #: The header that tells of a delete marker.
@@ -167,6 +167,20 @@ def authorize_version(call: Call, action: str, bucket: Bucket, key: str, version
     found = decision(call, action, bucket, key, version)
     if found is None or not found.allowed:
         raise S3Error("AccessDenied")
+
+
+async def renew(call: Call) -> Bucket:
+    """``call.target`` as it is now: to be called once a body has come, for which anything may have
+    changed. What lets the call in at an object is its handler's to decide again.
+
+    Raises NoSuchBucket, AccessDenied.
+    """
+    app = call.app
+    bucket = call.target = await app.bucket(call.bucket)
+    app.check_owner(call, bucket)
+    if not call.key:
+        authorize(call, action_of(call), bucket)
+    return bucket
 
 
 def action_of(call: Call) -> str:

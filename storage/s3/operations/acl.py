@@ -38,8 +38,8 @@ async def get_bucket_acl(call: Call) -> Response:
 
 async def put_bucket_acl(call: Call) -> Response:
     """Replace the bucket's ACL."""
-    bucket = call.target
     body = await _body(call)
+    bucket = await access.renew(call)
     _refuse_disabled(bucket)
     asked = _asked(call, body, bucket.owner, lambda name: acl.canned_for_bucket(name, bucket.owner))
     _refuse_public(bucket, asked)
@@ -71,11 +71,12 @@ async def get_object_acl(call: Call) -> Response:
 
 async def put_object_acl(call: Call) -> Response:
     """Replace the ACL of a version, which stays the same version."""
-    bucket = call.target
     body = await _body(call)
+    bucket = await access.renew(call)
     _refuse_disabled(bucket)
     while True:
         version = await _version(call)
+        access.authorize_version(call, access.action_of(call), bucket, call.key, version)
         owner = version.owner
         asked = _asked(call, body, owner, _canned_for_object(owner, bucket))
         _refuse_public(bucket, asked)

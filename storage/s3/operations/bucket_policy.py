@@ -13,6 +13,7 @@ from storage.iam.resources import BLOCK, POLICY, is_public
 from storage.s3 import xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
+from storage.s3.operations import access
 from storage.s3.operations.body import read_document
 
 _JSON = (b"content-type", b"application/json")
@@ -29,7 +30,7 @@ async def get_bucket_policy(call: Call) -> Response:
 async def put_bucket_policy(call: Call) -> Response:
     """Replace the policy. Raises MalformedPolicy, AccessDenied (BlockPublicPolicy)."""
     document = await read_document(call)
-    bucket = call.target
+    bucket = await access.renew(call)
     try:
         policy = parse_bucket_policy(document, bucket.name)
     except PolicyError as error:

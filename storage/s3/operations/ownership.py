@@ -10,6 +10,7 @@ from storage.iam import acl, ownership
 from storage.s3 import xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
+from storage.s3.operations import access
 from storage.s3.operations.body import read_document
 
 _FIELDS = frozenset(("ObjectOwnership",))
@@ -33,7 +34,7 @@ async def put_bucket_ownership_controls(call: Call) -> Response:
     state = xml.fields(root.children[0], _FIELDS, ("ObjectOwnership",))["ObjectOwnership"]
     if state not in ownership.STATES:
         raise S3Error("MalformedXML", Element="ObjectOwnership")
-    bucket = call.target
+    bucket = await access.renew(call)
     if state == ownership.ENFORCED and acl.DOCUMENT in bucket.config:
         raise S3Error("InvalidBucketAclWithObjectOwnership", BucketName=call.bucket)
     await _set(call, state.encode())

@@ -9,6 +9,7 @@ from storage.iam.resources import BLOCK
 from storage.s3 import xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
+from storage.s3.operations import access
 from storage.s3.operations.body import read_document
 
 _ROOT = "PublicAccessBlockConfiguration"
@@ -39,6 +40,7 @@ async def put_public_access_block(call: Call) -> Response:
     root = xml.parse(await read_document(call), _ROOT)
     found = xml.fields(root, frozenset(_SWITCHES))
     closure = Block(**{_SWITCHES[name]: _truth(name, text) for name, text in found.items()})
+    await access.renew(call)
     await _set(call, block.encode(closure))
     return Response(200, [])
 

@@ -12,6 +12,7 @@ from storage.config import Config
 from storage.engine.memory import MemoryEngine
 from storage.iam.policy import parse_policy
 from storage.iam.principal import Principal
+from storage.iam.users import Identity, User, encode
 from storage.s3 import auth
 from storage.s3.app import Hooks, S3App
 from storage.s3.auth import AuthResult
@@ -57,10 +58,14 @@ class Heard:
 
 
 class Speaking:
-    """An app over an engine in memory, to which anybody may speak."""
+    """An app over an engine in memory, to which anybody may speak; ACLs may name bob."""
 
     def __init__(self) -> None:
         directory = FixedDirectory()
+        bob = encode(User(name="bob", id="b" * 64))
+        directory.identity = Identity(
+            [bob], root_user="root", root_secret="secret-of-root", store_key=b""
+        )
         self.root = directory.identity.root
         self._speaker: Principal | None = None
         hooks = Hooks(authenticate=self._authenticate)
