@@ -101,10 +101,10 @@ class Statement(msgspec.Struct, frozen=True, eq=False):
         matched = any(match(resource) for match in self.resources)
         for template in self.templates:
             pattern = patterns.expand(template, lookup)
-            if pattern is None:
-                # A variable without a value: the statement says nothing about this request.
-                return False
-            matched = matched or patterns.compile_pattern(pattern)(resource)
+            if pattern is not None:
+                matched = matched or patterns.compile_pattern(pattern)(resource)
+            elif self.not_resource and self.allow:
+                return False  # a variable without a value: nobody knows what is excepted
         return matched != self.not_resource
 
 

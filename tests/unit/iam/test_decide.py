@@ -165,6 +165,31 @@ def test_variable_without_value_and_with_default() -> None:
     assert asked(default, "s3:GetObject", "arn:aws:s3:::b/red/x", aws__nothing="red").allowed
 
 
+def test_a_variable_without_value_leaves_the_other_resources() -> None:
+    resources = [f"{BUCKET}/plain/*", f"{BUCKET}/${{aws:nothing}}/*"]
+    for effect, plain, rest in (("Allow", True, False), ("Deny", False, True)):
+        rows = [statement(effect, Resource=resources)]
+        rows += [statement()] if effect == "Deny" else []
+        who = user(policy(*rows))
+        assert asked(who, "s3:GetObject", f"{BUCKET}/plain/x").allowed is plain
+        assert asked(who, "s3:GetObject", f"{BUCKET}/other/x").allowed is rest
+        red = asked(who, "s3:GetObject", f"{BUCKET}/red/x", aws__nothing="red")
+        assert red.allowed is plain
+
+
+def test_a_variable_without_value_in_not_resource_denies() -> None:
+    excepted = [f"{BUCKET}/plain/*", f"{BUCKET}/${{aws:nothing}}/*"]
+    denied = user(policy(statement(), statement("Deny", NotResource=excepted)))
+    allowed = user(policy(statement(NotResource=excepted)))
+    for name, by_denial, by_allowance in (("plain", True, False), ("other", False, False)):
+        resource = f"{BUCKET}/{name}/x"
+        assert asked(denied, "s3:GetObject", resource).allowed is by_denial
+        assert asked(allowed, "s3:GetObject", resource).allowed is by_allowance
+    red = f"{BUCKET}/red/x"
+    assert asked(denied, "s3:GetObject", red, aws__nothing="red").allowed
+    assert asked(allowed, "s3:GetObject", f"{BUCKET}/other/x", aws__nothing="red").allowed
+
+
 # -- conditions -----------------------------------------------------------------------------------
 
 
