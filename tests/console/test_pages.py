@@ -214,13 +214,23 @@ def test_uploads_go_through_the_console_where_cors_leaves_it_out(
             "CORSRules": [{"AllowedOrigins": ["https://x.example"], "AllowedMethods": ["GET"]}]
         },
     )
+    sums: dict[str, bool] = {}
+    page.on(
+        "request",
+        lambda request: sums.update({request.url: "x-amz-checksum-crc32" in request.headers}),
+    )
     visit(page, "browse", bucket)
     page.set_input_files(
-        "input[data-upload=files]", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"}
+        "input[data-upload=files]",
+        [
+            {"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"},
+            {"name": "large.bin", "mimeType": "", "buffer": bytes(17 * 1024 * 1024)},
+        ],
     )
-    page.wait_for_selector("a:has-text('a.txt')")
+    page.wait_for_selector("a:has-text('large.bin')")
     page.wait_for_selector(".works :text('OVERSIGHT_EXTERNAL_ENDPOINT')")
-    assert keys(s3, bucket) == ["a.txt"]
+    assert keys(s3, bucket) == ["a.txt", "large.bin"]
+    assert [with_sum for url, with_sum in sums.items() if "partNumber=" in url] == [True] * 3
 
 
 def test_an_upload_outlives_its_session(page: Any, s3: Any, bucket: str) -> None:
