@@ -174,6 +174,11 @@ def _version_id(call: Call) -> Value:
     return call.query.get("versionId")
 
 
+def _creates_object(call: Call) -> Value:
+    """Whether the write makes an object, and is no part of an upload nor the beginning of one."""
+    return None if call.route is None else _CREATING.get(call.route.operation)
+
+
 def _tag_keys(call: Call) -> Value:
     return tuple(request_tags(call)) or None
 
@@ -187,6 +192,11 @@ def _false(_call: Call) -> Value:
     return "false"
 
 
+_CREATING = {
+    "PutObject": "true", "CopyObject": "true", "CompleteMultipartUpload": "true",
+    "PostObject": "true", "CreateMultipartUpload": "false", "UploadPart": "false",
+    "UploadPartCopy": "false",
+}  # fmt: skip
 _OF_LISTINGS = frozenset(("s3:prefix", "s3:delimiter", "s3:max-keys"))
 _SAME_AS_HEADER = (
     "x-amz-acl", "x-amz-content-sha256", "x-amz-grant-full-control", "x-amz-grant-read",
@@ -206,6 +216,7 @@ _PLAIN: dict[str, Callable[[Call], Value]] = {
     "s3:signatureversion": _signature_version,
     "s3:signatureage": _signature_age,
     "s3:versionid": _version_id,
+    "s3:objectcreationoperation": _creates_object,
     _REQUEST_TAG_KEYS: _tag_keys,
     "aws:currenttime": _current_time,
     "aws:epochtime": _epoch_time,

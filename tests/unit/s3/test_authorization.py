@@ -145,3 +145,29 @@ def test_a_header_of_writes_does_not_let_anybody_read(store: Store) -> None:
         assert store.send("GET", "/bucket/source", who=who, headers=given).status == 403
         assert store.send("DELETE", "/bucket/source", who=who, headers=given).status == 403
     assert store.send("GET", "/bucket/source").body == b"source"
+
+
+def test_which_writes_create_an_object(store: Store) -> None:
+    condition = {"Bool": {"s3:ObjectCreationOperation": "true"}}
+    denial = {"Effect": "Deny", "Action": "s3:PutObject", "Resource": "*", "Condition": condition}
+    parts_alone = user(ALL, denial)
+    began = store.send("POST", "/bucket/k", "uploads", parts_alone)
+    assert began.status == 200
+    complete = f"uploadId={upload_of(began)}"
+    part = f"partNumber=1&{complete}"
+    form = {"content-type": "multipart/form-data; boundary=b"}
+    fields = b"".join(
+        b'--b\r\nContent-Disposition: form-data; name="%b"\r\n\r\nk\r\n' % name
+        for name in (b"key", b"file")
+    )
+    for method, path, query, more, creates in (
+        ("PUT", "/bucket/k", part, {"headers": COPY}, False),
+        ("PUT", "/bucket/k", part, {"body": b"x"}, False),
+        ("PUT", "/bucket/k", "", {"body": b"x"}, True),
+        ("PUT", "/bucket/k", "", {"headers": COPY}, True),
+        ("POST", "/bucket", "", {"body": fields + b"--b--\r\n", "headers": form}, True),
+        ("POST", "/bucket/k", complete, {"body": completion(b"x")}, True),
+    ):
+        reply = store.send(method, path, query, parts_alone, **more)
+        assert reply.status == (403 if creates else 200), (method, query, reply.body)
+    assert store.send("GET", "/bucket/k").status == 404
