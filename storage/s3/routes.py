@@ -72,8 +72,8 @@ class Route:
         #: The action where the request names a version ("GetObjectVersion", "GetObjectVersionAcl");
         #: the plain one where S3 has no such action.
         self.version_action = versioned if versioned.lower() in ACTIONS else action
-        #: Writes make versions, and name none.
-        self.refuses_version = action == "s3:PutObject"
+        #: Writes make versions, and name none; DeleteObjects names them by key.
+        self.refuses_version = action == "s3:PutObject" or operation == "DeleteObjects"
         self.query = tuple(query.split())
         self.header = header
         self.handler = handler

@@ -7,6 +7,7 @@ whom policies have not decided: see ``decided`` and ``settle``. docs/access.md t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from storage.engine.interface import VERSIONING
@@ -23,7 +24,7 @@ from storage.iam.resources import (
 )
 from storage.s3.errors import S3Error
 from storage.s3.operations import facts
-from storage.s3.operations.facts import Facts
+from storage.s3.operations.facts import Facts, Value
 
 if TYPE_CHECKING:
     from storage.engine.interface import Bucket, Version
@@ -47,18 +48,19 @@ def decision(
     *,
     looked: bool = True,
     prefix: str | None = None,
+    given: Mapping[str, Value] | None = None,
 ) -> Decision | None:
     """Whether the caller may do ``action`` on the object or bucket, and why.
 
     Without a bucket it is about one that is yet to be made, or about the whole store. ``version``
     is the object as it exists, None where there is none; with ``looked`` False nobody knows yet,
     and the answer is None where it matters. ``prefix`` stands for the request's own in
-    ``s3:prefix``.
+    ``s3:prefix``, ``given`` for its values of other keys.
     """
     principal = call.auth.principal
 
     def context() -> Facts:
-        return Facts(call, action, version, looked=looked, prefix=prefix)
+        return Facts(call, action, version, looked=looked, prefix=prefix, given=given)
 
     if bucket is None:
         return decide(principal, action, arn(call.bucket), context)
@@ -74,13 +76,19 @@ def speaks(bucket: Bucket) -> bool:
 
 
 def allowed(
-    call: Call, action: str, bucket: Bucket | None, key: str = "", *, prefix: str | None = None
+    call: Call,
+    action: str,
+    bucket: Bucket | None,
+    key: str = "",
+    *,
+    prefix: str | None = None,
+    given: Mapping[str, Value] | None = None,
 ) -> bool:
     """Whether the caller may do ``action``, where that does not depend on an existing object."""
     principal = call.auth.principal
     if principal.root and principal.boundary is None:
         return True
-    found = decision(call, action, bucket, key, prefix=prefix)
+    found = decision(call, action, bucket, key, prefix=prefix, given=given)
     return found is not None and found.allowed
 
 

@@ -24,7 +24,7 @@ _FIELDS = frozenset(("Key", "VersionId", "ETag", "LastModifiedTime", "Size"))
 class Target(msgspec.Struct):
     """A key to delete, and what must be true of its object then ("" and -1: anything).
 
-    ``modified`` is in whole seconds.
+    ``modified`` is in whole seconds, ``if_match`` the ETag that DeleteObjects was told, as written.
     """
 
     key: str
@@ -32,6 +32,7 @@ class Target(msgspec.Struct):
     etags: tuple[str, ...] = ()
     modified: int = -1
     size: int = -1
+    if_match: str | None = None
 
 
 async def delete_object(call: Call) -> Response:
@@ -161,7 +162,9 @@ def _has_checksum(call: Call) -> bool:
 
 async def _try_delete(call: Call, bucket: i.Bucket, target: Target) -> i.Committed | S3Error:
     action = "s3:DeleteObjectVersion" if target.version_id else "s3:DeleteObject"
-    if not access.allowed(call, action, bucket, target.key):
+    # The request is about many keys: each brings its own facts.
+    given = {"s3:versionid": target.version_id or None, "s3:if-match": target.if_match}
+    if not access.allowed(call, action, bucket, target.key, given=given):
         return S3Error("AccessDenied")
     if target.version_id and i.parse_version_id(target.version_id) < 0:
         return S3Error("NoSuchVersion")
@@ -196,6 +199,7 @@ def _parse_target(node: xml.Node) -> Target:
     target = Target(found["Key"], found.get("VersionId", ""))
     if "ETag" in found:
         target.etags = headers.required_etags(found["ETag"], "ETag")
+        target.if_match = found["ETag"]
     if "LastModifiedTime" in found:
         target.modified = _seconds(found["LastModifiedTime"])
     if "Size" in found:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from calendar import timegm
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
@@ -32,9 +32,10 @@ class Facts:
     """The facts of one request about one action. Each is found out only when it is asked for.
 
     ``version`` is the object, None where there is none; ``looked`` False: not looked up yet.
+    ``given`` are values by key that count instead of the request's own.
     """
 
-    __slots__ = ("_action", "_call", "_looked", "_prefix", "_version")
+    __slots__ = ("_action", "_call", "_given", "_looked", "_prefix", "_version")
 
     def __init__(
         self,
@@ -44,12 +45,14 @@ class Facts:
         *,
         looked: bool = True,
         prefix: str | None = None,
+        given: Mapping[str, Value] | None = None,
     ) -> None:
         self._call = call
         self._action = action
         self._version = version
         self._looked = looked
         self._prefix = prefix
+        self._given = given
 
     def get(self, key: str) -> Value:
         """The value of a lower-case condition key; None where the request or the action has none.
@@ -58,6 +61,8 @@ class Facts:
         """
         if key.startswith("s3:") and not _has(self._action.lower(), key):
             return None
+        if self._given is not None and key in self._given:
+            return self._given[key]
         found = _PLAIN.get(key)
         if found is not None:
             return found(self._call)

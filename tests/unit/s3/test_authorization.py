@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import re
@@ -171,3 +172,30 @@ def test_which_writes_create_an_object(store: Store) -> None:
         reply = store.send(method, path, query, parts_alone, **more)
         assert reply.status == (403 if creates else 200), (method, query, reply.body)
     assert store.send("GET", "/bucket/k").status == 404
+
+
+def test_each_key_of_a_deletion_brings_its_own_facts(store: Store) -> None:
+    enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    store.send("PUT", "/bucket", "versioning", body=enabled)
+    one, two = (
+        store.send("PUT", "/bucket/k", body=body).headers["x-amz-version-id"]
+        for body in (b"1", b"2")
+    )
+
+    def delete(who: Principal, inner: str, query: str = "", **headers: str) -> bytes:
+        body = f"<Delete><Object><Key>k</Key>{inner}</Object></Delete>".encode()
+        digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        lines = {"content-md5": digest} | {n.replace("_", "-"): v for n, v in headers.items()}
+        return store.send("POST", "/bucket", "delete" + query, who, body=body, headers=lines).body
+
+    condition = {"StringEquals": {"s3:VersionId": one}}
+    only = user(ALL | {"Condition": condition})
+    all_but = user(ALL, ALL | {"Effect": "Deny", "Condition": condition})
+    named_one, named_two = (f"<VersionId>{version}</VersionId>" for version in (one, two))
+    assert b"InvalidArgument" in delete(only, named_two, f"&versionId={one}")
+    assert b"AccessDenied" in delete(only, named_two)
+    assert b"AccessDenied" in delete(all_but, named_one)
+    assert b"<Deleted>" in delete(only, named_one)
+    with_etag = user(ALL | {"Condition": {"Null": {"s3:if-match": "false"}}})
+    assert b"AccessDenied" in delete(with_etag, "", if_match="*")
+    assert b"<Deleted>" in delete(with_etag, "<ETag>*</ETag>")
