@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 from storage import errors
 from storage.engine import interface as i
+from storage.iam.acl import ANONYMOUS_ID
 from storage.s3 import checksums, headers, xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
@@ -88,6 +89,13 @@ async def create_multipart_upload(call: Call) -> Response:
 
 
 async def open_upload(call: Call, bucket: i.Bucket) -> i.Upload:
+    """The upload that the call names, to be written to. Raises NoSuchUpload, AccessDenied."""
+    upload = await _named_upload(call, bucket)
+    _check_writer(call, upload)
+    return upload
+
+
+async def _named_upload(call: Call, bucket: i.Bucket) -> i.Upload:
     """The upload that the call names. Raises NoSuchUpload."""
     upload_id = call.query["uploadId"]
     upload = await call.app.engine.upload(bucket.id, call.key, upload_id) if upload_id else None
@@ -105,6 +113,16 @@ def _initiator(upload: i.Upload) -> str:
 def _check_initiator(call: Call, upload: i.Upload) -> None:
     """Raise AccessDenied unless the caller began ``upload``. (Nobody anonymous can show that.)"""
     if call.auth.principal.id != _initiator(upload):
+        raise S3Error("AccessDenied")
+
+
+def _check_writer(call: Call, upload: i.Upload) -> None:
+    """Raise AccessDenied where the bucket's ACL alone lets in a caller who didn't begin ``upload``.
+
+    Strangers may go on with what a stranger began.
+    """
+    writer = call.auth.principal.id or ANONYMOUS_ID
+    if writer != _initiator(upload) and acl.lets_in(call, "s3:PutObject"):
         raise S3Error("AccessDenied")
 
 
@@ -161,7 +179,7 @@ async def abort_multipart_upload(call: Call) -> Response:
     """Throw an upload and its parts away."""
     bucket = call.target
     if acl.lets_in(call, "s3:AbortMultipartUpload"):
-        _check_initiator(call, await open_upload(call, bucket))
+        _check_initiator(call, await _named_upload(call, bucket))
     await call.app.engine.commit(i.AbortUpload(bucket.id, call.key, call.query["uploadId"]))
     return Response(204, [])
 
@@ -206,6 +224,7 @@ async def complete_multipart_upload(call: Call) -> Response:
     upload = await engine.upload(bucket.id, call.key, upload_id) if upload_id else None
     if upload is None:
         return await _completed_before(call, bucket, body)
+    _check_writer(call, upload)
     named = _parse_parts(body, upload_id)
     stored = {p.number: p for p in await engine.parts(bucket.id, call.key, upload_id)}
     chosen = _choose(named, stored, upload_id)
@@ -384,7 +403,7 @@ async def list_parts(call: Call) -> Response:
     after = headers.integer(
         call.query.get("part-number-marker", "") or "0", "part-number-marker", 0, 2**31 - 1
     )
-    upload = await open_upload(call, bucket)
+    upload = await _named_upload(call, bucket)
     if acl.lets_in(call, "s3:ListMultipartUploadParts"):
         _check_initiator(call, upload)
     parts = await call.app.engine.parts(

@@ -14,7 +14,7 @@ import pytest
 
 from storage.iam.actions import ACTIONS, has_condition_key, spelled
 from storage.iam.policy import parse_policy
-from storage.iam.principal import Principal
+from storage.iam.principal import ANONYMOUS, Principal
 from storage.s3.app import Hooks
 from storage.s3.auth import AuthResult
 from storage.s3.call import AsgiRequest, Call
@@ -199,3 +199,27 @@ def test_each_key_of_a_deletion_brings_its_own_facts(store: Store) -> None:
     with_etag = user(ALL | {"Condition": {"Null": {"s3:if-match": "false"}}})
     assert b"AccessDenied" in delete(with_etag, "", if_match="*")
     assert b"<Deleted>" in delete(with_etag, "<ETag>*</ETag>")
+
+
+# -- uploads --------------------------------------------------------------------------------------
+
+
+def test_by_the_buckets_acl_nobody_writes_to_anothers_upload(store: Store) -> None:
+    store.send("PUT", "/bucket", "acl", headers={"x-amz-acl": "public-read-write"})
+    store.send("PUT", "/bucket/source", "acl", headers={"x-amz-acl": "public-read"})
+    one, two = (Principal(name=name, id=name * 64) for name in "ab")
+    policied = user(ALL, name="c")
+    for began, others in ((None, (one, ANONYMOUS)), (one, (two, ANONYMOUS)), (ANONYMOUS, (one,))):
+        name = f"uploadId={upload_of(store.send('POST', '/bucket/k', 'uploads', began))}"
+        part = f"partNumber=1&{name}"
+        assert store.send("PUT", "/bucket/k", part, began, body=b"x").status == 200
+        for other in others:
+            for method, query, more in (
+                ("PUT", part, {"body": b"y"}),
+                ("PUT", part, {"headers": COPY}),
+                ("POST", name, {"body": completion(b"x")}),
+            ):
+                reply = store.send(method, "/bucket/k", query, other, **more)
+                assert (reply.status, b"AccessDenied" in reply.body) == (403, True), (query, more)
+        assert store.send("PUT", "/bucket/k", part, policied, body=b"z").status == 200
+        assert store.send("POST", "/bucket/k", name, began, body=completion(b"z")).status == 200
