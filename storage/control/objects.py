@@ -252,7 +252,7 @@ def _upload(caller: SignedIn, bucket: Bucket, key: str, meta: Meta) -> Upload:
     writer = caller.principal.id
     owner = ownership.owner_of_new(state, writer, bucket.owner)
     let_in_by = caller.decide_on("s3:PutObject", bucket, key).source
-    if owner == writer != bucket.owner and let_in_by in ("bucket policy", "bucket ACL"):
+    if owner == writer != bucket.owner and let_in_by in acl.BY_GRANT:
         meta.extra[acl.DOCUMENT] = acl.spell(acl.private(owner))
     return Upload(caller.plane.engine, bucket, key, owner)
 

@@ -21,6 +21,8 @@ from storage.iam.errors import IdentityError
 from storage.iam.policy import Decision
 
 DOCUMENT = "acl"
+#: What let somebody else's grant decide (``Decision.source``).
+BY_GRANT = frozenset(("bucket policy", "bucket ACL"))
 #: Grants of an ACL at most (S3).
 GRANTS_MAX = 100
 

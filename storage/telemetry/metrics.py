@@ -65,6 +65,11 @@ class Page:
         for labels, value in samples:
             self._lines.append(f"{name}{self._labels(labels)} {value:.15g}")
 
+    def gauges(self, several: Iterable[tuple[str, str, float]]) -> None:
+        """Add gauges without labels: (name, what it is, value)."""
+        for name, what, value in several:
+            self.add(name, what, value)
+
     def histogram(
         self, name: str, help_text: str, rows: Iterable[tuple[dict[str, str], list[int], float]]
     ) -> None:
@@ -286,8 +291,7 @@ def _soundness(page: Page, found: Snapshot) -> None:
         ("oversight_scrub_mismatches", "Differences of index and log that it found.",
          scrub.mismatches),
     )  # fmt: skip
-    for name, what, gauge in gauges:
-        page.add(name, what, gauge)
+    page.gauges(gauges)
 
 
 def _expiry(page: Page, found: Snapshot) -> None:
@@ -324,8 +328,7 @@ def _expiry(page: Page, found: Snapshot) -> None:
         ("minio_node_ilm_expiry_pending_tasks", "The same as oversight_lifecycle_backlog.",
          expiry.backlog),
     )  # fmt: skip
-    for name, what, gauge in gauges:
-        page.add(name, what, gauge)
+    page.gauges(gauges)
 
 
 def _langfuse(page: Page, found: Snapshot) -> None:
@@ -340,8 +343,7 @@ def _langfuse(page: Page, found: Snapshot) -> None:
         ("oversight_langfuse_index_stocktaking_done", "Objects looked at so far.", index.done),
         ("oversight_langfuse_index_stocktaking_total", "As many as there may be.", index.total),
     )
-    for name, what, gauge in gauges:
-        page.add(name, what, gauge)
+    page.gauges(gauges)
 
 
 def _drives(page: Page, found: Snapshot) -> None:

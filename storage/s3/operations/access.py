@@ -13,15 +13,7 @@ from typing import TYPE_CHECKING
 from storage.engine.interface import VERSIONING
 from storage.iam.decide import decide
 from storage.iam.policy import Decision
-from storage.iam.resources import (
-    ACL,
-    BLOCK,
-    POLICY,
-    ObjectNeeded,
-    arn,
-    decide_on,
-    foreign_owner,
-)
+from storage.iam.resources import ACL, POLICY, ObjectNeeded, arn, decide_on, foreign_owner
 from storage.s3.errors import S3Error
 from storage.s3.operations import facts
 from storage.s3.operations.facts import Facts, Value
@@ -29,10 +21,6 @@ from storage.s3.operations.facts import Facts, Value
 if TYPE_CHECKING:
     from storage.engine.interface import Bucket, Version
     from storage.s3.call import Call
-
-__all__ = ["ACL", "BLOCK", "POLICY", "absent", "action_of", "allowed", "authorize",
-           "authorize_version", "check_version", "decided", "decision", "renew", "settle",
-           "speaks"]  # fmt: skip
 
 #: The header that tells of a delete marker.
 MARKER = (b"x-amz-delete-marker", b"true")

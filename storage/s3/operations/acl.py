@@ -21,8 +21,6 @@ from storage.s3.operations import access, versioning
 from storage.s3.operations.body import has_body, read_document
 from storage.s3.operations.list_objects import owner_element
 
-#: What let somebody else's grant decide (``Decision.source``).
-_BY_GRANT = frozenset(("bucket policy", "bucket ACL"))
 _TYPE = "http://www.w3.org/2001/XMLSchema-instance type"
 
 
@@ -145,7 +143,7 @@ def _let_in_by(call: Call, bucket: i.Bucket) -> str:
     if principal.root or principal.id == bucket.owner:
         return ""
     found = _decision(call, bucket, "s3:PutObject")
-    return found.source if found.allowed and found.source in _BY_GRANT else ""
+    return found.source if found.allowed and found.source in acl.BY_GRANT else ""
 
 
 def lets_in(call: Call, action: str) -> bool:

@@ -17,7 +17,7 @@ from storage.s3.operations.body import (
     new_file,
 )
 from storage.s3.operations.multipart import open_upload, part_number
-from storage.s3.operations.put_object import _authorize_tags, now_ms, object_meta
+from storage.s3.operations.put_object import authorize_tags, now_ms, object_meta
 
 _SOURCE = b"x-amz-copy-source-"
 
@@ -154,7 +154,7 @@ def _permit_tags(call: Call, source_bucket: i.Bucket, source: i.Version) -> None
     call.request_tags = tags
     access.authorize(call, "s3:PutObject", call.target, call.key)
     if tags:
-        _authorize_tags(call)
+        authorize_tags(call)
 
 
 def _source_version(bucket: i.Bucket, source: i.Version) -> HeaderList:

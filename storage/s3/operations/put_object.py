@@ -31,11 +31,11 @@ def object_meta(call: Call, document: bytes | None) -> i.Meta:
     tagging = request.get(b"x-amz-tagging")
     if tagging:
         meta.tags = headers.parse_tagging(tagging.decode("latin-1"))
-        _authorize_tags(call)
+        authorize_tags(call)
     return meta
 
 
-def _authorize_tags(call: Call) -> None:
+def authorize_tags(call: Call) -> None:
     """Permit the tags of a new object. Raises AccessDenied.
 
     Whoever writes by grace of the bucket's ACL may bring them; nobody must deny it.

@@ -16,7 +16,6 @@ from storage.s3.operations.body import read_document
 from storage.s3.operations.list_objects import Listing, owner_elements
 
 _STATES = {"Enabled": i.ENABLED, "Suspended": i.SUSPENDED}
-_MARKER = access.MARKER
 
 
 def has_versions(bucket: i.Bucket) -> bool:
@@ -71,7 +70,7 @@ async def find(
         raise S3Error(
             "MethodNotAllowed",
             headers=(
-                _MARKER,
+                access.MARKER,
                 (b"x-amz-version-id", version.version_id.encode()),
                 (b"last-modified", headers.http_date(version.modified // 1000)),
                 (b"allow", b"DELETE"),
@@ -105,7 +104,7 @@ def deleted_headers(committed: i.Committed) -> HeaderList:
     """What a deletion made or took away."""
     lines = committed_header(committed)
     if committed.delete_marker:
-        lines.append(_MARKER)
+        lines.append(access.MARKER)
     return lines
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,41 @@ class FixedDirectory:
 
     async def refresh(self) -> Identity:
         return self.identity
+
+
+async def ask(
+    app: S3App,
+    sent: list[dict[str, Any]],
+    method: str,
+    path: str,
+    query: str,
+    body: bytes,
+    headers: dict[str, str],
+    before_body: Callable[[], Awaitable[Any]] | None = None,
+) -> None:
+    """One request; what is sent back is added to ``sent`` as it comes, raise who will.
+
+    ``before_body`` runs once the body is asked for."""
+    lines = {"content-length": str(len(body))} | headers
+    scope = {
+        "type": "http",
+        "method": method,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": [(n.encode(), v.encode()) for n, v in lines.items()],
+        "client": ("127.0.0.1", 1),
+        "scheme": "http",
+    }
+
+    async def receive() -> dict[str, Any]:
+        if before_body is not None:
+            await before_body()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(dict(message) | {"body": bytes(message.get("body", b""))})
+
+    await app(scope, receive, send)
 
 
 @dataclass
@@ -62,27 +97,10 @@ class Caller:
         headers: dict[str, str] | None = None,
     ) -> Reply:
         """One request. Where the app raises, the reply is incomplete, as a closed connection."""
-        lines = {"content-length": str(len(body))} | (headers or {})
-        scope = {
-            "type": "http",
-            "method": method,
-            "raw_path": path.encode(),
-            "query_string": query.encode(),
-            "headers": [(n.encode(), v.encode()) for n, v in lines.items()],
-            "client": ("127.0.0.1", 1),
-            "scheme": "http",
-        }
         sent: list[dict[str, Any]] = []
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        async def send(message: dict[str, Any]) -> None:
-            sent.append(dict(message) | {"body": bytes(message.get("body", b""))})
-
         broken = False
         try:
-            await self.app(scope, receive, send)
+            await ask(self.app, sent, method, path, query, body, headers or {})
         except Exception:
             broken = True
         head, *rest = sent

@@ -16,7 +16,7 @@ from storage.iam.users import Identity, User, encode
 from storage.s3 import auth
 from storage.s3.app import Hooks, S3App
 from storage.s3.auth import AuthResult
-from tests.unit.s3.asgi import FixedDirectory
+from tests.unit.s3.asgi import FixedDirectory, ask
 
 #: What a user needs for buckets of its own.
 OWN = (
@@ -89,26 +89,8 @@ class Speaking:
     ) -> Heard:
         """One request; without a speaker its signature counts. ``before_body``: runs once the
         body is asked for."""
-        lines = {"host": HOST, "content-length": str(len(body))} | (headers or {})
-        scope = {
-            "type": "http",
-            "method": method,
-            "raw_path": path.encode(),
-            "query_string": query.encode(),
-            "headers": [(n.encode(), v.encode()) for n, v in lines.items()],
-            "client": ("127.0.0.1", 1),
-            "scheme": "http",
-        }
         sent: list[dict[str, Any]] = []
-
-        async def receive() -> dict[str, Any]:
-            if before_body is not None:
-                await before_body()
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        async def send(message: dict[str, Any]) -> None:
-            sent.append(dict(message) | {"body": bytes(message.get("body", b""))})
-
+        lines = {"host": HOST} | (headers or {})
         self._speaker = speaker
-        await self.app(scope, receive, send)
+        await ask(self.app, sent, method, path, query, body, lines, before_body)
         return Heard(sent[0]["status"], b"".join(message["body"] for message in sent[1:]))
