@@ -286,6 +286,18 @@ class Following(msgspec.Struct, frozen=True):
     """In the index."""
     flawed: int = 0
     """Those of them that could not be read whole: damaged, or too large."""
+    heard: int = 0
+    """Time of the last change that it has dealt with, milliseconds; 0: not known."""
+    behind: int = 0
+    """Changes of the store that it has not dealt with yet."""
+    share: int = 0
+    """Thousandths of the time that it may work at the moment."""
+
+    def lag(self, now: float) -> float:
+        """Seconds that it is behind; 0 where that is not known. ``now`` is seconds since 1970."""
+        if not self.behind or not self.heard:
+            return 0.0
+        return max(0.0, now - self.heard / 1000)
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -375,14 +387,21 @@ class DeleteBucket(msgspec.Struct, array_like=True, tag="db"):
     """-> None. Raises NoSuchBucket, BucketNotEmpty. Uploads in progress are aborted with it."""
 
     name: str
+    bucket_id: int = 0
+    """If not 0: a bucket of this name that is another one counts as none."""
 
 
 class SetBucketConfig(msgspec.Struct, array_like=True, tag="bc"):
-    """-> None. ``value`` None removes the document. Raises NoSuchBucket."""
+    """-> None. ``value`` None removes the document. Raises NoSuchBucket, Conflict."""
 
     name: str
     document: str
     value: bytes | None
+    bucket_id: int = 0
+    """If not 0: a bucket of this name that is another one counts as none."""
+    expect: dict[str, bytes | None] = {}
+    """Documents of the bucket that must be these (None: absent), else Conflict: whoever asked
+    for the change was let in because of them."""
 
 
 class PutObject(msgspec.Struct, array_like=True, tag="po"):
@@ -430,7 +449,8 @@ class AmendObject(msgspec.Struct, array_like=True, tag="ao"):
     """-> Committed. Metadata of an existing version changes; its bytes, time and id don't.
 
     ``tags`` replaces the tags (None: stay). ``extra`` is merged into ``Meta.extra``, None removing
-    a name. Raises NoSuchBucket, NoSuchVersion (also for delete markers), StorageFull, ReadOnly.
+    a name. Raises NoSuchBucket, NoSuchVersion (also for delete markers), Conflict, StorageFull,
+    ReadOnly.
     """
 
     bucket_id: int
@@ -438,6 +458,8 @@ class AmendObject(msgspec.Struct, array_like=True, tag="ao"):
     seq: int
     tags: dict[str, str] | None = None
     extra: dict[str, Any] = {}
+    expect: bytes = b""
+    """If given: the version's Meta (encoded) must be this one, else Conflict."""
 
 
 class CreateUpload(msgspec.Struct, array_like=True, tag="cu"):
@@ -735,7 +757,9 @@ def decode_meta(data: bytes) -> Meta:
 
 
 def amended(meta: Meta, change: AmendObject) -> Meta:
-    """``meta`` as ``change`` leaves it."""
+    """``meta`` as ``change`` leaves it. Raises Conflict where it is not what is expected."""
+    if change.expect and decode_meta(change.expect) != meta:
+        raise errors.Conflict
     extra = {name: value for name, value in meta.extra.items() if name not in change.extra}
     extra |= {name: value for name, value in change.extra.items() if value is not None}
     tags = meta.tags if change.tags is None else change.tags

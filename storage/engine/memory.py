@@ -129,9 +129,9 @@ class MemoryEngine:
             raise errors.NoSuchBucket
         return held
 
-    def _named(self, name: str) -> _Bucket:
-        held = self._buckets.get(name)
-        if held is None:
+    def _named(self, change: i.DeleteBucket | i.SetBucketConfig) -> _Bucket:
+        held = self._buckets.get(change.name)
+        if held is None or change.bucket_id not in (0, held.bucket.id):
             raise errors.NoSuchBucket
         return held
 
@@ -156,7 +156,7 @@ class MemoryEngine:
         return bucket
 
     def _delete_bucket(self, change: i.DeleteBucket) -> None:
-        held = self._named(change.name)
+        held = self._named(change)
         if held.keys:
             raise errors.BucketNotEmpty
         del self._buckets[change.name]
@@ -165,7 +165,10 @@ class MemoryEngine:
         self._emit(self._next(), "bucket-delete", held.bucket, owner=held.bucket.owner)
 
     def _set_bucket_config(self, change: i.SetBucketConfig) -> None:
-        held = self._named(change.name)
+        held = self._named(change)
+        now = held.bucket.config
+        if any(now.get(document) != value for document, value in change.expect.items()):
+            raise errors.Conflict
         config = {k: v for k, v in held.bucket.config.items() if k != change.document}
         if change.value is not None:
             config[change.document] = change.value

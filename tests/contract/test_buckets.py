@@ -56,6 +56,38 @@ async def test_configuration_documents(engine: Engine, bucket: Bucket) -> None:
     assert found.id == bucket.id
 
 
+async def test_a_document_is_set_while_others_are_as_expected(engine: Engine) -> None:
+    await engine.commit(CreateBucket("made", "root", NOW, config={"block": b"", "old": b"1"}))
+    await engine.commit(SetBucketConfig("made", "old", None))
+    for expect in (
+        {"block": None}, {"block": b"p"}, {"policy": b""}, {"old": b"1"},
+        {"block": b"", "policy": b"{}"},
+    ):  # fmt: skip
+        with pytest.raises(errors.Conflict):
+            await engine.commit(SetBucketConfig("made", "policy", b"{}", expect=expect))
+    absent = {"block": b"", "policy": None, "old": None}
+    change = SetBucketConfig("made", "policy", b"{}", expect=absent)
+    await engine.commit(change)
+    with pytest.raises(errors.Conflict):
+        await engine.commit(change)
+    found = await engine.bucket("made")
+    assert found is not None
+    assert found.config == {"block": b"", "policy": b"{}"}
+
+
+async def test_a_change_is_about_the_bucket_that_its_maker_saw(engine: Engine) -> None:
+    gone = await make_bucket(engine, "one")
+    await engine.commit(DeleteBucket("one", gone.id))
+    again = await make_bucket(engine, "one", "bob")
+    for change in (SetBucketConfig("one", "acl", b"x", gone.id), DeleteBucket("one", gone.id)):
+        with pytest.raises(errors.NoSuchBucket):
+            await engine.commit(change)
+    assert await engine.bucket("one") == again
+    await engine.commit(SetBucketConfig("one", "acl", b"x", again.id))
+    await engine.commit(DeleteBucket("one", again.id))
+    assert await engine.bucket("one") is None
+
+
 async def test_a_document_that_came_with_the_bucket_can_go(engine: Engine) -> None:
     await engine.commit(CreateBucket("made", "root", NOW, config={"cors": b"1", "tagging": b"2"}))
     await engine.commit(SetBucketConfig("made", "cors", None))

@@ -358,6 +358,18 @@ async def test_amending_works_without_versioning(engine: Engine, bucket: Bucket)
     assert (await delete(engine, bucket, "k", expect_seq=replaced.seq)).existed
 
 
+async def test_amending_what_was_amended_meanwhile(engine: Engine, bucket: Bucket) -> None:
+    meta = Meta(tags={"a": "1"})
+    made = await put(engine, bucket, "k", b"bytes", meta=meta)
+    change = AmendObject(bucket.id, "k", made.seq, {"b": "2"}, expect=encode_meta(meta))
+    await engine.commit(change)
+    with pytest.raises(errors.Conflict):
+        await engine.commit(change)
+    found = await engine.lookup(bucket.id, "k")
+    assert found is not None
+    assert found.meta.tags == {"b": "2"}
+
+
 async def test_what_cannot_be_amended(engine: Engine, versioned: Bucket) -> None:
     marker = await delete(engine, versioned, "k", modified=NOW)
     for key, seq in (("k", marker.seq), ("k", 1 << 60), ("none", marker.seq)):

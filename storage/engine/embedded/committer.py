@@ -698,10 +698,7 @@ class Committer:
 
     def _delete_bucket(self, change: i.DeleteBucket) -> None:
         writer = self._writer()
-        found = writer.bucket_named(change.name)
-        if found is None:
-            raise errors.NoSuchBucket
-        number, owner, floor = found
+        number, owner, floor = _named(writer, change)
         if not writer.is_empty(number):
             raise errors.BucketNotEmpty
         self._emit(records.BUCKET_DELETE, records.DropBucket(number, change.name, floor, owner))
@@ -709,12 +706,13 @@ class Committer:
 
     def _set_bucket_config(self, change: i.SetBucketConfig) -> None:
         writer = self._writer()
-        found = writer.bucket_named(change.name)
-        if found is None:
-            raise errors.NoSuchBucket
-        old = writer.config(found[0], change.document)
+        number = _named(writer, change)[0]
+        for document, value in change.expect.items():
+            if writer.document(number, document) != value:
+                raise errors.Conflict
+        old = writer.config(number, change.document)
         floor = old.floor if old else self._segment()
-        body = records.Config(found[0], change.document, change.value, floor)
+        body = records.Config(number, change.document, change.value, floor)
         self._emit(records.BUCKET_CONFIG, body)
         self._bump = True
 
@@ -1050,6 +1048,14 @@ def _is_damage(error: Exception) -> bool:
         | ValueError
         | ArithmeticError,
     )
+
+
+def _named(writer: Writer, change: i.DeleteBucket | i.SetBucketConfig) -> tuple[int, str, int]:
+    """(id, owner, floor) of the bucket that a change names. Raises NoSuchBucket."""
+    found = writer.bucket_named(change.name)
+    if found is None or change.bucket_id not in (0, found[0]):
+        raise errors.NoSuchBucket
+    return found
 
 
 def _check_size(size: int) -> None:

@@ -624,8 +624,18 @@ class Writer:
         found = self._first(sql, (bucket, interface.VERSIONING))
         if found is not None:
             return found[0] or b""
+        return self._made_with(bucket, interface.VERSIONING)
+
+    def document(self, bucket: int, name: str) -> bytes | None:
+        """The value of a bucket's configuration document, None where it has none."""
+        sql = "SELECT value FROM bucket_config WHERE bucket=? AND document=?"
+        found = self._first(sql, (bucket, name))
+        return self._made_with(bucket, name) if found is None else found[0]
+
+    def _made_with(self, bucket: int, document: str) -> bytes | None:
+        """The value that a document had when the bucket was made."""
         made = self._first("SELECT config FROM buckets WHERE id=?", (bucket,))
-        return decode_config(made[0]).get(interface.VERSIONING) if made else None
+        return decode_config(made[0]).get(document) if made else None
 
     def find(self, bucket: int, key: bytes, seq: int) -> Found | None:
         """The version of a key that was committed as ``seq``."""
