@@ -80,7 +80,7 @@ def questions(reader: Reader, traces: list[str]) -> dict[str, Callable[[], Any]]
         "projects": reader.projects,
         "days of a project": lambda: reader.usage("project-1"),
         "traces by day": lambda: reader.trace_counts("project-1"),
-        "usage of a month": lambda: reader.usage("", FIRST_DAY, FIRST_DAY + DAYS),
+        "usage of a month": lambda: reader.usage_page("", FIRST_DAY, FIRST_DAY + DAYS, None, 8000),
     }
 
 

@@ -3,16 +3,19 @@
 Everybody sees what they could read anyway. Sums of a project are shown kind by kind to who may
 list and read everything of that kind (``s3:ListBucket`` with its prefix, ``s3:GetObject`` there);
 a trace, and each of its events, to who may read that very object.
+
+One request makes a bounded number of decisions (``langfuse_sight``). A page may therefore be short,
+or empty, and have a ``next`` all the same.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Literal, TypeVar
+from itertools import groupby
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query
@@ -20,11 +23,10 @@ from pydantic import BaseModel, Field
 
 from storage.control.access import Caller, SignedIn
 from storage.control.buckets import timestamp
+from storage.control.langfuse_sight import Int64, Places, Sight, Spent
 from storage.control.problems import Problem
-from storage.engine.interface import Bucket
-from storage.iam.resources import EXISTING_TAG, ObjectNeeded, decide_on
-from storage.langfuse.index import DAY_MS, Event, Reader
-from storage.langfuse.keys import EVENTS, KINDS, Layout, layout
+from storage.langfuse.index import DAY_MS, Event, Usage
+from storage.langfuse.keys import EVENTS, KINDS, layout
 
 router = APIRouter(prefix="/api/v1/langfuse", tags=["langfuse"])
 
@@ -35,10 +37,18 @@ Cursor = Annotated[str, Query(description="The `next` of the page before.", max_
 _FLAWS: tuple[Literal["", "damaged", "too large"], ...] = ("", "damaged", "too large")
 _EPOCH = date(1970, 1, 1)
 _DAYS_MAX = 400
-#: Traces that are looked at for one page, and objects that are looked at for one trace of it.
-_LOOKED_AT_MAX = 2000
+#: Objects of a trace that are looked at for its row on a page of traces.
 _EVENTS_OF_ROW = 200
-_T = TypeVar("_T")
+#: Traces, projects and rows of usage that are read from the index at once.
+_ROWS = 200
+_USAGE_ROWS = 8000
+
+
+class Folder(BaseModel):
+    """Where Langfuse keeps something."""
+
+    bucket: str
+    prefix: str
 
 
 class Progress(BaseModel):
@@ -49,8 +59,13 @@ class Progress(BaseModel):
     total: int = Field(description="As many as there may have been then.")
     objects: int = Field(description="In the index.")
     flawed: int = Field(description="Those of them that could not be read whole.")
-    lag: int | None = Field(description="Seconds that it is behind; null: it takes stock.")
+    lag: int | None = Field(
+        description="Seconds that it is behind the store's changes; null: not known yet."
+    )
+    behind: int = Field(description="Changes in the store that it has not come to yet.")
+    share: float = Field(description="Of the time that it may work now, 0 to 1.")
     url: str = Field(description="Where people open Langfuse; empty: not known.")
+    media: Folder = Field(description="Where media lie.")
 
 
 class Sum(BaseModel):
@@ -72,6 +87,13 @@ class Project(BaseModel):
     kinds: list[Sum]
 
 
+class Projects(BaseModel):
+    """A page of projects, by name."""
+
+    projects: list[Project]
+    next: str | None = Field(description="Give it as `after` for the next page.")
+
+
 class Day(BaseModel):
     """A day (UTC) of a project."""
 
@@ -89,6 +111,14 @@ class UsageRow(BaseModel):
     day: date
     objects: int
     bytes: int
+    kinds: list[Sum]
+
+
+class UsageRows(BaseModel):
+    """A page of usage, by project and day."""
+
+    rows: list[UsageRow]
+    next: str | None = Field(description="Give it as `after` for the next page.")
 
 
 class Trace(BaseModel):
@@ -134,73 +164,6 @@ class Events(BaseModel):
     next: str | None = Field(description="Give it as `after` for the next page.")
 
 
-class Sight:
-    """What one caller may see. Remembers decisions about prefixes for one request."""
-
-    def __init__(self, caller: Caller, reader: Reader, where: Layout) -> None:
-        self._caller = caller
-        self._reader = reader
-        self._layout = where
-        self._buckets: dict[str, Bucket | None] = {}
-        self._scopes: dict[tuple[str, str], bool] = {}
-
-    async def ask(self, question: Callable[[Reader], _T]) -> _T:
-        """The index's answer, from a thread."""
-        return await asyncio.to_thread(question, self._reader)
-
-    async def sees(self, kind: str, project: str) -> bool:
-        """Whether everything of a kind and project may be listed and read."""
-        name, prefix = self._layout.scope(kind, project)
-        known = self._scopes.get((name, prefix))
-        if known is None:
-            bucket = await self._bucket(name)
-            known = (
-                bucket is not None
-                and self._caller.decide_on(
-                    "s3:ListBucket", bucket, facts={"s3:prefix": prefix}
-                ).allowed
-                # A "*" in a key is matched by what any text would be.
-                and self._caller.decide_on("s3:GetObject", bucket, f"{prefix}*").allowed
-            )
-            self._scopes[name, prefix] = known
-        return known
-
-    async def readable(self, events: Iterable[Event]) -> list[Event]:
-        """Those of ``events`` whose objects may be read."""
-        return [event for event in events if await self._reads(event.bucket, event.key)]
-
-    async def _reads(self, name: str, key: str) -> bool:
-        bucket = await self._bucket(name)
-        if bucket is None:
-            return False
-        caller = self._caller
-        try:
-            return decide_on(
-                caller.principal, "s3:GetObject", bucket, key,
-                lambda: _Untold(caller), None, looked=False,
-            ).allowed  # fmt: skip
-        except ObjectNeeded:
-            found = await caller.plane.engine.lookup(bucket.id, key)
-            return caller.decide_on("s3:GetObject", bucket, key, found).allowed
-
-    async def _bucket(self, name: str) -> Bucket | None:
-        if name not in self._buckets:
-            self._buckets[name] = await self._caller.plane.engine.bucket(name)
-        return self._buckets[name]
-
-
-class _Untold:
-    """The facts of a request, before the object was looked at."""
-
-    def __init__(self, caller: Caller) -> None:
-        self._facts = caller.context()
-
-    def get(self, key: str) -> str | tuple[str, ...] | None:
-        if key.startswith(EXISTING_TAG):
-            raise ObjectNeeded
-        return self._facts.get(key)
-
-
 async def sight_of(caller: SignedIn) -> Sight:
     """What the caller may see of the index. Raises Problem where there is none."""
     plane = caller.plane
@@ -223,38 +186,57 @@ async def progress(caller: SignedIn) -> Progress:
     found = (await caller.plane.engine.health()).langfuse
     state: Literal["off", "stocktaking", "following"]
     state = ("off", "stocktaking", "following")[min(found.state, 2)]
-    behind = int(time.time() - found.current / 1000) if found.current else None
+    config = caller.plane.config
+    media = layout(config.langfuse_events, config.langfuse_media, config.langfuse_exports).media
     return Progress(
         state=state,
         done=found.done,
         total=found.total,
         objects=found.objects,
         flawed=found.flawed,
-        lag=max(0, behind - 2) if behind is not None and found.state == 2 else None,
-        url=caller.plane.config.langfuse_url,
+        lag=int(found.lag(time.time())) if found.heard else None,
+        behind=found.behind,
+        share=found.share / 1000,
+        url=config.langfuse_url,
+        media=Folder(bucket=media.bucket, prefix=media.prefix),
     )
 
 
 @router.get("/projects", summary="Projects")
-async def projects(sight: Seen) -> list[Project]:
-    """Projects with what they keep, by kind."""
-    sums: dict[str, list[Sum]] = defaultdict(list)
-    days: dict[str, list[int]] = defaultdict(list)
-    for project, kind, objects, size, first, last in await sight.ask(Reader.projects):
-        if await sight.sees(kind, project):
-            sums[project].append(Sum(kind=kind, objects=objects, bytes=size))
-            days[project] += first, last
-    return [
-        Project(
-            project=project,
-            objects=sum(each.objects for each in kinds),
-            bytes=sum(each.bytes for each in kinds),
-            first=_day(min(days[project])),
-            last=_day(max(days[project])),
-            kinds=kinds,
-        )
-        for project, kinds in sums.items()
-    ]
+async def projects(
+    caller: SignedIn,
+    sight: Seen,
+    after: Cursor = "",
+    limit: Annotated[int, Query(ge=1, le=_ROWS)] = _ROWS,
+) -> Projects:
+    """Projects with what they keep, by kind, in the order of their names."""
+    places = Places(caller, "projects")
+    last = (places.unseal(after, tuple[str]) or ("",))[0]
+    names, rows = await sight.ask(lambda reader: reader.projects(last, limit))
+    found: dict[str, list[Project]] = {name: [] for name in names}
+    try:
+        for name, kinds in groupby(rows, key=lambda row: row[0]):
+            seen = [row for row in kinds if await sight.sees(row[1], name)]
+            if seen:
+                found[name].append(_project(name, seen))
+            last = name
+    except Spent:
+        pass
+    else:
+        last = names[-1] if len(names) == limit else ""
+    shown = [each for name in names for each in found[name]]
+    return Projects(projects=shown, next=places.seal(last) if last else None)
+
+
+def _project(name: str, rows: list[tuple[str, str, int, int, int, int]]) -> Project:
+    return Project(
+        project=name,
+        objects=sum(row[2] for row in rows),
+        bytes=sum(row[3] for row in rows),
+        first=_day(min(row[4] for row in rows)),
+        last=_day(max(row[5] for row in rows)),
+        kinds=[Sum(kind=row[1], objects=row[2], bytes=row[3]) for row in rows],
+    )
 
 
 @router.get("/days", summary="Days of a project")
@@ -267,10 +249,10 @@ async def days(
     """The days on which something was kept, the latest first."""
     last = 1 << 30 if until is None else _number(until)
     sums: dict[int, list[Sum]] = defaultdict(list)
-    for row in await sight.ask(lambda reader: reader.usage(project, 0, last)):
+    for row in await sight.ask(lambda reader: reader.days(project, last, limit)):
         if await sight.sees(row.kind, project):
-            sums[row.day].append(Sum(kind=row.kind, objects=row.objects, bytes=row.bytes))
-    shown = sorted(sums, reverse=True)[:limit]
+            sums[row.day].append(_sum(row))
+    shown = sorted(sums, reverse=True)
     counts = {}
     if shown and all([await sight.sees(kind, project) for kind in EVENTS]):
         counts = await sight.ask(lambda reader: reader.trace_counts(project, shown[-1], shown[0]))
@@ -288,27 +270,48 @@ async def days(
 
 @router.get("/usage", summary="Usage by project and day")
 async def usage(
+    caller: SignedIn,
     sight: Seen,
     since: Annotated[date | None, Query(description="30 days before `until` if left out.")] = None,
     until: Annotated[date | None, Query(description="Today if left out.")] = None,
     project: ProjectId = "",
-) -> list[UsageRow]:
-    """Objects and bytes by project and day (UTC), at most 400 days."""
+    after: Cursor = "",
+) -> UsageRows:
+    """Objects and bytes by project and day (UTC) and kind, at most 400 days."""
     last = until or datetime.now(UTC).date()
     first = since or last - timedelta(days=30)
     if not 0 <= (last - first).days < _DAYS_MAX:
         raise Problem(400, "InvalidArgument", f"A span has 1 to {_DAYS_MAX} days.")
-    sums: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
-    found = await sight.ask(lambda reader: reader.usage(project, _number(first), _number(last)))
-    for row in found:
-        if await sight.sees(row.kind, row.project):
-            total = sums[row.project, row.day]
-            total[0] += row.objects
-            total[1] += row.bytes
-    return [
-        UsageRow(project=name, day=_day(day), objects=objects, bytes=size)
-        for (name, day), (objects, size) in sums.items()
-    ]
+    places = Places(caller, f"usage {first} {last} {project}")
+    before = places.unseal(after, tuple[str, Int64])
+    rows = await sight.ask(
+        lambda reader: reader.usage_page(
+            project, _number(first), _number(last), before, _USAGE_ROWS
+        )
+    )
+    whole = len(rows) < _USAGE_ROWS
+    found: list[UsageRow] = []
+    try:
+        for (name, day), group in groupby(rows, key=lambda row: (row.project, row.day)):
+            kinds = [_sum(row) for row in group if await sight.sees(row.kind, name)]
+            if not whole and (name, day) == (rows[-1].project, rows[-1].day):
+                break  # it may go on behind this page
+            before = name, day
+            if kinds:
+                found.append(_usage_row(name, day, kinds))
+    except Spent:
+        whole = False
+    return UsageRows(rows=found, next=places.seal(*before) if before and not whole else None)
+
+
+def _usage_row(name: str, day: int, kinds: list[Sum]) -> UsageRow:
+    return UsageRow(
+        project=name,
+        day=_day(day),
+        objects=sum(each.objects for each in kinds),
+        bytes=sum(each.bytes for each in kinds),
+        kinds=kinds,
+    )
 
 
 @router.get("/traces", summary="Traces of a day")
@@ -320,27 +323,18 @@ async def traces(
     after: Cursor = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Traces:
-    """Traces that began on a day, the latest first. A page may be short, or empty, and have a
-    `next` all the same: what may not be read is passed over."""
+    """Traces that began on a day, the latest first. What may not be read is passed over; a trace
+    is shown if one of its first 200 objects may be read."""
     start = _number(day) * DAY_MS
-    before = _split(after)
-    page: list[Trace] = []
-    for _ in range(_LOOKED_AT_MAX // limit):
-        rows = await sight.ask(
-            lambda reader, before=before: reader.traces(  # type: ignore[misc]
-                project, start, start + DAY_MS, before, limit
-            )
+    places = Places(caller, f"traces {day} {project}")
+
+    async def rows(before: tuple[int, str] | None) -> list[tuple[tuple[int, str], str, str]]:
+        found = await sight.ask(
+            lambda reader: reader.traces(project, start, start + DAY_MS, before, _ROWS)
         )
-        for row in rows:
-            before = row.first, row.trace
-            found = await _trace(caller, sight, row.trace, project)
-            if found is not None:
-                page.append(found)
-                if len(page) == limit:
-                    return Traces(traces=page, next=_join(*before))
-        if len(rows) < limit:
-            return Traces(traces=page, next=None)
-    return Traces(traces=page, next=_join(*before) if before else None)
+        return [((row.first, row.trace), row.trace, project) for row in found]
+
+    return await _page(caller, sight, rows, places, places.unseal(after, tuple[Int64, str]), limit)
 
 
 @router.get("/search", summary="Search by trace id")
@@ -348,46 +342,65 @@ async def search(
     caller: SignedIn,
     sight: Seen,
     trace: Annotated[str, Query(min_length=1, max_length=1024, description="How it begins.")],
+    after: Cursor = "",
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-) -> list[Trace]:
-    """Traces of all projects whose id is this, or begins with it."""
+) -> Traces:
+    """Traces of all projects whose id is this, or begins with it, in the order of their ids."""
+    places = Places(caller, f"search {trace}")
+
+    async def rows(before: tuple[str, str] | None) -> list[tuple[tuple[str, str], str, str]]:
+        found = await sight.ask(lambda reader: reader.search(trace, before, _ROWS))
+        return [(row, *row) for row in found]
+
+    return await _page(caller, sight, rows, places, places.unseal(after, tuple[str, str]), limit)
+
+
+async def _page(
+    caller: Caller,
+    sight: Sight,
+    rows: Callable[[Any], Awaitable[list[tuple[Any, str, str]]]],
+    places: Places,
+    place: Any,
+    limit: int,
+) -> Traces:
+    """The next traces that may be read: of ``rows``, (place, trace, project) after a place."""
     page: list[Trace] = []
-    after: tuple[str, str] | None = None
-    for _ in range(_LOOKED_AT_MAX // 100):
-        rows = await sight.ask(
-            lambda reader, after=after: reader.search(trace, after, 100)  # type: ignore[misc]
-        )
-        for row in rows:
-            after = row
-            found = await _trace(caller, sight, *row)
-            if found is not None:
-                page.append(found)
-                if len(page) == limit:
-                    return page
-        if len(rows) < 100:
-            break
-    return page
+    try:
+        while found := await rows(place):
+            for following, trace, project in found:
+                view = await _trace(caller, sight, trace, project)
+                place = following
+                if view is not None:
+                    page.append(view)
+                    if len(page) == limit:
+                        raise Spent
+    except Spent:
+        return Traces(traces=page, next=places.seal(*place) if place else None)
+    return Traces(traces=page, next=None)
 
 
 @router.get("/events", summary="Events of a trace")
 async def events(
+    caller: SignedIn,
     sight: Seen,
     trace: Annotated[str, Query(min_length=1, max_length=1024)],
     project: ProjectId = "",
     after: Cursor = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> Events:
-    """The objects that speak of a trace, in the order of their events. Their bodies come from
-    S3; one object of the OTel layout may hold spans of several traces."""
-    at, number = _split(after) or (-1, "-1")
-    since = at, _parse(number)
+    """The objects that speak of a trace, project by project, in the order of their events. Their
+    bodies come from S3; one object of the OTel layout may hold spans of several traces."""
+    places = Places(caller, f"events {project} {trace}")
+    since = places.unseal(after, tuple[str, Int64, Int64])
     rows = await sight.ask(lambda reader: reader.events(trace, project, since, limit))
-    following = _join(rows[-1].time, str(rows[-1].number)) if len(rows) == limit else None
-    return Events(events=[_event(row) for row in await sight.readable(rows)], next=following)
+    shown = [_event(row) for row in await sight.readable(rows)]
+    last = rows[-1] if len(rows) == limit else None
+    following = places.seal(last.project, last.time, last.number) if last else None
+    return Events(events=shown, next=following)
 
 
 async def _trace(caller: Caller, sight: Sight, trace: str, project: str) -> Trace | None:
-    """A trace with the sums of what may be read of it; None if that is nothing."""
+    """A trace with the sums of what may be read of it; None if that is nothing. Raises Spent."""
     rows = await sight.ask(lambda reader: reader.events(trace, project, limit=_EVENTS_OF_ROW))
     found = await sight.readable(rows)
     if not found:
@@ -405,6 +418,10 @@ async def _trace(caller: Caller, sight: Sight, trace: str, project: str) -> Trac
         more=len(rows) == _EVENTS_OF_ROW,
         url=_url(caller.plane.config.langfuse_url, project, trace),
     )
+
+
+def _sum(row: Usage) -> Sum:
+    return Sum(kind=row.kind, objects=row.objects, bytes=row.bytes)
 
 
 def _event(event: Event) -> EventView:
@@ -434,28 +451,3 @@ def _day(number: int) -> date:
 
 def _number(day: date) -> int:
     return (day - _EPOCH).days
-
-
-def _join(at: int, rest: str) -> str:
-    return f"{at} {rest}"
-
-
-def _split(cursor: str) -> tuple[int, str] | None:
-    if not cursor:
-        return None
-    at, space, rest = cursor.partition(" ")
-    if not space:
-        raise _no_cursor()
-    return _parse(at), rest
-
-
-def _parse(number: str) -> int:
-    """A number of 64 bits with a sign. Raises Problem."""
-    digits = number.removeprefix("-")
-    if not digits.isascii() or not digits.isdigit() or len(digits) > 19:
-        raise _no_cursor()
-    return max(-(1 << 63), min(int(number), (1 << 63) - 1))
-
-
-def _no_cursor() -> Problem:
-    return Problem(400, "InvalidArgument", "after: it is not the next of another page.")

@@ -24,7 +24,7 @@ from storage.langfuse.bodies import Mention, normalized
 from storage.langfuse.keys import KINDS
 
 FILE = "langfuse.db"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DAY_MS = 86_400_000
 _SUFFIXES = ("", "-wal", "-shm")
 _SCHEMA = """
@@ -51,7 +51,7 @@ CREATE INDEX mentions_trace ON mentions (trace, project, time, object);
 CREATE TABLE traces (
     project INTEGER NOT NULL, trace ANY NOT NULL,
     first INTEGER NOT NULL, last INTEGER NOT NULL, objects INTEGER NOT NULL,
-    PRIMARY KEY (project, trace)
+    PRIMARY KEY (trace, project)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX traces_time ON traces (project, first, trace);
 CREATE TABLE usage (
@@ -60,6 +60,20 @@ CREATE TABLE usage (
     PRIMARY KEY (project, day, kind)
 ) STRICT, WITHOUT ROWID;
 """
+
+# A page of events; said so that the index is entered at the place to go on from.
+_EVENTS = """
+SELECT p.name, m.trace, m.time, m.object, o.bucket, o.key, o.kind, o.size, o.modified, m.parts,
+    m.name, o.flaw
+FROM mentions m CROSS JOIN objects o ON o.id = m.object CROSS JOIN projects p ON p.id = m.project
+WHERE m.trace = ?1 AND {} ORDER BY m.project, m.time, m.object LIMIT ?5
+"""
+_EVENTS_IN_PROJECT = _EVENTS.format(
+    "m.project = (SELECT id FROM projects WHERE name = ?2) AND (m.time, m.object) > (?3, ?4)"
+)
+_EVENTS_IN_ALL = _EVENTS.format(
+    "(m.project, m.time, m.object) > (ifnull((SELECT id FROM projects WHERE name = ?2), 0), ?3, ?4)"
+)
 
 Trace = bytes | str
 FLAWS = SOUND, DAMAGED, LARGE = (0, 1, 2)
@@ -194,7 +208,7 @@ class Writer:
                 for change in changes:
                     self._enter(change, doubtful)
                 for project, trace in doubtful:
-                    self._recount(project, trace)
+                    self._reduce(project, trace)
                 self._connection.execute(
                     "UPDATE meta SET value = ? WHERE name = 'progress'",
                     (msgspec.json.encode(progress),),
@@ -272,14 +286,19 @@ class Writer:
         )
 
     def _forget(self, number: int, doubtful: set[tuple[int, Trace]]) -> None:
-        """Take an object out; what it said of its traces is to be counted anew."""
+        """Take an object out; where its traces begin and end now is to be looked up."""
         execute = self._connection.execute
         row = execute(
             "DELETE FROM objects WHERE id = ? RETURNING project, kind, day, size, flaw", (number,)
         ).fetchone()
         if row is None:
             return
-        gone = execute("DELETE FROM mentions WHERE object = ? RETURNING project, trace", (number,))
+        gone: Any = execute(
+            "DELETE FROM mentions WHERE object = ? RETURNING project, trace", (number,)
+        ).fetchall()
+        self._connection.executemany(
+            "UPDATE traces SET objects = objects - 1 WHERE project = ? AND trace = ?", gone
+        )
         doubtful.update(gone)
         project, kind, day, size, flaw = row
         self._added -= 1
@@ -294,20 +313,19 @@ class Writer:
             "DELETE FROM usage WHERE project = ? AND kind = ? AND day = ? AND objects = 0", where
         )
 
-    def _recount(self, project: int, trace: Trace) -> None:
+    def _reduce(self, project: int, trace: Trace) -> None:
+        """Bring a trace that lost objects up to date. Both ends are looked up in the index, so that
+        a trace of very many objects costs no more than another."""
+        where = (project, trace)
         execute = self._connection.execute
-        counted: Any = execute(
-            "SELECT min(time), max(time), count(*) FROM mentions WHERE trace = ? AND project = ?",
-            (trace, project),
-        ).fetchone()
-        first, last, objects = counted
-        if objects:
-            execute(
-                "INSERT OR REPLACE INTO traces VALUES (?, ?, ?, ?, ?)",
-                (project, trace, first, last, objects),
-            )
-        else:
-            execute("DELETE FROM traces WHERE project = ? AND trace = ?", (project, trace))
+        execute("DELETE FROM traces WHERE project = ? AND trace = ? AND objects = 0", where)
+        execute(
+            "UPDATE traces SET "
+            "first = (SELECT min(time) FROM mentions WHERE trace = ?2 AND project = ?1), "
+            "last = (SELECT max(time) FROM mentions WHERE trace = ?2 AND project = ?1) "
+            "WHERE project = ?1 AND trace = ?2",
+            where,
+        )
 
     def _project(self, name: str) -> int:
         number = self._projects.get(name)
@@ -376,23 +394,58 @@ class Reader:
                 self._connection.close()
                 self._connection = None
 
-    def usage(self, project: str = "", first: int = 0, last: int = 1 << 40) -> list[Usage]:
-        """Usage by project, day (from ``first`` to ``last``, both counted) and kind."""
+    def usage(self, project: str, first: int = 0, last: int = 1 << 40) -> list[Usage]:
+        """Usage of a project by day (from ``first`` to ``last``, both counted) and kind."""
         rows = self._rows(
-            "SELECT p.name, u.kind, u.day, u.objects, u.bytes FROM usage u "
-            "JOIN projects p ON p.id = u.project "
-            "WHERE u.day >= ?1 AND u.day <= ?2 AND (?3 = '' OR p.name = ?3) ORDER BY 1, 3, 2",
-            (first, last, project),
+            "SELECT p.name, u.kind, u.day, u.objects, u.bytes FROM projects p "
+            "CROSS JOIN usage u ON u.project = p.id "
+            "WHERE p.name = ?1 AND u.day >= ?2 AND u.day <= ?3 ORDER BY u.day, u.kind",
+            (project, first, last),
         )
-        return [Usage(name, KINDS[kind], *rest) for name, kind, *rest in rows]
+        return [_usage(row) for row in rows]
 
-    def projects(self) -> list[tuple[str, str, int, int, int, int]]:
-        """(project, kind, objects, bytes, first day, last day) of all projects."""
+    def days(self, project: str, last: int, limit: int) -> list[Usage]:
+        """Usage of a project on its latest ``limit`` days up to ``last``."""
+        days = self._rows(
+            "SELECT DISTINCT day FROM usage WHERE "
+            "project = (SELECT id FROM projects WHERE name = ?) AND day <= ? "
+            "ORDER BY day DESC LIMIT ?",
+            (project, last, limit),
+        )
+        return self.usage(project, days[-1][0], last) if days else []
+
+    def usage_page(
+        self, project: str, first: int, last: int, after: tuple[str, int] | None, limit: int
+    ) -> list[Usage]:
+        """Usage of a project, or of all (""), by project, day and kind; whole days from the one
+        after ``after`` on, but the last may be cut by ``limit``."""
+        name, day = after or ("", -1)
+        rows = self._rows(
+            "SELECT p.name, u.kind, u.day, u.objects, u.bytes FROM projects p "
+            "CROSS JOIN usage u ON u.project = p.id "
+            "WHERE p.name >= ?1 AND (?2 = '' OR p.name = ?2) AND u.day >= ?3 AND u.day <= ?4 "
+            "AND (p.name, u.day) > (?1, ?5) ORDER BY p.name, u.day, u.kind LIMIT ?6",
+            (name or project, project, first, last, day, limit),
+        )
+        return [_usage(row) for row in rows]
+
+    def projects(
+        self, after: str = "", limit: int = 1000
+    ) -> tuple[list[str], list[tuple[str, str, int, int, int, int]]]:
+        """Names of projects after that one, and (project, kind, objects, bytes, first day, last
+        day) of those that keep something."""
+        names = self._rows(
+            "SELECT name FROM projects WHERE name > ? ORDER BY name LIMIT ?", (after, limit)
+        )
+        if not names:
+            return [], []
         rows = self._rows(
             "SELECT p.name, u.kind, sum(u.objects), sum(u.bytes), min(u.day), max(u.day) "
-            "FROM usage u JOIN projects p ON p.id = u.project GROUP BY 1, 2 ORDER BY 1, 2"
+            "FROM projects p CROSS JOIN usage u ON u.project = p.id "
+            "WHERE p.name > ? AND p.name <= ? GROUP BY 1, 2 ORDER BY 1, 2",
+            (after, names[-1][0]),
         )
-        return [(name, KINDS[kind], *rest) for name, kind, *rest in rows]
+        return [name for (name,) in names], [(n, KINDS[kind], *rest) for n, kind, *rest in rows]
 
     def trace_counts(self, project: str, first: int = 0, last: int = 1 << 40) -> dict[int, int]:
         """Traces that began on each day, from ``first`` to ``last``."""
@@ -434,11 +487,10 @@ class Reader:
                 if isinstance(known, bytes) == isinstance(low, bytes):
                     start, project = known, after[1]
             rows = self._rows(
-                "SELECT s.trace, p.name FROM ("
-                "SELECT trace, project FROM mentions WHERE trace >= ?1 AND trace <= ?2 "
-                "AND (trace, project) > (?1, ifnull((SELECT id FROM projects WHERE name = ?3), 0)) "
-                "GROUP BY trace, project ORDER BY trace, project LIMIT ?4"
-                ") s JOIN projects p ON p.id = s.project ORDER BY s.trace, s.project",
+                "SELECT t.trace, p.name FROM traces t CROSS JOIN projects p ON p.id = t.project "
+                "WHERE t.trace <= ?2 AND (t.trace, t.project) > "
+                "(?1, ifnull((SELECT id FROM projects WHERE name = ?3), 0)) "
+                "ORDER BY t.trace, t.project LIMIT ?4",
                 (start, high, project, limit - len(found)),
             )
             found += [(shown(trace), name) for trace, name in rows]
@@ -447,16 +499,22 @@ class Reader:
         return found
 
     def events(
-        self, trace: str, project: str = "", after: tuple[int, int] = (-1, -1), limit: int = 1000
+        self,
+        trace: str,
+        project: str = "",
+        after: tuple[str, int, int] | None = None,
+        limit: int = 1000,
     ) -> list[Event]:
-        """Objects that speak of a trace, in order, after (time, number) ``after``."""
+        """Objects that speak of a trace, project by project, in the order of their times, after
+        (project, time, number) ``after``.
+
+        Pages are read in the order of an index: a page of a trace of 100,000 objects costs what a
+        page of any other one does.
+        """
+        name, at, number = after or ("", -1, -1)
         rows = self._rows(
-            "SELECT p.name, m.trace, m.time, m.object, o.bucket, o.key, o.kind, o.size, "
-            "o.modified, m.parts, m.name, o.flaw FROM mentions m "
-            "JOIN objects o ON o.id = m.object JOIN projects p ON p.id = m.project "
-            "WHERE m.trace = ?1 AND (?2 = '' OR p.name = ?2) AND (m.time, m.object) > (?3, ?4) "
-            "ORDER BY m.time, m.object LIMIT ?5",
-            (stored(trace), project, *after, limit),
+            _EVENTS_IN_PROJECT if project else _EVENTS_IN_ALL,
+            (stored(trace), project or name, at, number, limit),
         )
         return [_event(row) for row in rows]
 
@@ -510,6 +568,10 @@ def _ranges(prefix: str) -> Iterator[tuple[Trace, Trace]]:
     lower = text.lower()
     if len(lower) <= 32 and set(lower) <= set("0123456789abcdef"):
         yield bytes.fromhex(lower.ljust(32, "0")), bytes.fromhex(lower.ljust(32, "f"))
+
+
+def _usage(row: tuple[Any, ...]) -> Usage:
+    return Usage(row[0], KINDS[row[1]], *row[2:])
 
 
 def _trace_row(row: tuple[Any, ...]) -> TraceRow:

@@ -72,7 +72,7 @@ def test_it_follows_a_running_store(start: Start, workers: str) -> None:
     s3.delete_object(Bucket="langfuse", Key=wanted.pop(1))
     until(lambda: api.keys() == wanted)
     assert api.get("langfuse")["state"] == "following"
-    assert api.get("langfuse/projects")[0]["project"] == "p1"
+    assert api.get("langfuse/projects")["projects"][0]["project"] == "p1"
 
 
 def test_killed_it_goes_on(start: Start) -> None:

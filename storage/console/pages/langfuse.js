@@ -30,7 +30,7 @@ export async function render(page, context) {
 // -- projects and days ----------------------------------------------------------------------------
 
 async function projects(body, _, { link }) {
-  const all = await api("projects");
+  const { projects: all } = await api("projects");
   if (!all.length) return fill(body, h("div", { class: "card" }, empty("trace", L.noProjects, L.noProjectsLead)));
   const tiles = all.map((each) => h("a", { class: "card bucket", href: link("langfuse", "project", each.project) }, h("div", { class: "top" }, icon("trace"), h("b", {}, named(each.project))), h("div", { class: "figures" }, h("div", {}, h("b", {}, compact(each.objects)), h("span", {}, L.events)), h("div", {}, h("b", {}, bytes(each.bytes)), h("span", {}, T.buckets.bytes))), h("p", { class: "small muted" }, `${each.first} – ${each.last}`)));
   return fill(body, h("div", { class: "grid" }, tiles));
@@ -70,7 +70,7 @@ function traceRow(each, link) {
 }
 
 async function found(body, [text], { link }) {
-  const traces = await api("search", { trace: text });
+  const { traces } = await api("search", { trace: text });
   fill(body, path(link, [text]), traces.length ? h("section", { class: "card" }, h("div", { class: "table-wrap" }, h("table", {}, heads(), h("tbody", {}, traces.map((each) => traceRow(each, link)))))) : h("div", { class: "card" }, empty("search", L.notFound, "")));
 }
 

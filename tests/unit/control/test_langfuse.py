@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from storage.control import langfuse, langfuse_sight
 from storage.engine.interface import AmendObject
 from storage.engine.memory import MemoryEngine
 from storage.langfuse.bodies import Mention
@@ -94,7 +96,7 @@ def reader_of(root: TestClient, make_user: Callable[..., TestClient]) -> Callabl
 
 
 def test_projects_and_days(index: Writer, root: TestClient) -> None:
-    first, second = get(root, "/projects")
+    first, second = get(root, "/projects")["projects"]
     assert (first["project"], first["objects"], first["bytes"]) == ("p1", 4, 1127)
     assert {each["kind"] for each in first["kinds"]} == {"otel", "trace", "score", "media"}
     assert (second["first"], second["last"]) == ("2024-10-04", "2024-10-05")
@@ -106,13 +108,18 @@ def test_projects_and_days(index: Writer, root: TestClient) -> None:
 
 
 def test_usage(index: Writer, root: TestClient) -> None:
-    rows = get(root, "/usage", since="2024-10-01", until="2024-10-31")
+    page = get(root, "/usage", since="2024-10-01", until="2024-10-31")
+    rows = page["rows"]
+    assert page["next"] is None
+    assert {each["kind"]: each["bytes"] for each in rows[0]["kinds"]} == {
+        "otel": 100, "trace": 20, "score": 7, "media": 1000,
+    }  # fmt: skip
     assert [(row["project"], row["day"], row["bytes"]) for row in rows] == [
         ("p1", "2024-10-04", 1127),
         ("p2", "2024-10-04", 55),
         ("p2", "2024-10-05", 60),
     ]
-    assert get(root, "/usage", since="2024-10-05", until="2024-10-05", project="p1") == []
+    assert get(root, "/usage", since="2024-10-05", until="2024-10-05", project="p1")["rows"] == []
     for query in ({"since": "2024-10-05", "until": "2024-10-04"}, {"since": "2000-01-01"}):
         problem(root.get("/api/v1/langfuse/usage", params=query), 400, "InvalidArgument")
 
@@ -157,11 +164,11 @@ def test_pages_of_traces(index: Writer, root: TestClient) -> None:
 
 
 def test_search(index: Writer, root: TestClient) -> None:
-    assert [each["trace"] for each in get(root, "/search", trace=A)] == [A]
-    assert [each["trace"] for each in get(root, "/search", trace="b")] == ["b-second", B]
-    assert get(root, "/search", trace="bb")[0]["project"] == "p2"
-    assert get(root, "/search", trace="c") == []
-    assert len(get(root, "/search", trace="b", limit=1)) == 1
+    assert [each["trace"] for each in get(root, "/search", trace=A)["traces"]] == [A]
+    assert [each["trace"] for each in get(root, "/search", trace="b")["traces"]] == ["b-second", B]
+    assert get(root, "/search", trace="bb")["traces"][0]["project"] == "p2"
+    assert get(root, "/search", trace="c")["traces"] == []
+    assert len(get(root, "/search", trace="b", limit=1)["traces"]) == 1
 
 
 def test_only_what_may_be_read_is_shown(
@@ -170,19 +177,19 @@ def test_only_what_may_be_read_is_shown(
     everything = ("/projects", {}), ("/usage", {"since": "2024-10-01", "until": "2024-10-31"})
     nobody = make_user("nobody")
     for path, query in everything:
-        assert get(nobody, path, **query) == []
+        assert list(get(nobody, path, **query).values()) == [[], None]
     assert get(nobody, "/days", project="p1") == []
     assert get(nobody, "/traces", project="p1", day="2024-10-04")["traces"] == []
-    assert get(nobody, "/search", trace=A) == []
+    assert get(nobody, "/search", trace=A)["traces"] == []
     assert get(nobody, "/events", trace=A)["events"] == []
     one = reader_of("one", "events/p1/", "media/p1/")
-    (project,) = get(one, "/projects")
+    (project,) = get(one, "/projects")["projects"]
     assert (project["project"], project["objects"]) == ("p1", 3)
     assert {each["kind"] for each in project["kinds"]} == {"trace", "score", "media"}
     assert [event["kind"] for event in get(one, "/events", trace=A)["events"]] == ["trace", "score"]
     (found,) = get(one, "/traces", project="p1", day="2024-10-04")["traces"]
     assert (found["objects"], found["bytes"]) == (2, 27)
-    assert get(one, "/search", trace="b") == []
+    assert get(one, "/search", trace="b")["traces"] == []
     (day,) = get(one, "/days", project="p1")
     assert day["traces"] == 0, "it may not read all events"
 
@@ -193,8 +200,8 @@ def test_a_denial_of_a_single_object_counts(
     most = reader_of("most", "events/", denied="events/p1/score/s/*")
     assert [e["kind"] for e in get(most, "/events", trace=A)["events"]] == ["trace", "otel"]
     all_but_b = reader_of("all-but-b", "events/", denied="events/p2/observation/o/e.json")
-    assert get(all_but_b, "/search", trace=B) == []
-    assert len(get(all_but_b, "/search", trace="b")) == 1
+    assert get(all_but_b, "/search", trace=B)["traces"] == []
+    assert len(get(all_but_b, "/search", trace="b")["traces"]) == 1
 
 
 def test_a_denial_by_tags_counts(
@@ -215,7 +222,7 @@ def test_a_denial_by_tags_counts(
         ],
     }
     root.put("/api/v1/policies/tagged", json=document)
-    assert len(get(reader, "/search", trace=B)) == 1
+    assert len(get(reader, "/search", trace=B)["traces"]) == 1
     portal = root.portal
     assert portal is not None
     key = "events/p2/observation/o/e.json"
@@ -228,7 +235,7 @@ def test_a_denial_by_tags_counts(
         await engine.commit(AmendObject(bucket.id, key, version.seq, tags={"secret": "yes"}))
 
     portal.call(tag)
-    assert get(reader, "/search", trace=B) == []
+    assert get(reader, "/search", trace=B)["traces"] == []
 
 
 def test_what_is_wrong_with_an_object_is_told(index: Writer, root: TestClient) -> None:
@@ -243,14 +250,114 @@ def test_what_is_wrong_with_an_object_is_told(index: Writer, root: TestClient) -
 def test_links_to_langfuse(
     app: FastAPI, index: Writer, root: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert get(root, "/search", trace=B)[0]["url"] == ""
+    assert get(root, "/search", trace=B)["traces"][0]["url"] == ""
     plane = app.state.plane
     config = msgspec.structs.replace(plane.config, langfuse_url="https://lf.example.com")
     monkeypatch.setattr(plane, "config", config)
-    assert get(root, "/search", trace=B)[0]["url"] == (
+    assert get(root, "/search", trace=B)["traces"][0]["url"] == (
         f"https://lf.example.com/project/p2/traces/{B}"
     )
     assert get(root, "")["url"] == "https://lf.example.com"
+
+
+def _walk(client: TestClient, path: str, what: str, **query: Any) -> tuple[list[Any], int]:
+    """Everything that a paged question finds, and the pages that it took."""
+    found, after, pages = [], "", 0
+    while True:
+        page = get(client, path, **query, **({"after": after} if after else {}))
+        found += page[what]
+        pages += 1
+        after = page["next"]
+        if after is None:
+            return found, pages
+
+
+@pytest.fixture
+def decisions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys that were decided about."""
+    made: list[str] = []
+    decide = langfuse_sight.decide_on
+
+    def counted(principal: Any, action: str, bucket: Any, key: str, *rest: Any, **more: Any) -> Any:
+        made.append(key)
+        return decide(principal, action, bucket, key, *rest, **more)
+
+    monkeypatch.setattr(langfuse_sight, "decide_on", counted)
+    return made
+
+
+def test_a_request_makes_a_bounded_number_of_decisions(
+    index: Writer,
+    make_user: Callable[..., TestClient],
+    decisions: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who may read nothing does not make the store decide about everything at once."""
+    monkeypatch.setattr(langfuse_sight, "DECISIONS_MAX", 20)
+    monkeypatch.setattr(langfuse, "_EVENTS_OF_ROW", 7)
+    at = DAY * DAY_MS
+    index.apply(
+        [
+            Change("langfuse", f"events/p{n % 30}/trace/b{n % 60}/{n}.json",
+                   Found(1, at, 1, f"p{n % 30}", "trace", [Mention(f"b{n % 60}", at + n % 60)]))
+            for n in range(300)
+        ],
+        Progress(),
+    )  # fmt: skip
+    nobody = make_user("nobody")
+    for path, what, query in (
+        ("/search", "traces", {"trace": "b"}),
+        ("/traces", "traces", {"project": "p1", "day": "2024-10-04"}),
+        ("/projects", "projects", {}),
+        ("/usage", "rows", {"since": "2024-10-01", "until": "2024-10-31"}),
+    ):
+        decisions.clear()
+        get(nobody, path, **query)
+        assert len(decisions) <= 20
+        found, pages = _walk(nobody, path, what, **query)
+        assert found == []
+        assert pages > 1 or path == "/traces"
+        assert len(decisions) <= 20 * (pages + 1)
+
+
+def test_bounded_pages_lose_nothing(
+    index: Writer, reader_of: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = DAY * DAY_MS
+    index.apply(
+        [
+            Change("langfuse", f"events/q{n}/trace/t{n}/e.json",
+                   Found(1, at, 1, f"q{n}", "trace", [Mention(f"t{n}", at)]))
+            for n in range(40)
+        ],
+        Progress(),
+    )  # fmt: skip
+    some = reader_of("some", "events/q3/", "events/q39/")
+    whole = {path: _walk(some, path, what, **query)[0] for path, what, query in _QUESTIONS}
+    assert [each["trace"] for each in whole["/search"]] == ["t3", "t39"]
+    monkeypatch.setattr(langfuse_sight, "DECISIONS_MAX", 11)
+    for path, what, query in _QUESTIONS:
+        found, pages = _walk(some, path, what, **query)
+        assert found == whole[path]
+        assert pages > 2
+
+
+_QUESTIONS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("/search", "traces", {"trace": "t"}),
+    ("/projects", "projects", {}),
+    ("/usage", "rows", {"since": "2024-10-01", "until": "2024-10-31"}),
+)
+
+
+def test_places_to_go_on_from_tell_nothing_and_serve_nobody_else(
+    index: Writer, root: TestClient, make_user: Callable[..., TestClient]
+) -> None:
+    after = get(root, "/search", trace="b", limit=1)["next"]
+    assert b"b-second" not in base64.urlsafe_b64decode(after)
+    assert [each["trace"] for each in get(root, "/search", trace="b", after=after)["traces"]] == [B]
+    for client, trace in ((make_user("nobody"), "b"), (root, "a")):
+        query = {"trace": trace, "after": after}
+        problem(client.get("/api/v1/langfuse/search", params=query), 400, "InvalidArgument")
 
 
 @pytest.mark.parametrize("after", ["x", "1", "1 x", "² 1", "9" * 30 + " 1", " "])
@@ -261,7 +368,7 @@ def test_cursors_that_are_none(index: Writer, root: TestClient, after: str) -> N
 
 @pytest.mark.parametrize("text", ["..", "a/b", "\x00", "%", "'; --", "日本", "x" * 1024])
 def test_any_text_is_searched_for(index: Writer, root: TestClient, text: str) -> None:
-    assert get(root, "/search", trace=text) == []
+    assert get(root, "/search", trace=text)["traces"] == []
     assert get(root, "/events", trace=text, project=text)["events"] == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from storage.langfuse.index import (
     DAY_MS,
     FILE,
     Change,
+    Event,
     Found,
     Progress,
     Reader,
@@ -57,7 +59,7 @@ def reader(tmp_path: Path) -> Any:
 
 
 def test_without_an_index_nothing_is_found(reader: Reader) -> None:
-    assert (reader.projects(), reader.events(HEX), reader.usage()) == ([], [], [])
+    assert (reader.projects(), reader.events(HEX), reader.usage("p1")) == (([], []), [], [])
 
 
 def test_what_was_entered_is_found(writer: Writer, reader: Reader) -> None:
@@ -72,9 +74,9 @@ def test_what_was_entered_is_found(writer: Writer, reader: Reader) -> None:
     assert [event.key for event in reader.events(HEX)] == ["k1", "k2"]
     assert [event.key for event in reader.events(HEX.upper())] == ["k1", "k2"]
     first = reader.events(HEX, limit=1)[0]
-    assert [e.key for e in reader.events(HEX, after=(first.time, first.number))] == ["k2"]
+    assert [e.key for e in reader.events(HEX, after=("p1", first.time, first.number))] == ["k2"]
     assert reader.events(HEX, project="p2") == []
-    assert reader.projects() == [
+    assert reader.projects()[1] == [
         ("p1", "otel", 2, 15, DAY, DAY),
         ("p2", "media", 1, 100, DAY, DAY),
     ]
@@ -114,14 +116,91 @@ def test_search_by_the_beginning_of_an_id(writer: Writer, reader: Reader) -> Non
     assert len(reader.search("", None, 10)) == 7
 
 
+def _steps(reader: Reader, ask: Callable[[], Any]) -> int:
+    """Instructions of SQLite's machine that a question takes."""
+    connection, steps = reader._current(), 0
+
+    def step() -> bool:
+        nonlocal steps
+        steps += 1
+        return False
+
+    assert connection is not None
+    connection.set_progress_handler(step, 1)
+    ask()
+    connection.set_progress_handler(None)
+    return steps
+
+
+def test_a_trace_of_very_many_events_costs_what_others_do(writer: Writer, reader: Reader) -> None:
+    at, events = DAY * DAY_MS, 3000
+    changes = [Change("b", f"k{n}", found(HEX, time=n)) for n in range(events)]
+    changes += [Change("b", f"q{n}", found(HEX, project="p2", time=n)) for n in range(20)]
+    changes += [Change("b", f"o{n}", found(f"{n:032x}", time=n)) for n in range(100)]
+    writer.apply(changes, Progress())
+    middle = ("p1", at + events // 2, 0)
+    for ask in (
+        lambda: reader.events(HEX, limit=10),
+        lambda: reader.events(HEX, "p1", limit=10),
+        lambda: reader.events(HEX, after=middle, limit=10),
+        lambda: reader.events(HEX, "p1", after=middle, limit=10),
+        lambda: reader.search("0", None, 10),
+        lambda: reader.search(HEX, None, 10),
+        lambda: reader.traces("p1", at, at + DAY_MS, None, 10),
+    ):
+        assert ask()
+        assert _steps(reader, ask) < 1000
+    seen: list[Event] = []
+    while page := reader.events(
+        HEX, after=(seen[-1].project, seen[-1].time, seen[-1].number) if seen else None, limit=700
+    ):
+        seen += page
+    assert [event.key for event in seen] == [f"k{n}" for n in range(events)] + [
+        f"q{n}" for n in range(20)
+    ]
+    steps = 0
+
+    def step() -> bool:
+        nonlocal steps
+        steps += 1
+        return False
+
+    writer._connection.set_progress_handler(step, 1)
+    writer.apply([Change("b", f"k{n}", None) for n in (0, 1500, events - 1)], Progress())
+    assert steps < 3000
+    row = next(row for row in reader.traces("p1", at, at + DAY_MS, None, 200) if row.trace == HEX)
+    assert (row.first - at, row.last - at, row.objects) == (1, events - 2, events - 3)
+
+
+def test_usage_comes_in_pages(writer: Writer, reader: Reader) -> None:
+    changes = [
+        Change("b", f"{project} {kind} {day}", found(project=project, kind=kind, time=day * DAY_MS))
+        for project in ("p2", "p1", "p3")
+        for kind in ("media", "otel")
+        for day in range(3)
+    ]
+    writer.apply(changes, Progress())
+    page = reader.usage_page("", 0, 1 << 30, None, 5)
+    assert [(each.project, each.kind, each.day - DAY) for each in page] == [
+        ("p1", "otel", 0), ("p1", "media", 0), ("p1", "otel", 1), ("p1", "media", 1),
+        ("p1", "otel", 2),
+    ]  # fmt: skip
+    rest = reader.usage_page("", 0, 1 << 30, ("p1", DAY + 1), 100)
+    assert len(rest) == 14
+    assert {each.project for each in reader.usage_page("p2", DAY, DAY, None, 100)} == {"p2"}
+    assert len(reader.usage_page("p2", 0, 1 << 30, ("p2", DAY), 100)) == 4
+    assert reader.projects("p1", 1)[0] == ["p2"]
+    assert [each.day - DAY for each in reader.days("p3", DAY + 1, 1)] == [1, 1]
+
+
 def test_replaced_and_deleted_objects(writer: Writer, reader: Reader) -> None:
     writer.apply([Change("b", "k", found(HEX)), Change("b", "l", found(HEX, time=5))], Progress())
     writer.apply([Change("b", "k", found("new", size=7)), Change("b", "l", None)], Progress())
     assert reader.events(HEX) == []
-    assert reader.projects() == [("p1", "otel", 1, 7, DAY, DAY)]
+    assert reader.projects()[1] == [("p1", "otel", 1, 7, DAY, DAY)]
     assert list(reader.trace_counts("p1").values()) == [1]
     writer.apply([Change("b", "k", None), Change("b", "never", None)], Progress())
-    assert reader.projects() == []
+    assert reader.projects()[1] == []
     assert reader.trace_counts("p1") == {}
     assert (writer.objects, writer.flawed) == (0, 0)
 
@@ -134,7 +213,7 @@ def test_a_transaction_is_whole(writer: Writer, reader: Reader, tmp_path: Path) 
     writer.close()
     again = Writer(str(tmp_path), "store")
     assert again.progress == Progress(position=1)
-    assert (again.objects, len(reader.projects())) == (1, 1)
+    assert (again.objects, len(reader.projects()[1])) == (1, 1)
     again.close()
 
 
@@ -157,7 +236,7 @@ def test_what_the_tables_refuse_is_the_flaw_of_one_object(writer: Writer, reader
         assert (writer.objects, writer.flawed) == (3, 2)
     assert [event.key for event in reader.events(HEX)] == ["l"]
     assert reader.events("seen") == []
-    assert reader.projects() == [
+    assert reader.projects()[1] == [
         ("p1", "otel", 1, 10, DAY, DAY),
         ("p2", "otel", 2, 14, DAY, DAY),
     ]
@@ -208,10 +287,10 @@ def test_what_is_of_no_use(writer: Writer, tmp_path: Path) -> None:
 
 def test_readers_follow_a_replaced_file(writer: Writer, reader: Reader, tmp_path: Path) -> None:
     writer.apply([Change("b", "k", found(HEX))], Progress())
-    assert reader.projects()
+    assert reader.projects()[1]
     writer.close()
     fresh = Writer.create(str(tmp_path), "store", Progress())
-    assert reader.projects() == []
+    assert reader.projects()[1] == []
     fresh.apply([Change("b", "k", found("z"))], Progress())
     assert reader.search("z", None, 5) == [("z", "p1")]
     fresh.close()

@@ -127,7 +127,7 @@ async def test_both_layouts_media_and_exports(config: Config) -> None:
             "events/p1/observation/o/e.json",
             f"events/p1/trace/{TRACE}/e.json",
         ]
-        found = {(row[0], row[1]): row[2] for row in kept.reader.projects()}
+        found = {(row[0], row[1]): row[2] for row in kept.reader.projects()[1]}
         assert found == {
             ("p1", "otel"): 1,
             ("p1", "trace"): 1,
