@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -89,10 +88,6 @@ class _Facts:
 
     def get(self, key: str) -> str | tuple[str, ...] | None:
         """The value of a lower-case condition key."""
-        if key == "aws:currenttime":
-            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        if key == "aws:epochtime":
-            return str(int(time.time()))
         if key == "aws:sourceip":
             return self._caller.address or None
         if key.startswith(EXISTING_TAG):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Literal
 
 from fastapi import APIRouter
@@ -14,7 +13,7 @@ from storage.engine.interface import NULL_VERSION, Bucket, Version, parse_versio
 from storage.iam import actions
 from storage.iam.explain import explain
 from storage.iam.principal import ANONYMOUS, Principal
-from storage.iam.resources import EXISTING_TAG
+from storage.iam.resources import EXISTING_TAG, tag_values
 from storage.iam.users import Identity
 
 router = APIRouter(prefix="/api/v1", tags=["people"])
@@ -148,15 +147,12 @@ async def _found(caller: SignedIn, question: Question) -> tuple[Bucket | None, V
 
 
 def _context(question: Question, found: Version | None) -> dict[str, str | tuple[str, ...]]:
-    """What is given, and what the store knows by itself: the time, the object's tags."""
-    now = time.time()
-    context: dict[str, str | tuple[str, ...]] = {
-        "aws:currenttime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-        "aws:epochtime": str(int(now)),
-    }
+    """What is given, and what the store knows by itself: the object's tags."""
+    context: dict[str, str | tuple[str, ...]] = {}
     if found is not None:
-        for tag, value in found.meta.tags.items():
-            context[EXISTING_TAG + tag.lower()] = value
+        for tag in found.meta.tags:
+            key = EXISTING_TAG + tag.lower()
+            context[key] = tag_values(found.meta.tags, key) or ()
     if question.version_id:
         context["s3:versionid"] = question.version_id
     for key, given in question.context.items():

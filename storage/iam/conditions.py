@@ -17,6 +17,14 @@ from storage.iam import patterns
 from storage.iam.errors import PolicyError
 
 
+class Doubtful(tuple[str, ...]):
+    """Values of a key that has one value: nobody can tell which of them is meant.
+
+    (Condition keys ignore case, and names of tags don't.) A permission must hold for each of them,
+    a denial for any.
+    """
+
+
 class Context(Protocol):
     """Facts about a request by lower-case condition key; a tuple where a key has several values.
 
@@ -47,9 +55,12 @@ class Condition(msgspec.Struct, frozen=True, eq=False):
     textual: bool = False
     """Values are texts that may hold variables."""
 
-    def holds(self, facts: Facts) -> bool:
-        """Whether the condition is true for these facts."""
+    def holds(self, facts: Facts, *, allow: bool) -> bool:
+        """Whether the condition of a statement that allows, or denies, is true for these facts."""
         given = facts(self.key)
+        if type(given) is Doubtful:
+            each = [self.holds(_with(facts, self.key, one), allow=allow) for one in given]
+            return all(each) if allow else any(each)
         if self.null:
             return bool(self.values[0]) == (given is None)
         if given is None:
@@ -73,6 +84,11 @@ class Condition(msgspec.Struct, frozen=True, eq=False):
 
         expanded = (patterns.expand(value, lookup) for value in self.values)
         return [value for value in expanded if value is not None]
+
+
+def _with(facts: Facts, key: str, value: str) -> Facts:
+    """``facts`` where ``key`` has one value."""
+    return lambda asked: (value,) if asked == key else facts(asked)
 
 
 def parse_conditions(element: Any, *, with_variables: bool) -> tuple[Condition, ...]:

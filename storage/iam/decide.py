@@ -8,6 +8,7 @@ docs/access.md tells it in words.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -146,6 +147,13 @@ def evaluate(
     return None
 
 
+def of_clock(key: str) -> str | None:
+    """The value of a lower-case condition key that tells the time, where the context has none."""
+    if key == "aws:currenttime":
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return str(int(time.time())) if key == "aws:epochtime" else None
+
+
 class RequestFacts:
     """Condition keys of one request; the context is asked for only when a key needs it.
 
@@ -168,6 +176,8 @@ class RequestFacts:
         if self._context is None:
             self._context = self._make()
         found = self._context.get(key)
+        if found is None:
+            found = of_clock(key)
         return (found,) if isinstance(found, str) else found
 
     @property

@@ -8,7 +8,7 @@ import msgspec
 
 from storage.iam import block
 from storage.iam.conditions import Context
-from storage.iam.decide import RequestFacts, decide, evaluate
+from storage.iam.decide import RequestFacts, decide, evaluate, of_clock
 from storage.iam.policy import Decision, Policy
 from storage.iam.principal import Principal
 from storage.iam.resources import (
@@ -73,7 +73,7 @@ class _Notes:
         self.asked: dict[str, tuple[str, ...] | None] = {}
 
     def get(self, key: str) -> str | tuple[str, ...] | None:
-        value = self._context.get(key)
+        value = self._context.get(key) or of_clock(key)
         self.asked[key] = (value,) if isinstance(value, str) else value
         return value
 

@@ -87,7 +87,7 @@ class Statement(msgspec.Struct, frozen=True, eq=False):
     def applies(self, resource: str, facts: Facts) -> bool:
         """Whether the statement speaks about ``resource`` and its conditions hold."""
         return self._covers_with(resource, facts) and all(
-            condition.holds(facts) for condition in self.conditions
+            condition.holds(facts, allow=self.allow) for condition in self.conditions
         )
 
     def _covers_with(self, resource: str, facts: Facts) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from storage.iam.policy import Policy
+from storage.iam.sessions import Session
 
 
 class Principal(msgspec.Struct, frozen=True, eq=False):
@@ -36,13 +37,15 @@ class Credential(msgspec.Struct, frozen=True, eq=False):
     """An access key with its secret, ready to verify signatures with.
 
     A key that exists but must not be used (disabled, or its user is) has ``enabled`` False, so
-    that the answer can say so. The secret never appears in ``repr``.
+    that the answer can say so. The secret never appears in ``repr``. ``session`` is the session
+    whose key it is, None of a lasting one.
     """
 
     access_key: str
     secret: str
     principal: Principal
     enabled: bool = True
+    session: Session | None = None
 
     def __repr__(self) -> str:
         return f"Credential({self.access_key!r}, {self.principal!r})"

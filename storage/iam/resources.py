@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from storage.iam import acl, block, ownership
 from storage.iam.bucket_policy import stored_policy
-from storage.iam.conditions import Context
+from storage.iam.conditions import Context, Doubtful
 from storage.iam.decide import OPEN, decide
 from storage.iam.policy import Decision, Policy
 from storage.iam.principal import Principal
@@ -63,13 +63,14 @@ def first_documents(defaults: str) -> dict[str, bytes]:
 
 
 def tag_values(tags: Mapping[str, str], key: str) -> tuple[str, ...] | None:
-    """The values of the tag that a condition key (``.../name``, in lower case) names.
+    """The value of the tag that a condition key (``.../name``, in lower case) names.
 
-    Condition keys ignore case and tags' names don't: where several differ in case alone, all
-    their values count.
+    Condition keys ignore case and tags' names don't: where several differ in case alone, it is
+    doubtful which is meant.
     """
     name = key.partition("/")[2]
-    return tuple(value for tag, value in tags.items() if tag.lower() == name) or None
+    values = tuple(value for tag, value in tags.items() if tag.lower() == name)
+    return Doubtful(values) if len(values) > 1 else values or None
 
 
 def arn(bucket: str, key: str = "") -> str:

@@ -219,7 +219,19 @@ class Identity:
             secret=self._sessions.secret(session.access_key),
             principal=parent.principal,
             enabled=parent.enabled,
+            session=session,
         )
+
+    def renewed(self, credential: Credential) -> Credential | None:
+        """A credential that once verified, as it is now; None if it is no more.
+
+        A session's time does not count: what was begun in it may be finished. Raises TokenInvalid
+        where the session was ended otherwise.
+        """
+        if credential.session is not None:
+            return self._stand_in(credential.session)
+        found = self.keyring(credential.access_key)
+        return found if found is not None and found.secret == credential.secret else None
 
     def display_name(self, canonical_id: str) -> str:
         """The name shown for an owner, "" where its user is gone."""

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote
 
 from storage.iam.actions import ACTIONS, has_condition_key
 from storage.iam.resources import EXISTING_TAG, ObjectNeeded, tag_values
+from storage.s3.caller import address_of
 
 if TYPE_CHECKING:
     from storage.engine.interface import Version
@@ -139,8 +140,7 @@ def _copy_source(call: Call) -> Value:
 
 
 def _address(call: Call) -> Value:
-    client = call.scope.get("client")
-    return client[0] if client else None
+    return address_of(call) or None
 
 
 def _auth_type(call: Call) -> Value:
@@ -161,14 +161,6 @@ def _signature_age(call: Call) -> Value:
     except ValueError:
         return None
     return str(max(0, int((time.time() - made) * 1000)))
-
-
-def _current_time(_call: Call) -> Value:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def _epoch_time(_call: Call) -> Value:
-    return str(int(time.time()))
 
 
 def _secure(call: Call) -> Value:
@@ -223,8 +215,6 @@ _PLAIN: dict[str, Callable[[Call], Value]] = {
     "s3:versionid": _version_id,
     "s3:objectcreationoperation": _creates_object,
     _REQUEST_TAG_KEYS: _tag_keys,
-    "aws:currenttime": _current_time,
-    "aws:epochtime": _epoch_time,
     "aws:requestedregion": _region,
     "aws:referer": _header(b"referer"),
     "aws:securetransport": _secure,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.iam.canned import CANNED, scoped_policy
-from storage.iam.conditions import Context
+from storage.iam.conditions import Context, Doubtful
 from storage.iam.decide import decide
 from storage.iam.errors import PolicyError
 from storage.iam.policy import Decision, Policy, parse_policy
@@ -293,6 +293,42 @@ def test_all_keys_and_operators_must_hold() -> None:
     assert holds(both, x__a="1", x__b="2", aws__securetransport="true")
     assert not holds(both, x__a="1", x__b="3", aws__securetransport="true")
     assert not holds(both, x__a="1", x__b="2", aws__securetransport="false")
+
+
+@pytest.mark.parametrize(
+    ("operator", "values", "allows", "denies"),
+    [
+        ("StringEquals", ("public", "secret"), False, True),
+        ("StringEquals", ("secret", "public"), False, True),
+        ("StringEquals", ("public", "public"), True, True),
+        ("StringEquals", ("secret", "secret"), False, False),
+        ("StringNotEquals", ("secret", "public"), False, True),
+        ("ForAnyValue:StringLike", ("public", "secret"), False, True),
+        ("ForAllValues:StringLike", ("public", "secret"), False, True),
+        ("StringEqualsIfExists", ("public", "secret"), False, True),
+    ],
+)
+def test_a_tag_in_two_cases_neither_lets_in_nor_escapes(
+    operator: str, values: tuple[str, str], allows: bool, denies: bool
+) -> None:
+    """Whoever may add a tag may not choose by its case which of two values counts."""
+    condition = {operator: {"s3:ExistingObjectTag/class": "public"}}
+    context = {"s3__ExistingObjectTag/class": Doubtful(values)}
+    permission = policy(statement(Condition=condition))
+    assert asked(user(permission), "s3:GetObject", OBJECT, **context).allowed is allows
+    denial = policy(statement(), statement("Deny", Condition=condition))
+    assert asked(user(denial), "s3:GetObject", OBJECT, **context).allowed is not denies
+
+
+def test_the_time_is_known_without_being_told() -> None:
+    for operator, key, value in (
+        ("DateGreaterThan", "aws:CurrentTime", "2020-01-01T00:00:00Z"),
+        ("NumericGreaterThan", "aws:EpochTime", "1577836800"),
+    ):
+        late = policy(statement(Condition={operator: {key: value}}))
+        assert asked(user(late), "s3:GetObject", OBJECT).allowed
+        before = {"aws__CurrentTime": "2019-12-31T23:59:59Z", "aws__EpochTime": "1577836799"}
+        assert not asked(user(late), "s3:GetObject", OBJECT, **before).allowed
 
 
 def test_variables_in_conditions() -> None:

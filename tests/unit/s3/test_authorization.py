@@ -133,7 +133,7 @@ def test_a_condition_key_counts_for_the_actions_that_have_it(store: Store, actio
     counting = {key for key in KEYS if facts.get(key) is not None}
     known = action.lower() in ACTIONS
     assert counting == {key for key in KEYS if known and has_condition_key([action.lower()], key)}
-    assert facts.get("aws:currenttime")
+    assert facts.get("aws:viaawsservice") == "false"
 
 
 def test_a_header_of_writes_does_not_let_anybody_read(store: Store) -> None:
