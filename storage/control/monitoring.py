@@ -23,6 +23,8 @@ router = APIRouter(prefix="/api/v1", tags=["monitoring"])
 #: Seconds over which "now" is measured.
 _NOW = 3 * STEP
 _TREND_DAYS_MAX = 400
+#: Buckets that one request tells the trends of.
+_TRENDS_MAX = 200
 _EPOCH = date(1970, 1, 1)
 
 Days = Annotated[int, Query(ge=1, le=_TREND_DAYS_MAX, description="So many days back.")]
@@ -230,27 +232,38 @@ async def last_errors(
 
 
 @router.get("/trends", summary="How buckets grew")
-async def trends(caller: SignedIn, days: Days = 30) -> list[Trend]:
-    """Objects and bytes by day of all buckets that the caller may list."""
-    rows = await asyncio.to_thread(_monitor(caller).trends.buckets, _today() - days + 1)
-    points: dict[str, list[TrendPoint]] = defaultdict(list)
-    for row in rows:
-        points[row.bucket].append(_trend_point(row))
+async def trends(
+    caller: SignedIn,
+    bucket: Annotated[
+        list[BucketName], Query(description="Of these, at most 200.", max_length=_TRENDS_MAX)
+    ],
+    days: Days = 30,
+) -> list[Trend]:
+    """Objects and bytes by day, of those of the buckets asked for that the caller may list."""
+    found = [await caller.plane.engine.bucket(name) for name in sorted(set(bucket))]
     shown = {
-        bucket.name
-        for bucket in await caller.plane.engine.buckets()
-        if bucket.name in points and caller.decide_on("s3:ListBucket", bucket).allowed
+        each.id: each.name
+        for each in found
+        if each is not None and caller.decide_on("s3:ListBucket", each).allowed
     }
-    return [Trend(bucket=name, points=points[name]) for name in sorted(shown)]
+    points = await _points(caller, list(shown), days)
+    return [Trend(bucket=name, points=points[number]) for number, name in shown.items()]
 
 
 @router.get("/buckets/{bucket}/trend", summary="How a bucket grew")
 async def trend(caller: SignedIn, bucket: BucketName, days: Days = 30) -> Trend:
     """Objects and bytes by day."""
-    await open_bucket(caller, bucket, "s3:ListBucket")
-    rows = await asyncio.to_thread(_monitor(caller).trends.buckets, _today() - days + 1)
-    points = [_trend_point(row) for row in rows if row.bucket == bucket]
-    return Trend(bucket=bucket, points=points)
+    found = await open_bucket(caller, bucket, "s3:ListBucket")
+    return Trend(bucket=bucket, points=(await _points(caller, [found.id], days))[found.id])
+
+
+async def _points(caller: SignedIn, buckets: list[int], days: int) -> dict[int, list[TrendPoint]]:
+    """What is known of buckets, by their ids."""
+    known = _monitor(caller).trends
+    points: dict[int, list[TrendPoint]] = defaultdict(list)
+    for row in await asyncio.to_thread(known.buckets, buckets, _today() - days + 1):
+        points[row.bucket].append(_trend_point(row))
+    return points
 
 
 def _rates(counts: Counts) -> dict[str, Any]:

@@ -175,8 +175,16 @@ class Monitor:
         self.trends.close()
 
     async def _sample(self) -> None:
+        failing = False
         while True:
-            self.ring.take(self.board.totals(), time.time())
+            try:
+                self.ring.take(self.board.totals(), time.time())
+                failing = False
+            except Exception:
+                # One sample that fails must not be the last one.
+                if not failing:
+                    _logger.exception("requests were not sampled")
+                failing = True
             await asyncio.sleep(STEP)
 
     async def _watch(self) -> None:
@@ -185,6 +193,8 @@ class Monitor:
                 await self.look()
             except (errors.StoreError, OSError) as error:
                 _logger.warning("the growth of buckets is not recorded: %s", error)
+            except Exception:
+                _logger.exception("the growth of buckets is not recorded")
             await asyncio.sleep(TREND_SECONDS)
 
     async def look(self) -> None:
@@ -193,7 +203,7 @@ class Monitor:
         for bucket in await self._engine.buckets():
             with contextlib.suppress(errors.NoSuchBucket):
                 usage = await self._engine.usage(bucket.id)
-                usages.append((bucket.name, usage.objects, usage.bytes))
+                usages.append((bucket.id, usage.objects, usage.bytes))
             await asyncio.sleep(0)
         space = await self._engine.space()
         await asyncio.to_thread(self.trends.record, time.time(), usages, space.total, space.free)

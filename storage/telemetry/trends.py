@@ -1,7 +1,8 @@
 """How buckets and drives grew: a small SQLite file of its own, which can be thrown away.
 
 A row a bucket and day (the last look of the day counts), a row an hour for the drives. Days are
-UTC.
+UTC. A bucket is known by its id, which no other one ever gets: what is made anew under an old name
+begins anew here too.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import apsw
@@ -19,21 +20,25 @@ DAYS_MAX, HOURS_MAX = 400, 60 * 24
 #: What growth is estimated from: the last days, and at least so many hours.
 _GROWTH_HOURS, _GROWTH_HOURS_MIN = 14 * 24, 6
 _YEARS_MAX = 100
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS buckets (
-    day INTEGER NOT NULL, bucket TEXT NOT NULL, objects INTEGER NOT NULL, bytes INTEGER NOT NULL,
+_SCHEMA_VERSION = 2
+_SCHEMA = f"""
+CREATE TABLE buckets (
+    bucket INTEGER NOT NULL, day INTEGER NOT NULL, objects INTEGER NOT NULL, bytes INTEGER NOT NULL,
     PRIMARY KEY (bucket, day)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS drives (
+CREATE TABLE drives (
     hour INTEGER PRIMARY KEY, total INTEGER NOT NULL, free INTEGER NOT NULL
 ) STRICT;
+PRAGMA user_version={_SCHEMA_VERSION};
 """
+# What says that the file is of no use; everything else passes, and the file stays.
+_CORRUPTION = (apsw.CorruptError, apsw.NotADBError)
 
 
 class BucketDay(NamedTuple):
     """A bucket at the end of a day (days since 1970)."""
 
-    bucket: str
+    bucket: int
     day: int
     objects: int
     bytes: int
@@ -69,35 +74,40 @@ class Trends:
                 self._connection = None
 
     def record(
-        self, now: float, buckets: Iterable[tuple[str, int, int]], total: int, free: int
+        self, now: float, buckets: Iterable[tuple[int, int, int]], total: int, free: int
     ) -> None:
-        """Enter (name, objects, bytes) of buckets and the drives' space. Raises OSError."""
+        """Enter (id, objects, bytes) of buckets and the drives' space. Raises OSError."""
         day, hour = int(now // 86400), int(now // 3600)
         with self._lock:
             try:
                 connection = self._open()
                 with connection:
                     connection.executemany(
-                        "INSERT OR REPLACE INTO buckets VALUES (?, ?, ?, ?)",
-                        [(day, *each) for each in buckets],
+                        "INSERT OR REPLACE INTO buckets VALUES (?1, ?4, ?2, ?3)",
+                        [(*each, day) for each in buckets],
                     )
                     connection.execute(
                         "INSERT OR REPLACE INTO drives VALUES (?, ?, ?)", (hour, total, free)
                     )
                     connection.execute("DELETE FROM buckets WHERE day <= ?", (day - DAYS_MAX,))
                     connection.execute("DELETE FROM drives WHERE hour <= ?", (hour - HOURS_MAX,))
-            except apsw.FullError as error:
-                raise OSError(f"{self._path}: {error}") from None
-            except apsw.Error as error:
+            except _CORRUPTION as error:
                 self._discard()
                 raise OSError(f"{self._path} is made anew: {error}") from None
+            except apsw.Error as error:
+                raise OSError(f"{self._path}: {error}") from None
 
-    def buckets(self, since: int) -> list[BucketDay]:
-        """All buckets from a day on (days since 1970), by name and day."""
-        rows = self._rows(
-            "SELECT bucket, day, objects, bytes FROM buckets WHERE day >= ? ORDER BY 1, 2", (since,)
-        )
-        return [BucketDay._make(row) for row in rows]
+    def buckets(self, ids: Sequence[int], since: int) -> list[BucketDay]:
+        """Those buckets from a day on (days since 1970), by id and day."""
+        return [
+            BucketDay._make(row)
+            for number in sorted(ids)
+            for row in self._rows(
+                "SELECT bucket, day, objects, bytes FROM buckets WHERE bucket = ? AND day >= ? "
+                "ORDER BY day",
+                (number, since),
+            )
+        ]
 
     def drives(self, since: int) -> list[DriveHour]:
         """The drives from an hour on (hours since 1970)."""
@@ -123,9 +133,11 @@ class Trends:
         if self._connection is None:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             connection = apsw.Connection(self._path)
-            connection.set_busy_timeout(2000)
-            connection.execute("PRAGMA synchronous=OFF")  # nothing depends on it
-            connection.execute(_SCHEMA)
+            try:
+                _prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
             self._connection = connection
         return self._connection
 
@@ -136,6 +148,16 @@ class Trends:
         for suffix in ("-journal", ""):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path + suffix)
+
+
+def _prepare(connection: apsw.Connection) -> None:
+    """Set up a connection; a file of another layout is emptied."""
+    connection.set_busy_timeout(2000)
+    connection.execute("PRAGMA synchronous=OFF")  # nothing depends on it
+    if connection.execute("PRAGMA user_version").get != _SCHEMA_VERSION:
+        with connection:
+            connection.execute("DROP TABLE IF EXISTS buckets; DROP TABLE IF EXISTS drives")
+            connection.execute(_SCHEMA)
 
 
 def estimate(hours: list[DriveHour], now: float) -> Growth | None:

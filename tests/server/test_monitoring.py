@@ -47,7 +47,7 @@ def test_monitoring(start: Start, workers: str) -> None:
     capacity = api.get("monitoring/capacity")
     assert capacity["objects"] >= 1
     assert capacity["total"] > capacity["free"] > 0
-    until(lambda: [row["bucket"] for row in api.get("trends")] == ["langfuse"])
+    until(lambda: api.get("trends", bucket="langfuse")[0]["points"])
     until(
         lambda: (
             "PutObject"

@@ -11,7 +11,7 @@ export async function render(page, { link }) {
     if (error.status === 403) return [];
     throw error;
   });
-  const trends = new Map((await control("GET", ["trends"], undefined, { days: 30 }).catch(() => [])).map(({ bucket, points }) => [bucket, points]));
+  const trends = await trendsOf(buckets.map(({ name }) => name));
   const create = () => (may("s3:CreateBucket") ? button(T.buckets.create, { icon: "plus", kind: "primary" }, () => newBucket(link)) : null);
   const filter = h("input", { type: "search", "aria-label": T.buckets.filter, placeholder: T.buckets.filter, on: { input: () => draw() } });
   const grid = h("div");
@@ -22,6 +22,21 @@ export async function render(page, { link }) {
   draw();
   const total = buckets.reduce((sum, bucket) => sum + bucket.bytes, 0);
   fill(page, head(T.buckets.title, [create()], T.buckets.lead(T.buckets.count(buckets.length), bytes(total))), buckets.length > 6 ? h("div", { class: "row bar" }, h("div", { class: "search" }, icon("search"), filter)) : null, grid);
+}
+
+/** Days that a trend shows, and buckets whose trends are asked for at once. */
+const DAYS = 30;
+const AT_ONCE = 50;
+
+/** How buckets grew, by name; what is not known is left out. */
+async function trendsOf(names) {
+  const found = new Map();
+  for (let at = 0; at < names.length; at += AT_ONCE) {
+    const query = [["days", DAYS], ...names.slice(at, at + AT_ONCE).map((name) => ["bucket", name])];
+    const trends = await control("GET", ["trends"], undefined, query).catch(() => []);
+    trends.forEach(({ bucket, points }) => found.set(bucket, points));
+  }
+  return found;
 }
 
 function tile(bucket, link, trend) {

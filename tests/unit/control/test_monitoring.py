@@ -85,10 +85,26 @@ def test_buckets_trends(
     portal.call(monitor.look)
     (point,) = get(root, f"buckets/{bucket}/trend")["points"]
     assert (point["objects"], point["bytes"]) == (1, 5)
-    assert get(root, "trends") == [{"bucket": bucket, "points": [point]}]
+    assert get(root, "trends", bucket=[bucket, "none"]) == [{"bucket": bucket, "points": [point]}]
     ada = make_user("ada", "ownbuckets")
-    assert get(ada, "trends") == []
+    assert get(ada, "trends", bucket=bucket) == []
+    problem(root.get("/api/v1/trends"), 400, "InvalidArgument")
     problem(ada.get(f"/api/v1/buckets/{bucket}/trend"), 403, "AccessDenied")
+
+
+def test_a_bucket_made_anew_does_not_inherit_a_trend(
+    monitor: Monitor, root: TestClient, bucket: str
+) -> None:
+    root.put(f"/api/v1/buckets/{bucket}/objects/k", content=b"12345")
+    portal = root.portal
+    assert portal is not None
+    portal.call(monitor.look)
+    assert get(root, f"buckets/{bucket}/trend")["points"]
+    assert root.delete(f"/api/v1/buckets/{bucket}/objects/k").status_code == 204
+    assert root.delete(f"/api/v1/buckets/{bucket}").status_code == 204
+    assert root.post("/api/v1/buckets", json={"name": bucket}).status_code == 201
+    assert get(root, f"buckets/{bucket}/trend")["points"] == []
+    assert get(root, "trends", bucket=bucket) == [{"bucket": bucket, "points": []}]
 
 
 def test_the_last_errors(monitor: Monitor, root: TestClient) -> None:
@@ -112,4 +128,4 @@ def test_only_who_may_look(
 
 def test_what_nobody_watches(root: TestClient) -> None:
     problem(root.get("/api/v1/monitoring/live"), 404, "NotWatched")
-    problem(root.get("/api/v1/trends"), 404, "NotWatched")
+    problem(root.get("/api/v1/trends?bucket=abc"), 404, "NotWatched")

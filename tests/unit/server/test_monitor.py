@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.telemetry.board import BOUNDS, Board, Failure
-from storage.telemetry.monitor import Counts, Ring, by_operation, series
+from storage.engine.memory import MemoryEngine
+from storage.telemetry import monitor
+from storage.telemetry.board import BOUNDS, Board, Failure, Totals
+from storage.telemetry.monitor import Counts, Monitor, Ring, by_operation, series
 from storage.telemetry.trends import FILE, DriveHour, Trends, estimate
 
 NOW = 1_787_000_000.0
@@ -128,15 +133,16 @@ def test_requests_in_flight_by_worker() -> None:
 
 def test_trends_keep_the_last_look_of_a_day(tmp_path: Path) -> None:
     trends = Trends(str(tmp_path))
-    assert trends.buckets(0) == []
+    assert trends.buckets([7], 0) == []
     for hour in range(30):
-        trends.record(NOW + 3600 * hour, [("b", hour, 10 * hour)], 1000, 900 - hour)
-    days = trends.buckets(0)
-    assert [(each.bucket, each.bytes) for each in days] == [("b", 30), ("b", 270), ("b", 290)]
+        trends.record(NOW + 3600 * hour, [(7, hour, 10 * hour), (8, 1, 1)], 1000, 900 - hour)
+    days = trends.buckets([7], 0)
+    assert [(each.bucket, each.bytes) for each in days] == [(7, 30), (7, 270), (7, 290)]
+    assert len(trends.buckets([8, 7], days[-1].day)) == 2
     assert len(trends.drives(0)) == 30
     later = NOW + 500 * 86400
-    trends.record(later, [("c", 1, 1)], 1000, 1)
-    assert [each.bucket for each in trends.buckets(0)] == ["c"]
+    trends.record(later, [(9, 1, 1)], 1000, 1)
+    assert [each.bucket for each in trends.buckets([7, 8, 9], 0)] == [9]
     assert len(trends.drives(0)) == 1
     trends.close()
 
@@ -144,12 +150,60 @@ def test_trends_keep_the_last_look_of_a_day(tmp_path: Path) -> None:
 def test_a_damaged_file_is_made_anew(tmp_path: Path) -> None:
     trends = Trends(str(tmp_path))
     (tmp_path / FILE).write_bytes(b"no database at all" * 500)
-    assert trends.buckets(0) == []
+    assert trends.buckets([7], 0) == []
     with pytest.raises(OSError, match="made anew"):
-        trends.record(NOW, [("b", 1, 1)], 10, 5)
-    trends.record(NOW, [("b", 1, 1)], 10, 5)
-    assert len(trends.buckets(0)) == 1
+        trends.record(NOW, [(7, 1, 1)], 10, 5)
+    trends.record(NOW, [(7, 1, 1)], 10, 5)
+    assert len(trends.buckets([7], 0)) == 1
     trends.close()
+
+
+def test_what_passes_discards_nothing(tmp_path: Path) -> None:
+    trends = Trends(str(tmp_path))
+    trends.record(NOW, [(7, 1, 1)], 10, 5)
+    assert trends._connection is not None
+    trends._connection.set_busy_timeout(0)
+    other = apsw.Connection(str(tmp_path / FILE))
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(OSError, match="locked"):
+        trends.record(NOW, [(7, 2, 2)], 10, 5)
+    other.close()
+    assert [each.bytes for each in trends.buckets([7], 0)] == [1]
+    trends.close()
+
+
+def test_a_file_of_another_layout_begins_anew(tmp_path: Path) -> None:
+    former = apsw.Connection(str(tmp_path / FILE))
+    former.execute("CREATE TABLE buckets (day, bucket TEXT, objects, bytes)")
+    former.close()
+    trends = Trends(str(tmp_path))
+    trends.record(NOW, [(7, 1, 1)], 10, 5)
+    assert len(trends.buckets([7], 0)) == 1
+    trends.close()
+
+
+@pytest.mark.anyio
+async def test_sampling_outlives_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A board that can't be read for a while costs samples, not the sampler."""
+    board, engine = Board(), MemoryEngine()
+    watching = Monitor(engine, board, Trends(str(tmp_path)))
+    monkeypatch.setattr(monitor, "STEP", 0.001)
+    whole, taken = board.totals, asyncio.Event()
+    answers: list[Any] = [ValueError("a name that is no text")] * 3
+
+    def totals() -> Totals:
+        if answers:
+            raise answers.pop()
+        taken.set()
+        return whole()
+
+    monkeypatch.setattr(board, "totals", totals)
+    watching.start()
+    await asyncio.wait_for(taken.wait(), 10)
+    await watching.close()
+    assert [each.getMessage() for each in caplog.records] == ["requests were not sampled"]
 
 
 def test_growth_is_a_line() -> None:
