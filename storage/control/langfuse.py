@@ -194,7 +194,8 @@ async def progress(caller: SignedIn) -> Progress:
         total=found.total,
         objects=found.objects,
         flawed=found.flawed,
-        lag=int(found.lag(time.time())) if found.heard else None,
+        # It looks once a second.
+        lag=max(0, int(found.lag(time.time())) - 2) if found.heard else None,
         behind=found.behind,
         share=found.share / 1000,
         url=config.langfuse_url,

@@ -205,8 +205,8 @@ def _unsoundness(health: interface.Health) -> list[str]:
             "The clock is more than a day off the last change: what depends on time alone "
             "(lifecycle) is paused until it is right, or has stood like this for a day."
         )
-    behind = time.time() - health.langfuse.current / 1000
-    if health.langfuse.state == _FOLLOWING and health.langfuse.current and behind > _BEHIND:
+    behind = health.langfuse.lag(time.time())
+    if health.langfuse.state == _FOLLOWING and behind > _BEHIND:
         found.append(
             f"The index of Langfuse's objects is {behind / 60:.0f} minutes behind: the console "
             "shows newer traces later."

@@ -287,17 +287,15 @@ class Following(msgspec.Struct, frozen=True):
     flawed: int = 0
     """Those of them that could not be read whole: damaged, or too large."""
     heard: int = 0
-    """Time of the last change that it has dealt with, milliseconds; 0: not known."""
+    """Up to when it has dealt with everything, milliseconds; 0: not known."""
     behind: int = 0
-    """Changes of the store that it has not dealt with yet."""
+    """At most so many changes of the store it has not dealt with yet."""
     share: int = 0
     """Thousandths of the time that it may work at the moment."""
 
     def lag(self, now: float) -> float:
         """Seconds that it is behind; 0 where that is not known. ``now`` is seconds since 1970."""
-        if not self.behind or not self.heard:
-            return 0.0
-        return max(0.0, now - self.heard / 1000)
+        return max(0.0, now - self.heard / 1000) if self.heard else 0.0
 
 
 class Health(msgspec.Struct, frozen=True):

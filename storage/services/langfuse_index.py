@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -28,11 +29,19 @@ NAME = "langfuse-index"
 OFF, STOCKTAKING, FOLLOWING = range(3)
 #: Objects that are entered in one transaction, and events of the feed that are read at once.
 BATCH = 100
-#: Share of the time that it may work: clients come first, all the more where they are many.
+#: Share of the time that it may work: clients come first, all the more where they are many ...
 SHARE = 0.25
 SHARE_BUSY = 0.03
-#: Changes a second from which on the store counts as busy. Being behind is made up for later.
+#: ... but being behind counts too: the share doubles with so many seconds of it, up to the most.
+#: Otherwise a store that is always busy would leave it behind until the feed is cut off.
+DOUBLING = 30.0
+SHARE_MAX = 0.6
+#: The most where requests are served from the same event loop.
+SHARE_MAX_LOCAL = 0.3
+#: Changes a second from which on the store counts as busy.
 BUSY = 200
+#: Rates are measured over so many seconds.
+_RATE_SECONDS = 1.0
 #: The cursor of one who needs no events: nothing is kept for it.
 _NEVER_BEHIND = (1 << 62) - 1
 _CURSOR_SECONDS = 5.0
@@ -41,6 +50,35 @@ _PAUSE = 5.0
 _PAUSE_MAX = 600.0
 _THREAD_BYTES = 64 << 10
 _logger = logging.getLogger("oversight.langfuse")
+
+
+class Budget:
+    """Which share of the time may be worked: little while the store is busy, more the further the
+    work is behind, everything there is before the feed is cut off behind it."""
+
+    def __init__(self, most: float, retention: float) -> None:
+        """``most``: share that is never exceeded, but for half of ``retention`` (seconds for which
+        the feed is kept) behind."""
+        self._most = most
+        self._retention = retention
+        self._seen: tuple[int, float] | None = None
+        self._busy = False
+
+    def see(self, seq: int, now: float) -> None:
+        """The store's last change is ``seq``; ``now`` is any clock that runs evenly."""
+        if self._seen is None:
+            self._seen = seq, now
+        before, at = self._seen
+        if now - at >= _RATE_SECONDS:
+            self._busy = seq - before > BUSY * (now - at)
+            self._seen = seq, now
+
+    def share(self, lag: float) -> float:
+        """The share (0 to 1) for who is ``lag`` seconds behind."""
+        if lag > self._retention / 2:
+            return 1.0
+        share = SHARE_BUSY if self._busy else SHARE
+        return min(self._most, share * math.exp2(min(lag / DOUBLING, 16)))
 
 
 def layout_of(config: Config) -> Layout:
@@ -57,13 +95,13 @@ class LangfuseIndex:
         layout: Layout,
         tell: Callable[[Following], None] = lambda following: None,
         *,
-        shares: tuple[float, float] = (SHARE, SHARE_BUSY),
+        budget: Budget | None = None,
     ) -> None:
         self._engine = engine
         self._layout = layout
         self._tell = tell
-        self._shares = shares
-        self._seen = (engine.board.applied_seq, time.monotonic())
+        most = SHARE_MAX_LOCAL if engine.is_local else SHARE_MAX
+        self._budget = budget or Budget(most, engine.config.feed_retention)
         self._folder = engine.drive.root
         self._fingerprint = f"{engine.drive.store_id} {layout}"
         self._follower = Follower(engine, NAME)
@@ -71,6 +109,7 @@ class LangfuseIndex:
         self._cursor = -1
         self._cursor_at = 0.0
         self._current = 0
+        self._heard = 0
         self._rebuilds = 0
 
     async def run(self) -> None:
@@ -78,6 +117,8 @@ class LangfuseIndex:
         try:
             writer = self._writer or await self._open()
             if not writer.progress.complete:
+                # What happens from here on waits until everything was looked at.
+                self._heard = self._heard or time.time_ns() // 1_000_000
                 await self._take_stock(writer)
             await self._follow(writer)
         except Unusable as error:
@@ -188,6 +229,7 @@ class LangfuseIndex:
                 break
             changes, left = await self._look_at(self._concerned(events))
             ahead = writer.progress._replace(position=events[-1].seq)
+            self._heard = max((event.modified for event in events), default=0) or self._heard
             if changes:
                 await self._apply(writer, changes, ahead)
             else:
@@ -196,8 +238,8 @@ class LangfuseIndex:
             await self._rest(began + left)
         await self._keep_cursor(writer)
         self._rebuilds = 0
-        self._current = time.time_ns() // 1_000_000
-        self._publish(writer)
+        self._current = self._heard = time.time_ns() // 1_000_000
+        self._publish(writer, behind=0)
 
     def _concerned(self, events: Sequence[FeedEvent]) -> dict[tuple[str, str], None]:
         """Keys to be looked at, each once."""
@@ -221,11 +263,14 @@ class LangfuseIndex:
 
     async def _rest(self, began: float) -> None:
         """Leave the processor to others after a batch that ``began`` then."""
-        now, seq = time.monotonic(), self._engine.board.applied_seq
-        before, at = self._seen
-        self._seen = (seq, now)
-        busy = seq - before > BUSY * (now - at)
-        await asyncio.sleep((now - began) * (1 / self._shares[busy] - 1))
+        now = time.monotonic()
+        self._budget.see(self._engine.board.applied_seq, now)
+        share = self._budget.share(self._lag())
+        await asyncio.sleep((now - began) * (1 / share - 1))
+
+    def _lag(self) -> float:
+        """Seconds that it is behind."""
+        return max(0.0, time.time() - self._heard / 1000) if self._heard else 0.0
 
     # -- one object -----------------------------------------------------------------------------
 
@@ -281,8 +326,10 @@ class LangfuseIndex:
         await asyncio.to_thread(writer.apply, changes, progress)
         self._publish(writer)
 
-    def _publish(self, writer: Writer) -> None:
+    def _publish(self, writer: Writer, behind: int | None = None) -> None:
         progress = writer.progress
+        if behind is None:
+            behind = max(0, self._engine.board.applied_seq - progress.position)
         self._tell(
             Following(
                 state=FOLLOWING if progress.complete else STOCKTAKING,
@@ -292,6 +339,9 @@ class LangfuseIndex:
                 total=max(progress.total, progress.done),
                 objects=writer.objects,
                 flawed=writer.flawed,
+                heard=self._heard,
+                behind=behind,
+                share=int(1000 * self._budget.share(self._lag())),
             )
         )
 

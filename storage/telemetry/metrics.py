@@ -334,12 +334,17 @@ def _expiry(page: Page, found: Snapshot) -> None:
 def _langfuse(page: Page, found: Snapshot) -> None:
     """How far the index of Langfuse's objects is."""
     index = found.health.langfuse
-    behind = time.time() - index.current / 1000 if index.current else 0.0
     gauges: tuple[tuple[str, str, float], ...] = (
         ("oversight_langfuse_index_state", "0: off, 1: taking stock, 2: following.", index.state),
         ("oversight_langfuse_index_objects", "Objects in the index.", index.objects),
         ("oversight_langfuse_index_flawed", "Objects that could not be read whole.", index.flawed),
-        ("oversight_langfuse_index_lag_seconds", "Since it had last heard everything.", behind),
+        (
+            "oversight_langfuse_index_lag_seconds",
+            "Age of the last change that it has dealt with.",
+            index.lag(time.time()),
+        ),
+        ("oversight_langfuse_index_behind", "Changes that it has not come to yet.", index.behind),
+        ("oversight_langfuse_index_share", "Of the time that it may work now.", index.share / 1000),
         ("oversight_langfuse_index_stocktaking_done", "Objects looked at so far.", index.done),
         ("oversight_langfuse_index_stocktaking_total", "As many as there may be.", index.total),
     )

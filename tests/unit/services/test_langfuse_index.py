@@ -32,7 +32,10 @@ from storage.services.feed import LOST
 from storage.services.langfuse_index import (
     FOLLOWING,
     NAME,
+    SHARE,
+    SHARE_BUSY,
     STOCKTAKING,
+    Budget,
     LangfuseIndex,
     layout_of,
 )
@@ -57,12 +60,22 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(langfuse_index, "_PAUSE", 0.0)
 
 
+class Unbounded(langfuse_index.Budget):
+    """All the time there is."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0, 1e9)
+
+    def share(self, lag: float) -> float:
+        return 1.0
+
+
 class Kept:
     """An index over an engine, and what it tells."""
 
     def __init__(self, engine: EmbeddedEngine, config: Config) -> None:
         self.told = Following()
-        self.index = LangfuseIndex(engine, layout_of(config), self._hear, shares=(1.0, 1.0))
+        self.index = LangfuseIndex(engine, layout_of(config), self._hear, budget=Unbounded())
         self.folder = Path(engine.drive.root)
         self.reader = Reader(engine.drive.root)
 
@@ -411,23 +424,59 @@ async def test_switched_off_nothing_is_kept(config: Config) -> None:
         again.close()
 
 
-async def test_clients_come_first_where_they_are_many(
+def test_clients_come_first_where_they_are_many() -> None:
+    budget = Budget(0.6, 3600.0)
+    budget.see(0, 100.0)
+    assert budget.share(0) == SHARE
+    budget.see(500, 100.1)  # too short to tell
+    assert budget.share(0) == SHARE
+    budget.see(1000, 101.0)
+    assert budget.share(0) == SHARE_BUSY
+    budget.see(1100, 102.0)
+    assert budget.share(0) == SHARE
+
+
+def test_who_is_behind_may_work_more() -> None:
+    budget = Budget(0.6, 3600.0)
+    budget.see(0, 0.0)
+    budget.see(1000, 1.0)
+    shares = [budget.share(lag) for lag in (0, 30, 60, 90, 1e4)]
+    assert shares[:3] == [SHARE_BUSY, 2 * SHARE_BUSY, 4 * SHARE_BUSY]
+    assert budget.share(300) == 0.6
+    assert budget.share(1801) == 1.0, "half of what is kept for it"
+
+
+@pytest.mark.parametrize("rate", [100, 400, 2000])
+def test_a_store_that_is_always_busy_is_kept_up_with(rate: int) -> None:
+    """A model of ten minutes: an object costs 250 us. What it is behind stays bounded."""
+    budget, position, now, worst = Budget(0.6, 7 * 86400.0), 0.0, 0.0, 0.0
+    while now < 600:
+        written = int(rate * now)
+        budget.see(written, now)
+        lag = now - position / rate
+        position = min(written, position + budget.share(lag) / 250e-6)
+        now += 1
+        worst = max(worst, lag)
+    assert worst < 150
+    assert lag == pytest.approx(worst, abs=5), "and does not grow any more"
+
+
+async def test_how_far_it_is_behind_is_told(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, naps = [1000.0], []
-    monkeypatch.setattr(langfuse_index.time, "monotonic", lambda: clock[0])
-
-    async def sleep(seconds: float) -> None:
-        naps.append(round(seconds, 6))
-
+    monkeypatch.setattr(langfuse_index, "BATCH", 2)
     async with alone(config) as engine:
-        index = LangfuseIndex(engine, layout_of(config), shares=(0.5, 0.1))
-        monkeypatch.setattr(langfuse_index.asyncio, "sleep", sleep)
-        for changes, seconds in ((10, 1.0), (500, 1.0), (0, 2.0)):
-            clock[0] += seconds
-            monkeypatch.setattr(
-                type(engine.board), "applied_seq", index._seen[0] + changes, raising=False
-            )
-            await index._rest(clock[0] - 0.1)
-        monkeypatch.undo()
-    assert naps == [0.1, 0.9, 0.1]
+        kept, bucket = Kept(engine, config), await langfuse(engine)
+        await kept.run()
+        for number in range(6):
+            await put(engine, bucket, OTEL.format(number), export(TRACE))
+        told: list[Following] = []
+        kept.index._tell = told.append
+        await kept.run()
+        assert told[0].behind >= 4
+        assert (told[-1].behind, told[-1].share) == (0, 1000)
+        heard = [each.heard for each in told]
+        assert 0 < heard[0] <= heard[-1]
+        assert heard == sorted(heard)
+        assert told[-1].lag(heard[-1] / 1000 + 100) == 100
+        kept.close()
