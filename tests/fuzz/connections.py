@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tests.fuzz import requests, values
+from tests.fuzz import histories, requests, values
 from tests.fuzz.chance import Chance
 from tests.fuzz.world import World
 
@@ -24,9 +24,12 @@ class Connection(NamedTuple):
 
 
 def connection(chance: Chance, world: World) -> Connection:
-    """A connection with one request, or several one behind the other, or garbage."""
+    """A connection with one request, or several one behind the other, a history, or garbage."""
     count = chance.one((1,) * 14 + (2, 2, 3, 9))
-    data = b"".join(requests.request(chance, world) for _ in range(count))
+    if chance.happens(0.3):
+        data = histories.history(chance, world)
+    else:
+        data = b"".join(requests.request(chance, world) for _ in range(count))
     if chance.happens(0.1):
         data = _spoilt(chance, data)
     return Connection(

@@ -191,6 +191,11 @@ def body(chance: Chance, world: World, operation: str) -> bytes:
     return data
 
 
+def sound(chance: Chance, operation: str) -> bytes:
+    """A document for ``operation`` that is right, with OWNER where an owner's id belongs."""
+    return _render(chance.one(_TREES[operation]), b' xmlns="%b"' % _NAMESPACE.encode())
+
+
 def _read(text: str) -> Element:
     declared = f'<AccessControlPolicy xmlns:xsi="{_XSI}"'
     return _tree(ElementTree.fromstring(text.replace("<AccessControlPolicy", declared, 1)))
@@ -322,6 +327,32 @@ def policy(chance: Chance, world: World) -> bytes:
         text = b"[" * chance.one((10, 1000, 100_000)) + text
     return text
 
+
+def sound_policy(chance: Chance, bucket: bytes) -> bytes:
+    """A policy for ``bucket`` that is right."""
+    arn = f"arn:aws:s3:::{bucket.decode()}"
+    statements = []
+    for _ in range(chance.one((1, 1, 2, 3))):
+        statement: dict[str, Any] = {
+            "Effect": chance.one(("Allow", "Allow", "Deny")),
+            "Principal": chance.one(_PRINCIPALS),
+            "Action": chance.one(_ACTIONS),
+            "Resource": chance.one(([arn, f"{arn}/*"], f"{arn}/dir/*", f"{arn}/*")),
+        }
+        if chance.happens(0.4):
+            statement["Condition"] = chance.one(_CONDITIONS)
+        statements.append(statement)
+    return json.dumps({"Version": "2012-10-17", "Statement": statements}).encode()
+
+
+_CONDITIONS: tuple[dict[str, Any], ...] = (
+    {"StringEquals": {"s3:RequestObjectTag/a": "b"}}, {"StringLike": {"s3:prefix": "dir/*"}},
+    {"StringNotEqualsIfExists": {"s3:ExistingObjectTag/a": ["b", "c"]}},
+    {"NumericLessThanEquals": {"s3:max-keys": "10"}},
+    {"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}},
+    {"Bool": {"aws:SecureTransport": "false"}}, {"Null": {"s3:x-amz-acl": "true"}},
+    {"ForAllValues:StringEquals": {"s3:RequestObjectTagKeys": ["a"]}},
+)  # fmt: skip
 
 _PRINCIPALS: tuple[Any, ...] = (
     "*", {"AWS": "*"}, {"AWS": ["*"]}, {"AWS": "arn:aws:iam:::user/alt"},

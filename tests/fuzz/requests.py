@@ -75,9 +75,18 @@ def request(chance: Chance, world: World) -> bytes:
 
 def plain(world: World, method: bytes, path: bytes, query: bytes = b"", body: bytes = b"") -> bytes:
     """A request of the root user that is right in every layer."""
-    lines: Headers = [(b"host", world.host)]
-    payload = hashlib.sha256(body).hexdigest().encode()
-    signing.sign_header(world.users[0], method, path, query, lines, payload)
+    return sound(world.users[0], world.host, method, path, query, body, [])
+
+
+def sound(
+    user: User | None, host: bytes, method: bytes, path: bytes, query: bytes, body: bytes,
+    headers: Headers,
+) -> bytes:  # fmt: skip
+    """A request of ``user``, or of nobody, with ``headers``: right as far as these are."""
+    lines: Headers = [(b"host", host), *headers]
+    if user is not None:
+        payload = hashlib.sha256(body).hexdigest().encode()
+        signing.sign_header(user, method, path, query, lines, payload)
     if body or method in (b"PUT", b"POST"):
         lines.append((b"content-length", b"%d" % len(body)))
     return _head(method, path + (b"?" + query if query else b""), lines) + body

@@ -106,6 +106,11 @@ def version(chance: Chance, world: World) -> bytes:
     return chance.one((b"null", b"0000000000000001", *world.versions[-4:], chance.one(ODD)))
 
 
+def known(chance: Chance, world: World, given: list[bytes]) -> bytes:
+    """One of what the store gave out lately; before it gave anything, the null version."""
+    return chance.one(given[-8:]) if given else b"null"
+
+
 def grantee(chance: Chance, world: World) -> bytes:
     return chance.one(
         (

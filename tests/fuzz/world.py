@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+#: Bytes that a part but the last has at least, and an object of so many (bucket, key).
+PART_SIZE = 5 << 20
+LARGE = (b"canary", b"large")
+
 #: Most things of a kind that are remembered.
 _KEPT = 32
 _GIVEN_OUT = re.compile(
