@@ -1,8 +1,9 @@
 """Bodies of event objects: which traces they speak of, and when.
 
-An object in the OTel layout is a JSON array of OpenTelemetry's resource spans, whose ids are hex
-text or Node's form of bytes (``{"type": "Buffer", "data": [...]}``). Every other one is an array
-of ingestion events ``{id, timestamp, type, body}``.
+An object in the OTel layout is a JSON array of OpenTelemetry's resource spans, or an OTLP request
+in JSON (``{"resourceSpans": [...]}``); ids are hex text, base64 (protobuf's mapping to JSON) or
+Node's form of bytes (``{"type": "Buffer", "data": [...]}``). Every other one is an array of
+ingestion events ``{id, timestamp, type, body}``, or one of them. Bodies may be in gzip.
 
 Whatever a body holds, reading it is bounded: values that are not asked for are skipped by the
 decoder, a body of too many values or bytes is searched for trace ids at its beginning only.
@@ -10,7 +11,9 @@ decoder, a body of too many values or bytes is searched for trace ids at its beg
 
 from __future__ import annotations
 
+import binascii
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -68,7 +71,10 @@ class _Scope(msgspec.Struct):
 
 
 class _Resource(msgspec.Struct):
+    """Spans of one resource, or an OTLP request with such."""
+
     scopeSpans: list[_Scope] | None = None
+    resourceSpans: list[_Resource] | None = None
 
 
 class _Body(msgspec.Struct):
@@ -80,12 +86,28 @@ class _Body(msgspec.Struct):
 
 
 class _Event(msgspec.Struct):
+    """An ingestion event, or a request with a batch of such."""
+
     timestamp: msgspec.Raw = msgspec.Raw(b"null")
     body: _Body | None = None
+    batch: list[_Event] | None = None
 
 
-_spans = msgspec.json.Decoder(list[_Resource])
-_events = msgspec.json.Decoder(list[_Event])
+_spans = msgspec.json.Decoder(list[_Resource] | _Resource)
+_events = msgspec.json.Decoder(list[_Event] | _Event)
+_GZIP = b"\x1f\x8b"
+
+
+def unpacked(body: bytes | bytearray, most: int) -> tuple[bytes | bytearray, bool]:
+    """A body out of gzip, if it is in one, and whether that is all of it: at most ``most`` bytes
+    are unpacked, whatever it claims to be. Raises Damaged."""
+    if body[:2] != _GZIP:
+        return body, True
+    unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        return unpacker.decompress(body, most), unpacker.eof
+    except zlib.error:
+        raise Damaged from None
 
 
 def mentions(place: Place, body: bytes | bytearray) -> list[Mention]:
@@ -109,7 +131,8 @@ def search(place: Place, head: bytes) -> list[Mention]:
     found = list(_known(place))
     if place.kind != TRACE:
         for match in _FOUND_ID.finditer(head):
-            trace = _id(b'"%b"' % match[1] if match[1] else b"[%b]" % match[2])
+            read = _otel_id if place.kind == OTEL else _id
+            trace = read(b'"%b"' % match[1] if match[1] else b"[%b]" % match[2])
             if trace:
                 found.append(Mention(trace))
     return _gathered(found)
@@ -137,23 +160,37 @@ def _values(body: bytes | bytearray) -> int:
 
 
 def _otel(body: bytes | bytearray) -> Iterator[Mention]:
-    for resource in _spans.decode(body):
+    for span in _all_spans(_spans.decode(body)):
+        trace = _otel_id(span.traceId)
+        if trace:
+            root = not _otel_id(span.parentSpanId).strip("0")
+            name = _text(span.name) if root else ""
+            yield Mention(trace, _nanoseconds(span.startTimeUnixNano), 1, name)
+
+
+def _all_spans(found: list[_Resource] | _Resource) -> Iterator[_Span]:
+    for resource in [found] if isinstance(found, _Resource) else found:
         for scope in resource.scopeSpans or ():
-            for span in scope.spans or ():
-                trace = _id(span.traceId)
-                if trace:
-                    root = not _id(span.parentSpanId)
-                    name = _text(span.name) if root else ""
-                    yield Mention(trace, _nanoseconds(span.startTimeUnixNano), 1, name)
+            yield from scope.spans or ()
+        if resource.resourceSpans:
+            yield from _all_spans(resource.resourceSpans)
 
 
 def _ingested(place: Place, body: bytes | bytearray) -> Iterator[Mention]:
-    for event in _events.decode(body):
+    for event in _all_events(_events.decode(body)):
         said = event.body or _Body()
         trace = place.trace or _id(said.traceId)
         if trace:
             time = _time(said.startTime) or _time(said.timestamp) or _time(event.timestamp)
             yield Mention(trace, time, 1, _text(said.name))
+
+
+def _all_events(found: list[_Event] | _Event) -> Iterator[_Event]:
+    for event in [found] if isinstance(found, _Event) else found:
+        if event.batch:
+            yield from _all_events(event.batch)
+        else:
+            yield event
 
 
 def _gathered(found: Iterable[Mention]) -> list[Mention]:
@@ -199,6 +236,18 @@ def _id(raw: bytes | msgspec.Raw) -> str:
     if not isinstance(value, str) or len(value) > ID_CHARACTERS_MAX:
         return ""
     return value
+
+
+def _otel_id(raw: bytes | msgspec.Raw) -> str:
+    """An id of OpenTelemetry: like others, or 16 or 8 bytes in base64."""
+    text = _id(raw)
+    if len(text) in (24, 12) and text.endswith("="):
+        try:
+            data = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+        except ValueError:
+            return text
+        return data.hex() if len(data) in (16, 8) else text
+    return text
 
 
 def normalized(trace: str) -> str:

@@ -309,7 +309,7 @@ class LangfuseIndex:
         except errors.NoSuchKey:
             return [], SOUND  # it has just been replaced: that comes next
         if large:
-            return bodies.search(place, body), LARGE
+            return _searched(place, body), LARGE
         if len(body) < _THREAD_BYTES:
             return _understood(place, body)
         return await asyncio.to_thread(_understood, place, body)
@@ -346,8 +346,20 @@ class LangfuseIndex:
         )
 
 
-def _understood(place: Place, body: bytes) -> tuple[list[bodies.Mention], int]:
+def _understood(place: Place, body: bytes | bytearray) -> tuple[list[bodies.Mention], int]:
     try:
+        body, whole = bodies.unpacked(body, bodies.BODY_BYTES_MAX)
+        if not whole:
+            return bodies.search(place, bytes(body[: bodies.HEAD_BYTES])), LARGE
         return bodies.mentions(place, body), SOUND
     except bodies.Damaged:
-        return bodies.search(place, body[: bodies.HEAD_BYTES]), DAMAGED
+        return _searched(place, body), DAMAGED
+
+
+def _searched(place: Place, body: bytes | bytearray) -> list[bodies.Mention]:
+    """What the beginning of a body tells that can't be decoded."""
+    try:
+        body, _ = bodies.unpacked(body, bodies.HEAD_BYTES)
+    except bodies.Damaged:
+        body = b""
+    return bodies.search(place, bytes(body[: bodies.HEAD_BYTES]))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import gzip
 import json
 from typing import Any
 
@@ -10,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.langfuse import bodies
-from storage.langfuse.bodies import Damaged, Mention, mentions, search
+from storage.langfuse.bodies import Damaged, Mention, mentions, search, unpacked
 from storage.langfuse.index import stored
 from storage.langfuse.keys import EVAL, OTEL, Place
 
@@ -33,6 +36,53 @@ def spans(*found: dict[str, Any]) -> bytes:
 )
 def test_trace_ids_of_spans(trace: Any) -> None:
     assert mentions(OTEL_PLACE, spans({"traceId": trace})) == [Mention(TRACE)]
+
+
+@pytest.mark.parametrize(
+    "trace", [base64.b64encode(bytes.fromhex(TRACE)).decode(), buffer(TRACE), TRACE.upper()]
+)
+@pytest.mark.parametrize("form", ["an OTLP request", "several", "resource spans"])
+def test_otlp_requests(form: str, trace: Any) -> None:
+    """OTLP in JSON has hex ids, protobuf's own mapping to JSON base64."""
+    root = {"traceId": trace, "spanId": "AAAAAAAAAAE=", "parentSpanId": "AAAAAAAAAAA=", "name": "r"}
+    child = {"traceId": trace, "spanId": "AAAAAAAAAAI=", "parentSpanId": "AAAAAAAAAAE="}
+    whole = {"resourceSpans": [{"scopeSpans": [{"spans": [child, root]}]}]}
+    document: Any = {
+        "an OTLP request": whole, "several": [whole], "resource spans": whole["resourceSpans"],
+    }[form]  # fmt: skip
+    body = json.dumps(document).encode()
+    assert mentions(OTEL_PLACE, body) == [Mention(TRACE, 0, 2, "r")]
+    found = search(OTEL_PLACE, body)
+    assert found == [Mention(TRACE, 0, 2)]
+
+
+def test_texts_that_look_like_base64_stay() -> None:
+    for text in ("A" * 24, "not base64 at all......=", "QUJD" * 3):
+        assert mentions(OTEL_PLACE, spans({"traceId": text})) == [Mention(text)]
+    text = base64.b64encode(bytes(16)).decode()
+    (found,) = mentions(OBSERVATION, json.dumps([{"body": {"traceId": text}}]).encode())
+    assert found.trace == text, "ids of Langfuse's own API are any text"
+
+
+def test_one_event_and_a_batch() -> None:
+    event = {"timestamp": "2026-08-17T22:13:20Z", "body": {"traceId": "t", "name": "n"}}
+    for document in (event, {"batch": [event]}):
+        (found,) = mentions(OBSERVATION, json.dumps(document).encode())
+        assert (found.trace, found.name) == ("t", "n")
+
+
+def test_bodies_in_gzip() -> None:
+    body = spans({"traceId": TRACE})
+    packed = gzip.compress(body)
+    assert unpacked(packed, 1 << 20) == (body, True)
+    assert unpacked(body, 5) == (body, True)
+    assert unpacked(packed, 30) == (body[:30], False)
+    assert unpacked(packed[:-9], 1 << 20)[1] is False
+    bomb = gzip.compress(bytes(50 << 20))
+    assert len(unpacked(bomb, 1000)[0]) == 1000
+    for broken in (packed[:2], packed[:5] + b"\xff" * 20):
+        with contextlib.suppress(Damaged):
+            assert unpacked(broken, 100)[1] is False
 
 
 @pytest.mark.parametrize(

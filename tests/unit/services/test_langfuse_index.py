@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import gzip
 import json
 import os
 import random
@@ -212,6 +214,27 @@ async def test_what_cannot_be_read_stops_nothing(
         flaws = {found.key.split("/")[3]: found.flaw for found in kept.events()}
         assert flaws == {"damaged": DAMAGED, "large": LARGE, "sound": SOUND}
         assert (kept.told.objects, kept.told.flawed) == (6, 5)
+        kept.close()
+
+
+async def test_bodies_in_gzip(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_BYTES_MAX", 10_000)
+    monkeypatch.setattr(bodies, "HEAD_BYTES", 2_000)
+    async with alone(config) as engine:
+        kept, bucket = Kept(engine, config), await langfuse(engine)
+        key = "events/p1/observation/{}/e.json"
+        packed = gzip.compress(event(TRACE))
+        await put(engine, bucket, key.format("sound"), packed)
+        await put(engine, bucket, key.format("cut"), packed[:-4])
+        await put(engine, bucket, key.format("broken"), packed[:12] + b"\xff" * 30)
+        large = b'[{"body": {"traceId": "%b", "input": "' % TRACE.encode() + b"x" * 20_000
+        await put(engine, bucket, key.format("bomb"), gzip.compress(large))
+        noise = base64.b64encode(os.urandom(20_000))
+        await put(engine, bucket, key.format("large"), gzip.compress(large[:-20_000] + noise))
+        await kept.run()
+        flaws = {found.key.split("/")[3]: found.flaw for found in kept.events()}
+        assert flaws == {"sound": SOUND, "cut": LARGE, "bomb": LARGE, "large": LARGE}
+        assert (kept.told.objects, kept.told.flawed) == (5, 4)
         kept.close()
 
 
