@@ -12,10 +12,12 @@ Paths below ``/console/``:
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, unquote
@@ -23,7 +25,7 @@ from urllib.parse import parse_qsl, unquote
 import httpcore
 import msgspec
 
-from storage.console import archive, signing, static
+from storage.console import archive, neutral, signing, static
 from storage.console.answers import (
     CONTENT_POLICY,
     Headers,
@@ -32,20 +34,27 @@ from storage.console.answers import (
     guarded,
     problem,
 )
+from storage.console.farewells import Farewells
 from storage.console.request import Malformed, Request, TooLarge
 from storage.console.sessions import Session, Sessions
-from storage.console.upstream import Refused, Upstream
+from storage.console.upstream import Crowded, Refused, Upstream
 from storage.serving.doorway import CONSOLE, Birth
 from storage.serving.handover import Receive, Scope, Send
 
 COOKIE = "oversight_session"
 #: Every request that is not a plain GET of the browser's own must carry it (no form, image or
-#: link can), and so must those that answer with anything secret.
+#: link can): what the page was told when it signed in. Plain GETs have the same in their URL.
 MARK = b"x-oversight-console"
+PAGE = ".page"
 #: Seconds that a session is asked to last.
 SESSION_SECONDS = 3600
 #: Parameters of ``s3`` that are not S3's: browsers would tidy up names that stand in a path.
-_NAMES = frozenset((".bucket", ".key", ".save"))
+_NAMES = frozenset((".bucket", ".key", ".save", PAGE))
+#: Cookies of our name that are looked at: another port of this host may have set some.
+_COOKIES_MAX = 8
+#: What a browser may make of an answer, as Sec-Fetch-Dest says it. Not among them: scripts,
+#: workers, style sheets, fonts, manifests, frames and objects.
+_USES = frozenset(("", "empty", "document", "image", "audio", "video", "track"))
 _BODY_BYTES_MAX = 1024 * 1024
 _SIGN_MAX = 1000
 _ID = re.compile(r"[A-Za-z0-9_-]{43}").fullmatch
@@ -53,7 +62,7 @@ _HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(:[0-9]{1,5})
 
 # From the browser on to S3, and from S3 back. Everything else is between neighbours.
 _TO_S3 = re.compile(
-    r"content-type|content-md5|range|if-.*|x-amz-(?!security-token|content-sha256|date$).*"
+    r"content-type|content-md5|range|if-.*|user-agent|x-amz-(?!security-token|content-sha256|date$).*"
 ).fullmatch
 _FROM_S3 = re.compile(
     r"content-type|content-length|content-range|content-disposition|content-encoding|etag"
@@ -61,6 +70,14 @@ _FROM_S3 = re.compile(
 ).fullmatch
 _TO_CONTROL = re.compile(r"content-type|accept|if-.*|range|x-amz-meta-.*").fullmatch
 _FROM_CONTROL = re.compile(r"content-type|content-length|retry-after|content-disposition").fullmatch
+
+#: What links and elements may ask for; all else takes a script of ours.
+_BY_LINK = frozenset(("s3", "zip"))
+_WITHDRAWN = (
+    "The store has ended your session: your key or user was disabled, removed or given another "
+    "secret."
+)
+_NO_LENGTH = "A request with a body must tell its length (Content-Length)."
 
 Handler = Callable[[Request], Awaitable[None]]
 
@@ -80,7 +97,8 @@ class Console:
 
     def __init__(self, birth: Birth) -> None:
         self._upstream = Upstream(birth)
-        self._sessions = Sessions()
+        self._farewells = Farewells(self._end_in_store)
+        self._sessions = Sessions(on_end=self._farewells.add)
         self._pages = static.Pages()
         self._last = time.monotonic()
         self._busy = 0
@@ -88,9 +106,10 @@ class Console:
     def is_idle(self, seconds: float) -> bool:
         """Whether nobody is signed in and nobody asked for anything for so long."""
         quiet = time.monotonic() - self._last > seconds
-        return quiet and not self._busy and not len(self._sessions)
+        return not len(self._sessions) and quiet and not self._busy and not len(self._farewells)
 
     async def close(self) -> None:
+        await self._farewells.close()
         await self._upstream.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,6 +124,12 @@ class Console:
             await problem(send, 400, "InvalidRequest", "The request is not what is taken here.")
         except Refused as refused:
             await _pass_on(send, refused)
+        except Crowded:
+            await problem(
+                request.send, 429, "TooManyRequests",
+                "Too many of your requests are under way at once: try again when some are done.",
+                [(b"retry-after", b"5")],
+            )  # fmt: skip
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError):
             if request.begun:
                 raise
@@ -128,7 +153,7 @@ class Console:
         }.get(head)  # fmt: skip
         if handler is None:
             await problem(request.send, 404, "NotFound", "There is nothing at this address.")
-        elif why := _foreign(request, by_link=head in ("s3", "zip")):
+        elif why := _foreign(request, by_link=head in _BY_LINK):
             await problem(request.send, 403, "CrossSite", why)
         else:
             await handler(request)
@@ -139,25 +164,52 @@ class Console:
         if request.method == "POST":
             await self._sign_in(request)
             return
-        if request.method == "GET" and self._sessions.find(_cookie(request)) is None:
+        if request.method == "GET" and not self._is_signed_in(request):
             await answer_json(request.send, 200, None)
             return
         session = await self._signed_in(request)
         if session is None:
             return
         if request.method == "DELETE":
-            self._sessions.end(_cookie(request))
-            await self._upstream.ask("DELETE", "/api/v1/login", request.client, session)
-            await answer(request.send, 204, b"", [_set_cookie("", request)])
+            await self._sign_out(request, session)
             return
-        if request.method == "PUT":
-            document = {"duration": SESSION_SECONDS}
-            told = await self._upstream.ask(
-                "POST", "/api/v1/login/renew", request.client, session, document
-            )
-            _take_over(session, told)
-        me = await self._upstream.ask("GET", "/api/v1/me", request.client, session)
+        try:
+            if request.method == "PUT":
+                document = {"duration": SESSION_SECONDS}
+                told = await self._upstream.ask(
+                    "POST", "/api/v1/login/renew", request.client, session, document
+                )
+                for each in (session, self._sessions.kept(session)):
+                    if each is not None:
+                        _take_over(each, told)
+            me = await self._upstream.ask("GET", "/api/v1/me", request.client, session)
+        except Refused as refused:
+            if refused.status != 401:
+                raise
+            await self._withdrawn(request, session)
+            return
         await answer_json(request.send, 200, self._described(request, session, me))
+
+    async def _sign_out(self, request: Request, session: Session) -> None:
+        self._sessions.end(session)
+        done = await self._farewells.say(session)
+        cookie = _set_cookie("", request)
+        if done:
+            await answer(request.send, 204, b"", [cookie])
+            return
+        document = {
+            "detail": "You are signed out here. The store could not be told yet and is told again "
+            "until it answers: links that you shared work until then."
+        }
+        await answer_json(request.send, 202, document, [cookie])
+
+    async def _end_in_store(self, session: Session) -> None:
+        await self._upstream.ask("DELETE", "/api/v1/login", session.caller, _apart(session))
+
+    async def _withdrawn(self, request: Request, session: Session) -> None:
+        """Answer that the store has ended the session before its time."""
+        self._sessions.end(session)
+        await problem(request.send, 401, "AccessWithdrawn", _WITHDRAWN)
 
     async def _sign_in(self, request: Request) -> None:
         given = await request.json(_BODY_BYTES_MAX)
@@ -167,10 +219,15 @@ class Console:
             "duration": SESSION_SECONDS,
         }
         told = await self._upstream.ask("POST", "/api/v1/login", request.client, None, document)
-        session = Session(user=told["user"], expires=0, token="")
+        session = Session(
+            user=told["user"], expires=0, token="", owner=told["me"]["id"], caller=request.client
+        )
         _take_over(session, told)
         # Whoever was signed in here before is not any more; an id is never used twice.
-        self._sessions.end(_cookie(request))
+        former = self._sessions.find(_cookies(request), request.header(MARK))
+        if former is not None:
+            self._sessions.end(former)
+            self._farewells.add(former)
         cookie = _set_cookie(self._sessions.begin(session), request)
         await answer_json(
             request.send, 200, self._described(request, session, told["me"]), [cookie]
@@ -182,6 +239,7 @@ class Console:
         return {
             "me": me,
             "expires": session.expires,
+            "page": session.page,
             "s3": _s3(self, request),
             "configured": bool(birth.external_endpoint),
             "region": birth.region,
@@ -189,10 +247,24 @@ class Console:
 
     async def _signed_in(self, request: Request) -> Session | None:
         """The session of a request; without one the answer is given here."""
-        session = self._sessions.find(_cookie(request))
+        page = _page(request)
+        session = self._sessions.find(_cookies(request), page)
         if session is None:
             await problem(request.send, 401, "SessionOver", "You are signed out: sign in again.")
-        return session
+            return None
+        if not session.is_shown_by(page):
+            await problem(
+                request.send, 403, "OtherSession",
+                "This page belongs to another session than the browser's: load it again.",
+            )  # fmt: skip
+            return None
+        self._sessions.touch(session)
+        return session.used_from(request.client)
+
+    def _is_signed_in(self, request: Request) -> bool:
+        page = _page(request)
+        session = self._sessions.find(_cookies(request), page)
+        return session is not None and session.is_shown_by(page)
 
     # -- the two APIs -----------------------------------------------------------------------------
 
@@ -210,8 +282,9 @@ class Console:
             request.method, target, request.client, session, headers, body
         ) as response:
             if response.status == 401:
-                self._sessions.end(_cookie(request))
-            await _relay(request, response, _FROM_CONTROL)
+                await self._withdrawn(request, session)
+                return
+            await _relay(request, response, _kept(response, _FROM_CONTROL))
 
     async def _s3_plane(self, request: Request) -> None:
         session = await self._signed_in(request)
@@ -228,13 +301,28 @@ class Console:
         headers = request.kept(_TO_S3)
         body: AsyncIterator[bytes] | None = None
         if request.has_body:
-            # Of a body without a length S3 would have to be told in another way.
-            headers["content-length"] = request.header(b"content-length") or "0"
+            length = request.header(b"content-length")
+            if not length:
+                await problem(request.send, 411, "MissingContentLength", _NO_LENGTH)
+                return
+            headers["content-length"] = length
             body = request.stream()
         async with self._upstream.s3(
             request.method, bucket, key, query, session, headers, body
         ) as response:
-            await _relay(request, response, _FROM_S3, names.get(".save"))
+            if response.status in (400, 403) and await self._is_withdrawn(request, session):
+                await self._withdrawn(request, session)
+                return
+            kept = neutral.headers(_kept(response, _FROM_S3))
+            await _relay(request, response, kept, names.get(".save"))
+
+    async def _is_withdrawn(self, request: Request, session: Session) -> bool:
+        """Whether S3 refused because the session is no longer good."""
+        try:
+            await self._upstream.ask("GET", "/api/v1/me", request.client, _apart(session))
+        except Refused as refused:
+            return refused.status == 401
+        return False
 
     async def _sign(self, request: Request) -> None:
         """Presigned URLs: a list of {method, bucket, key, query, seconds} in, URLs out."""
@@ -277,6 +365,11 @@ def _s3(console: Console, request: Request) -> str:
     return f"http://{found.group(1)}:{birth.s3[1]}"
 
 
+def _apart(session: Session) -> Session:
+    """The session for a request that must not wait for others of the same user."""
+    return replace(session, room=asyncio.Semaphore(1))
+
+
 def _take_over(session: Session, told: Any) -> None:
     """Keep what the control API gave."""
     session.user = told["user"]
@@ -296,6 +389,8 @@ def _foreign(request: Request, *, by_link: bool) -> str:
     Another port of the same host counts as the same *site*, so a page stored in S3 and opened
     there could send our cookie along (SameSite does not help): its origin gives it away.
     """
+    if request.header(b"sec-fetch-dest") not in (_USES if by_link else ("", "empty")):
+        return "What the store holds is neither script nor style nor part of a page here."
     site = request.header(b"sec-fetch-site")
     if site and site not in ("same-origin", "none"):
         return "This request comes from another page than the console."
@@ -309,13 +404,24 @@ def _foreign(request: Request, *, by_link: bool) -> str:
     return ""
 
 
-def _cookie(request: Request) -> str:
-    """The session's id that a request brings, "" if none. Linear in time: SimpleCookie is not."""
+def _cookies(request: Request) -> list[str]:
+    """The ids of sessions that a request brings. Linear in time: SimpleCookie is not."""
+    found = []
     for pair in request.header(b"cookie").split(";"):
         name, _, value = pair.strip(" \t").partition("=")
         if name == COOKIE and _ID(value):
-            return value
-    return ""
+            found.append(value)
+    return found[:_COOKIES_MAX]
+
+
+def _page(request: Request) -> str:
+    """What a request brings of what its page was told, in its header or in its URL."""
+    if mark := request.header(MARK):
+        return mark
+    if request.method not in ("GET", "HEAD"):
+        return ""
+    given = (pair.partition("=") for pair in request.query.split("&"))
+    return next((value for name, _, value in given if name == PAGE), "")
 
 
 def _control_target(request: Request) -> str | None:
@@ -348,16 +454,15 @@ def _set_cookie(value: str, request: Request) -> tuple[bytes, bytes]:
 # -- answers --------------------------------------------------------------------------------------
 
 
+def _kept(response: httpcore.Response, wanted: Callable[[str], object]) -> Headers:
+    """The headers of an answer that go on to the browser."""
+    return [each for each in response.headers if wanted(each[0].decode("latin-1").lower())]
+
+
 async def _relay(
-    request: Request,
-    response: httpcore.Response,
-    kept: Callable[[str], object],
-    save_as: str | None = None,
+    request: Request, response: httpcore.Response, headers: Headers, save_as: str | None = None
 ) -> None:
     """Pass an answer on. ``save_as``: the browser is to save it under this name."""
-    headers: Headers = [
-        (name, value) for name, value in response.headers if kept(name.decode("latin-1").lower())
-    ]
     if save_as is not None:
         headers = [each for each in headers if each[0].lower() != b"content-disposition"]
         headers.append((b"content-disposition", archive.attachment(save_as)))

@@ -45,6 +45,7 @@ async def _live(hatch: socket.socket, console: Console) -> None:
 
 
 async def _until_idle(console: Console) -> None:
+    # Looking also ends what is over, in the store as well.
     while not console.is_idle(IDLE):  # noqa: ASYNC110 - time passes without any event
         await asyncio.sleep(LOOK)
 

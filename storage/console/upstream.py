@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,12 +13,17 @@ import httpcore
 
 from storage.console import signing
 from storage.console.sessions import Session
-from storage.serving.doorway import CALLER, PROOF, Birth
+from storage.s3.caller import CALLER, PROOF, prove
+from storage.serving.doorway import Birth
 
 #: Largest answer of the control API that is read as a whole, in bytes.
 _ANSWER_BYTES_MAX = 8 * 1024 * 1024
 # Connecting is to this machine; an answer may take as long as a sync or a large listing.
 _TIMEOUTS = {"connect": 5.0, "read": 120.0, "write": 120.0, "pool": 30.0}
+#: Connections at once, to each of the two ports. What one user may have is less: ``sessions``.
+_CONNECTIONS_MAX = 512
+#: Seconds that a request waits while its user has as many under way as they may.
+ROOM_SECONDS = 30.0
 
 Body = bytes | AsyncIterator[bytes] | None
 
@@ -30,16 +36,27 @@ class Refused(Exception):
         self.status, self.content = status, content
 
 
+class Crowded(Exception):
+    """The user has too many requests under way."""
+
+
 class Upstream:
     """Connections to the S3 and the control port of one store."""
 
     def __init__(self, birth: Birth) -> None:
         self.birth = birth
         # The console port closes what is idle for 5 s; a request on its way then would be lost.
-        self._pool = httpcore.AsyncConnectionPool(max_connections=64, keepalive_expiry=3.0)
+        # Two pools: downloads that crawl must not keep anybody from signing in.
+        self._control, self._s3 = (
+            httpcore.AsyncConnectionPool(
+                max_connections=_CONNECTIONS_MAX, max_keepalive_connections=16, keepalive_expiry=3.0
+            )
+            for _ in range(2)
+        )
 
     async def close(self) -> None:
-        await self._pool.aclose()
+        await self._control.aclose()
+        await self._s3.aclose()
 
     @asynccontextmanager
     async def control(
@@ -53,7 +70,10 @@ class Upstream:
             PROOF.decode(): self.birth.proof,
             **({"authorization": f"Bearer {session.token}"} if session else {}),
         }
-        async with self._stream(method, self.birth.control, target, sent, body) as response:
+        async with (
+            _room(session),
+            self._stream(self._control, method, self.birth.control, target, sent, body) as response,
+        ):
             yield response
 
     async def ask(
@@ -73,19 +93,28 @@ class Upstream:
         self, method: str, bucket: str, key: str, query: list[tuple[str, str]], session: Session,
         headers: Mapping[str, str] | None = None, body: Body = None,
     ) -> AsyncIterator[httpcore.Response]:  # fmt: skip
-        """S3's answer to a request that is signed with the user's temporary credentials."""
+        """S3's answer to a request that is signed with the user's temporary credentials, and
+        decided about as one from the address that the session is used from."""
         path, host = signing.encode_path(bucket, key), _host(self.birth.s3)
         signed = signing.headers(
             method, host, path, query, headers or {}, session, self.birth.region
         )
+        signed[CALLER.decode()] = session.caller
+        signed[PROOF.decode()] = prove(
+            self.birth.caller_key, signed["authorization"], session.caller
+        )
         target = f"{path}?{signing.encode_query(query)}" if query else path
-        async with self._stream(method, self.birth.s3, target, signed, body) as response:
+        async with (
+            _room(session),
+            self._stream(self._s3, method, self.birth.s3, target, signed, body) as response,
+        ):
             yield response
 
     @asynccontextmanager
     async def _stream(
-        self, method: str, to: tuple[str, int], target: str, headers: Mapping[str, str], body: Body
-    ) -> AsyncIterator[httpcore.Response]:
+        self, pool: httpcore.AsyncConnectionPool, method: str, to: tuple[str, int], target: str,
+        headers: Mapping[str, str], body: Body,
+    ) -> AsyncIterator[httpcore.Response]:  # fmt: skip
         # Built from its parts: a URL's text would be normalised, and ".." is part of a key.
         url = httpcore.URL(
             scheme=b"http", host=to[0].encode(), port=to[1], target=target.encode("ascii")
@@ -97,10 +126,27 @@ class Upstream:
             sent.append((b"content-length", b"%d" % len(body)))
         elif body is None and method in ("PUT", "POST"):
             sent.append((b"content-length", b"0"))
-        async with self._pool.stream(
+        async with pool.stream(
             method, url, headers=sent, content=body, extensions={"timeout": _TIMEOUTS}
         ) as response:
             yield response
+
+
+@asynccontextmanager
+async def _room(session: Session | None) -> AsyncIterator[None]:
+    """One of the requests that a user may have under way. Raises Crowded."""
+    if session is None:
+        yield
+        return
+    try:
+        async with asyncio.timeout(ROOM_SECONDS):
+            await session.room.acquire()
+    except TimeoutError:
+        raise Crowded from None
+    try:
+        yield
+    finally:
+        session.room.release()
 
 
 async def read(response: httpcore.Response, limit: int) -> bytes:

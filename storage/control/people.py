@@ -94,6 +94,7 @@ class KeyView(BaseModel):
 
     access_key: str
     user: str
+    root: bool = Field(description="Whether it is the root user's: only root manages those.")
     status: Status
     created: datetime
     policy: dict[str, Any] | None = Field(description="Narrows what the user may do.")
@@ -148,6 +149,8 @@ async def list_users(caller: SignedIn) -> list[UserView]:
 async def add_user(caller: SignedIn, new: NewUser) -> NewSecret:
     """Add a user. The answer shows the secret of the first access key, this once."""
     caller.require("admin:CreateUser")
+    if new.policies:  # else who may only add users could add one who may do everything
+        caller.require("admin:AttachUserOrGroupPolicy")
     identity = await caller.plane.identity()
     if new.name in identity.users or new.name == identity.root.name:
         raise Problem(409, "AlreadyExists", f"The user {new.name} exists already.")
@@ -439,6 +442,7 @@ def _key_view(identity: Identity, key: AccessKey) -> KeyView:
     return KeyView(
         access_key=key.access_key,
         user=_name_of(identity, key.owner),
+        root=key.owner == ROOT_ID,
         status=key.status,
         created=timestamp(key.created),
         policy=json.loads(key.policy) if key.policy else None,

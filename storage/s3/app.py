@@ -57,14 +57,20 @@ class Hooks:
 
     ``on_response(call, status, bytes_in, bytes_out, seconds)`` after every answer, also one that
     broke off: metrics and access log. ``minio`` is an ASGI callable for health and metrics paths.
-    ``authenticate`` is called in the place of ``storage.s3.auth.authenticate``.
+    ``authenticate`` is called in the place of ``storage.s3.auth.authenticate``. ``caller_key``
+    proves for whom the console calls (``storage.s3.caller``).
     """
 
-    __slots__ = ("authenticate", "minio", "on_response")
+    __slots__ = ("authenticate", "caller_key", "minio", "on_response")
 
     def __init__(
-        self, on_response: Any = None, minio: Any = None, authenticate: Any = None
+        self,
+        on_response: Any = None,
+        minio: Any = None,
+        authenticate: Any = None,
+        caller_key: bytes = b"",
     ) -> None:
+        self.caller_key = caller_key
         self.on_response = on_response
         self.minio = minio
         self.authenticate = authenticate
@@ -343,6 +349,10 @@ class S3App:
                 raise S3Error("NoSuchBucket", BucketName=name)
             bucket = self._buckets[name] = found
         return bucket
+
+    def is_current(self, bucket: Bucket) -> bool:
+        """Whether no bucket, user, key or policy has changed since ``bucket`` was looked up."""
+        return self._known_bucket(bucket.name) is bucket
 
     def _known_bucket(self, name: str) -> Bucket | None:
         generation = self.engine.generation()

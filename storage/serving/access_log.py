@@ -16,6 +16,8 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import Any
 
+from storage.s3.caller import address_of
+
 #: Lines that may wait for the writer.
 QUEUE_MAX = 65_536
 #: Seconds between two batches.
@@ -25,7 +27,7 @@ INTERVAL = 0.25
 PIPE_WRITE = 4096
 FILE_WRITE = 256 * 1024
 
-_Line = tuple[float, Any, str, str, str, str, str, str, int, int, int, float]
+_Line = tuple[float, str, str, str, str, str, str, str, int, int, int, float]
 
 
 class AccessLog:
@@ -53,7 +55,7 @@ class AccessLog:
         auth = getattr(call, "auth", None)
         lines.append(
             (
-                time.time(), call.scope.get("client"), call.request_id, call.method, operation,
+                time.time(), address_of(call), call.request_id, call.method, operation,
                 call.bucket, call.key, "" if auth is None else auth.access_key,
                 status, bytes_in, bytes_out, seconds,
             )
@@ -130,7 +132,7 @@ def format_line(line: _Line) -> str:
     fields: dict[str, object] = {
         "time": datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds"),
         "request_id": request_id,
-        "remote": client[0] if client else "",
+        "remote": client,
         "access_key": access_key,
         "method": method,
         "operation": operation,

@@ -14,6 +14,7 @@ from storage.engine.embedded.engine import EmbeddedEngine
 from storage.engine.interface import Engine
 from storage.iam import users
 from storage.s3.app import Hooks, S3App
+from storage.s3.caller import caller_key
 from storage.serving.access_log import AccessLog
 from storage.telemetry.board import UNKNOWN, Board, Failure
 from storage.telemetry.endpoint import Endpoint
@@ -37,12 +38,15 @@ class DataPlane:
         directory: users.Directory,
         board: Board,
         index: int,
+        store_key: bytes,
     ) -> None:
         self.board = board
         self._slot = board.slot(index)
         self._log = AccessLog(config.access_log) if config.access_log else None
         endpoint = _endpoint(engine, config, directory, board)
-        hooks = Hooks(on_response=self._on_response(), minio=endpoint)
+        hooks = Hooks(
+            on_response=self._on_response(), minio=endpoint, caller_key=caller_key(store_key)
+        )
         self._observed = _observed(config, index)
         if self._observed is None:
             self.app: Any = S3App(engine, directory, config, hooks)
@@ -110,7 +114,7 @@ async def data_plane(
     """The S3 plane over ``engine``. ``shared``: descriptor of the counters' memory."""
     directory = identities(engine, config, store_key)
     await directory.refresh()
-    return DataPlane(engine, config, directory, Board(shared), index)
+    return DataPlane(engine, config, directory, Board(shared), index, store_key)
 
 
 def telemetry(

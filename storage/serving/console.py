@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from storage.config import Config
 from storage.engine.embedded.engine import EmbeddedEngine
+from storage.s3.caller import caller_key
 from storage.serving import assembly, bootstrap, webserver
 from storage.serving.doorway import Doorway, reachable
 from storage.serving.starting import Application, Switch
@@ -52,7 +53,8 @@ class Console:
             monitor=self._monitor,
         )
         here = reachable(self._sockets[0].getsockname()[:2])
-        self._doorway = Doorway(cast(Application, app), self._config, here)
+        key = caller_key(store_key)
+        self._doorway = Doorway(cast(Application, app), self._config, here, key)
         self._switch.app = self._doorway
 
     async def close(self, seconds: float) -> None:

@@ -14,10 +14,12 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
 
 import msgspec
 
 from storage.config import Config
+from storage.s3.caller import CALLER, PROOF
 from storage.serving.children import environment
 from storage.serving.handover import (
     Application,
@@ -32,8 +34,6 @@ from storage.serving.handover import (
 
 #: Everything below it is the console's.
 CONSOLE = "/console"
-#: Headers by which the console tells for whom it calls the API, and that it is the console.
-CALLER, PROOF = b"x-oversight-caller", b"x-oversight-proof"
 #: Largest request head that is handed over, in bytes.
 HEAD_BYTES_MAX = 64 * 1024
 #: Seconds that the console gets to end before it is killed.
@@ -46,7 +46,7 @@ class Birth(msgspec.Struct, frozen=True):
     """What the console's process is told when it starts, over its hatch and nowhere else.
 
     ``control`` and ``s3`` are (host, port) to connect to. ``proof`` is sent along with requests to
-    the API, which then believes for whom they are made.
+    the API, which then believes for whom they are made; ``caller_key`` proves the same to S3.
     """
 
     control: tuple[str, int]
@@ -54,13 +54,21 @@ class Birth(msgspec.Struct, frozen=True):
     external_endpoint: str
     region: str
     proof: str
+    caller_key: bytes = b""
 
 
 class Doorway:
     """ASGI application in front of the control plane."""
 
-    def __init__(self, control: Application, config: Config, console_port: tuple[str, int]) -> None:
-        """``console_port``: where this process listens itself, as others connect to it."""
+    def __init__(
+        self,
+        control: Application,
+        config: Config,
+        console_port: tuple[str, int],
+        caller_key: bytes = b"",
+    ) -> None:
+        """``console_port``: where this process listens itself, as others connect to it.
+        ``caller_key``: ``storage.s3.caller``'s."""
         self._control = control
         self._proof = secrets.token_urlsafe(32)
         self._birth = Birth(
@@ -69,6 +77,7 @@ class Doorway:
             external_endpoint=config.external_endpoint,
             region=config.region or "us-east-1",
             proof=self._proof,
+            caller_key=caller_key,
         )
         self._console = Process(self._birth)
 
@@ -164,7 +173,8 @@ class Process:
             self._hatch.close()
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
-            self._process.wait()
+            # Not here: a process that hangs in the kernel would hold up the whole console port.
+            threading.Thread(target=self._process.wait, name="console's end", daemon=True).start()
         self._hatch = self._process = None
 
     async def close(self) -> None:

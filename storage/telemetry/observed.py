@@ -31,7 +31,9 @@ class Observed:
             route = getattr(call, "route", None)
             respond(call, UNKNOWN if route is None else route.operation, status, *counted)
 
-        watched = Hooks(on_response, hooks.minio, spans.authentication(self._telemetry))
+        watched = Hooks(
+            on_response, hooks.minio, spans.authentication(self._telemetry), hooks.caller_key
+        )
         traced: Any = spans.TracedEngine(engine, self._telemetry)
         application = S3App(traced, directory, config, watched)
         spans.gauges(self._telemetry, lambda: application.in_flight)

@@ -11,25 +11,67 @@ export class Refusal extends Error {
   }
 }
 
-/** What the page knows of the session; null while nobody is signed in. */
-export const state = { session: null, askAgain: null };
+/** What the page knows of the session; null while nobody is signed in. `askAgain(why)` is called when
+ * it has ended, `onRefused` when the store refused something. */
+export const state = { session: null, askAgain: null, onRefused: null };
 
-const MARK = { "x-oversight-console": "1" };
+// Beside the cookie, which any port of this host can set, the server wants what it told this page
+// at the sign-in. Other origins can't read or write it.
+const PAGE = `oversight-page:${location.pathname}`;
+
+function remembered() {
+  try {
+    return localStorage.getItem(PAGE) ?? "";
+  } catch {
+    return ""; // storage is switched off: a page that is loaded again asks to sign in again
+  }
+}
+
+function remember(page) {
+  try {
+    if (page) localStorage.setItem(PAGE, page);
+    else localStorage.removeItem(PAGE);
+  } catch {
+    // As above.
+  }
+}
+
+/** The header by which the server knows its page. */
+export const mark = () => ({ "x-oversight-console": state.session?.page || remembered() || "none" });
 
 async function send(path, options = {}) {
   let answer;
   try {
-    answer = await fetch(path, { credentials: "same-origin", cache: "no-store", ...options, headers: { ...MARK, ...options.headers } });
+    answer = await fetch(path, { credentials: "same-origin", cache: "no-store", ...options, headers: { ...mark(), ...options.headers } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refusal(0, "Unreachable", T.errors.unreachable);
   }
   // The session may end at any time, an upload in full swing included: sign in again, go on.
   if (answer.status === 401 && state.session && state.askAgain) {
-    await state.askAgain();
+    const { code, detail } = await answer.json().catch(() => ({}));
+    await state.askAgain(code === "AccessWithdrawn" ? detail : "");
     return send(path, options);
   }
+  if (answer.status === 403 && state.session) {
+    const { code } = await answer.clone().json().catch(() => ({}));
+    if (code === "OtherSession") return (await adopt()) ? send(path, options) : answer;
+    if (path !== "session") state.onRefused?.();
+  }
   return answer;
+}
+
+/** Somebody signed in in another tab: go on with that session if it is the same user's. */
+async function adopt() {
+  const { id } = state.session.me;
+  state.session = { ...state.session, page: remembered() };
+  const found = await session("GET").catch(() => null);
+  if (found?.me.id === id) {
+    state.session = found;
+    return true;
+  }
+  location.reload();
+  return false;
 }
 
 async function understood(answer) {
@@ -51,7 +93,9 @@ async function understood(answer) {
 export async function session(method, document) {
   const answer = await send("session", { method, body: document && JSON.stringify(document) });
   await understood(answer);
-  return answer.status === 204 ? null : answer.json();
+  const told = answer.status === 204 ? null : await answer.json();
+  if (method === "POST" || method === "DELETE") remember(told?.page);
+  return told;
 }
 
 /** Whether an action that concerns the whole store is allowed. */
@@ -75,8 +119,16 @@ export async function control(method, segments, document, query) {
 
 /** The address of an S3 request through the console. Names are parameters: browsers tidy paths up. */
 export function s3Path(bucket, key = "", query = {}) {
-  return `s3?${new URLSearchParams({ ".bucket": bucket, ".key": key, ...query })}`;
+  return `s3?${new URLSearchParams({ ".bucket": bucket, ".key": key, ".page": state.session?.page ?? "", ...query })}`;
 }
+
+/** The address of everything below a prefix, as one zip. */
+export function zipPath(bucket, prefix) {
+  return `zip?${new URLSearchParams({ bucket, prefix, ".page": state.session?.page ?? "" })}`;
+}
+
+/** The type that an object was stored with: the console tells browsers only harmless ones. */
+export const typeOf = (headers) => headers.get("x-oversight-content-type") ?? headers.get("content-type") ?? "";
 
 /** An S3 request; the answer as it is, errors included where `raw`. */
 export async function s3(method, bucket, key = "", query = {}, { headers = {}, body, raw = false, signal } = {}) {

@@ -1,5 +1,5 @@
 // A bucket's objects, folder by folder and page by page.
-import { control, list, s3, s3Path } from "./api.js";
+import { control, list, s3, s3Path, zipPath } from "./api.js";
 import { copyChosen, deleteChosen } from "./bulk.js";
 import { fill, h, icon, named, shown } from "./dom.js";
 import { ago, bytes, moment } from "./format.js";
@@ -88,7 +88,7 @@ class Browser {
     if (!this.search) this.search = h("div", { class: "search" }, icon("search"), this.filter);
     const tools = chosen.length
       ? [badge(T.browse.chosen(chosen.length), "accent"), this.may("s3:GetObject") ? button(T.browse.copyTo, { icon: "copy" }, () => this.copy(chosen, false)) : null, this.may("s3:DeleteObject") ? button(T.browse.moveTo, { icon: "move" }, () => this.copy(chosen, true)) : null, this.may("s3:DeleteObject") ? button(T.browse.deleteChosen, { icon: "trash", kind: "danger" }, () => this.remove(chosen)) : null]
-      : [this.may("s3:PutObject") ? button(T.browse.newFolder, { icon: "folder" }, () => this.newFolder()) : null, this.may("s3:GetObject") && this.entries.length ? h("a", { class: "button", href: `zip?${new URLSearchParams({ bucket: this.bucket, prefix: this.prefix })}`, download: true }, icon("download"), T.browse.zip) : null, iconButton("history", T.common.refresh, () => this.reload(), "")];
+      : [this.may("s3:PutObject") ? button(T.browse.newFolder, { icon: "folder" }, () => this.newFolder()) : null, this.may("s3:GetObject") && this.entries.length ? h("a", { class: "button", href: zipPath(this.bucket, this.prefix), download: true }, icon("download"), T.browse.zip) : null, iconButton("history", T.common.refresh, () => this.reload(), "")];
     if (this.search.parentNode !== this.bar) fill(this.bar, this.search);
     while (this.search.nextSibling) this.search.nextSibling.remove();
     this.bar.append(h("span", { class: "grow" }), ...tools.filter(Boolean));
@@ -150,7 +150,7 @@ class Browser {
   // -- work -------------------------------------------------------------------------------------
 
   download({ key, folder }) {
-    const href = folder ? `zip?${new URLSearchParams({ bucket: this.bucket, prefix: key })}` : downloadPath(this.bucket, key);
+    const href = folder ? zipPath(this.bucket, key) : downloadPath(this.bucket, key);
     h("a", { href, download: "" }).click();
   }
 

@@ -3,7 +3,7 @@ import { control, may, session, state } from "./api.js";
 import { fill, h, icon } from "./dom.js";
 import { signIn, signInAgain } from "./signin.js";
 import { T } from "./texts.js";
-import { empty, fail, iconButton } from "./ui.js";
+import { empty, fail, iconButton, toast } from "./ui.js";
 import { running } from "./transfers.js";
 
 const app = document.getElementById("app");
@@ -35,6 +35,8 @@ const PARENTS = { browse: "buckets", object: "buckets", settings: "buckets" };
 let indexed = false;
 /** Whether there are checks, and the user may run them. */
 let examined = false;
+/** Where a sentence waits for the page to be loaded again. */
+const SAID = "oversight-said";
 let leaving = null;
 let main;
 
@@ -87,8 +89,9 @@ function shell() {
     h("a", { class: "skip", href: "#content", on: { click: (event) => (event.preventDefault(), main.focus()) } }, T.skip),
     h("div", { class: "shell" }, side, h("div", {}, h("div", { class: "topbar" }, iconButton("menu", T.nav.menu, () => side.classList.toggle("open")), brand()), main)),
   );
-  addEventListener("keydown", (event) => event.key === "Escape" && side.classList.remove("open"));
 }
+
+addEventListener("keydown", (event) => event.key === "Escape" && document.querySelector(".side")?.classList.remove("open"));
 
 function themeButton() {
   const dark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
@@ -109,8 +112,9 @@ function themeButton() {
 }
 
 async function signOut() {
-  await session("DELETE").catch(() => {});
+  const told = await session("DELETE").catch(() => null);
   state.session = null;
+  if (told?.detail) sessionStorage.setItem(SAID, told.detail);
   channel?.postMessage("signed out");
   location.replace(location.pathname);
   location.reload();
@@ -119,6 +123,26 @@ async function signOut() {
 // Two tabs: who signs out in one is signed out in the other.
 const channel = globalThis.BroadcastChannel && new BroadcastChannel("oversight");
 if (channel) channel.onmessage = () => location.reload();
+
+let looking = null;
+
+/** After a refusal: whether the user's rights are others than this page believes, and then say so. */
+function lookAtRights() {
+  looking ??= session("GET").then(changed, () => {}).finally(() => (looking = null));
+}
+
+const RIGHTS = ["actions", "policies", "narrowed", "display_name"];
+
+function changed(found) {
+  const before = state.session;
+  if (!found || !before || found.me.id !== before.me.id) return;
+  state.session = found;
+  if (JSON.stringify(found.me, RIGHTS) === JSON.stringify(before.me, RIGHTS)) return;
+  document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close());
+  shell();
+  toast(T.errors.rightsChanged, true);
+  show();
+}
 
 let active = Date.now();
 for (const type of ["pointerdown", "keydown"]) addEventListener(type, () => (active = Date.now()), { passive: true });
@@ -137,12 +161,16 @@ async function stay() {
 }
 
 async function begin() {
-  state.session = await fetch("session", { headers: { "x-oversight-console": "1" } }).then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
+  state.session = await session("GET").catch(() => null);
+  const said = sessionStorage.getItem(SAID);
+  sessionStorage.removeItem(SAID);
+  if (said) toast(said, true);
   if (!state.session) state.session = await signIn(app);
   state.askAgain = signInAgain;
-  [indexed, examined] = await Promise.all([control("GET", ["langfuse"]).then(({ state: now }) => now !== "off", () => false), may("admin:ServerInfo") ? control("GET", ["doctor"]).then(() => true, () => false) : false]);
+  state.onRefused = lookAtRights;
+  [indexed, examined] = await Promise.all([control("GET", ["langfuse"]).then(({ state: now }) => now !== "off", () => false), may("admin:OBDInfo") ? control("GET", ["doctor"]).then(() => true, () => false) : false]);
   shell();
-  addEventListener("hashchange", show);
+  addEventListener("hashchange", () => (lookAtRights(), show()));
   setInterval(stay, 60_000);
   await show();
 }

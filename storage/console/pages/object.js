@@ -1,5 +1,5 @@
 // One object: what is in it, what is known of it, its tags and versions.
-import { all, control, decoded, escaped, s3, s3Put, s3Xml, textOf } from "./api.js";
+import { all, control, decoded, escaped, s3, s3Put, s3Xml, textOf, typeOf } from "./api.js";
 import { crumbs, downloadPath } from "./browse.js";
 import { deleteChosen } from "./bulk.js";
 import { fill, h, icon, shown } from "./dom.js";
@@ -18,7 +18,7 @@ export async function render(page, { parts, link }) {
   const [answer, rights] = await Promise.all([s3("HEAD", bucket, key, query, { headers: { "x-amz-checksum-mode": "ENABLED" } }), control("GET", ["buckets", bucket, "rights"], undefined, { key }).catch(() => ({ objects: [], bucket: [] }))]);
   const may = (action) => rights.objects.includes(action);
   const headers = answer.headers;
-  const object = { bucket, key, version, size: Number(headers.get("content-length")), type: headers.get("content-type") ?? "", encoding: headers.get("content-encoding") ?? "" };
+  const object = { bucket, key, version, size: Number(headers.get("content-length")), type: typeOf(headers), encoding: headers.get("content-encoding") ?? "" };
   const view = h("div", { class: "preview" }, h("p", { class: "muted" }, T.common.loading));
   const folder = key.slice(0, key.replace(/\/$/, "").lastIndexOf("/") + 1);
   const removed = () => (location.hash = link("browse", bucket, folder));

@@ -31,9 +31,14 @@ async function showSecret(made) {
   });
 }
 
-async function policyNames() {
-  return may("admin:ListUserPolicies") ? (await control("GET", ["policies"])).map(({ name }) => name) : [];
+/** Policies to choose from: those that exist, and `given`, which must not get lost unseen. */
+async function policyNames(given = []) {
+  const found = may("admin:ListUserPolicies") ? (await control("GET", ["policies"])).map(({ name }) => name) : [];
+  return [...new Set([...found, ...given])];
 }
+
+/** A menu of what is allowed; nothing where that is nothing. */
+const menu = (entries) => (entries.some(Boolean) ? menuButton(T.common.more, () => entries) : null);
 
 function policyBoxes(names, given) {
   const boxes = names.map((name) => [name, check(name, { checked: given.includes(name) })]);
@@ -48,7 +53,7 @@ async function users(body, tools, again) {
   fill(tools, add());
   if (!found.length) return fill(body, empty("users", P.noUsers, P.noUsersLead, add()));
   const rows = found.map((user) =>
-    h("tr", {}, h("td", {}, h("div", { class: "name" }, icon("users"), h("div", {}, h("b", {}, named(user.name)), user.display_name && user.display_name !== user.name ? h("div", { class: "small muted" }, named(user.display_name)) : null))), h("td", {}, chips(user.policies)), h("td", { class: "num wide-only" }, String(user.keys.length)), h("td", {}, status(user.status)), h("td", { class: "wide-only muted" }, ago(user.created)), h("td", { class: "tight" }, menuButton(T.common.more, () => userMenu(user, again)))),
+    h("tr", {}, h("td", {}, h("div", { class: "name" }, icon("users"), h("div", {}, h("b", {}, named(user.name)), user.display_name && user.display_name !== user.name ? h("div", { class: "small muted" }, named(user.display_name)) : null))), h("td", {}, chips(user.policies)), h("td", { class: "num wide-only" }, String(user.keys.length)), h("td", {}, status(user.status)), h("td", { class: "wide-only muted" }, ago(user.created)), h("td", { class: "tight" }, menu(userMenu(user, again)))),
   );
   return fill(body, table([P.userName, P.policies, h("th", { class: "num wide-only" }, P.keys), P.status, h("th", { class: "wide-only" }, P.created), h("th", { class: "tight" }, h("span", { class: "sr" }, T.common.actions))], rows));
 }
@@ -68,15 +73,15 @@ function userMenu(user, again) {
 }
 
 async function attach(user, change) {
-  const boxes = policyBoxes(await policyNames(), user.policies);
+  const boxes = policyBoxes(await policyNames(user.policies), user.policies);
   await ask({ title: `${P.policiesOf}: ${user.name}`, body: boxes.element, submit: async () => (await change({ policies: boxes.value() }), true) });
 }
 
 async function newUser(again) {
   const name = h("input", { autocomplete: "off", autocapitalize: "none", spellcheck: "false", maxlength: "64", autofocus: true });
   const display = h("input", { autocomplete: "off", maxlength: "128" });
-  const boxes = policyBoxes(await policyNames(), ["readwrite"]);
-  const made = await ask({ title: P.addUser, action: T.common.create, body: [field(P.userName, name), field(P.displayName, display), boxes.element], submit: () => control("POST", ["users"], { name: name.value.trim(), display_name: display.value.trim(), policies: boxes.value() }) });
+  const boxes = policyBoxes(may("admin:AttachUserOrGroupPolicy") ? await policyNames() : [], ["readwrite"]);
+  const made = await ask({ title: P.addUser, action: T.common.create, body: [field(P.userName, name), field(P.displayName, display), boxes.value().length ? boxes.element : null], submit: () => control("POST", ["users"], { name: name.value.trim(), display_name: display.value.trim(), policies: boxes.value() }) });
   if (!made) return;
   await again();
   await showSecret(made);
@@ -86,21 +91,29 @@ async function newUser(again) {
 
 async function keys(body, tools, again) {
   const found = await control("GET", ["keys"]);
-  const add = () => button(P.newKey, { icon: "plus", kind: "primary" }, () => newKey("", again));
+  const add = () => (mayForKeysOf(state.session.me.user, "admin:CreateServiceAccount") ? button(P.newKey, { icon: "plus", kind: "primary" }, () => newKey("", again)) : null);
   fill(tools, add());
   if (!found.length) return fill(body, empty("key", P.noKeys, "", add()));
   const rows = found.map((key) =>
-    h("tr", {}, h("td", {}, h("div", { class: "name" }, icon("key"), h("code", {}, named(key.access_key)))), h("td", {}, named(key.user), " ", key.user === state.session.me.user ? badge(P.own) : null, key.policy ? badge(P.narrowed, "warn") : null), h("td", {}, status(key.status)), h("td", { class: "wide-only muted" }, ago(key.created)), h("td", { class: "tight" }, menuButton(T.common.more, () => keyMenu(key, again)))),
+    h("tr", {}, h("td", {}, h("div", { class: "name" }, icon("key"), h("code", {}, named(key.access_key)))), h("td", {}, named(key.user), " ", key.user === state.session.me.user ? badge(P.own) : null, key.policy ? badge(P.narrowed, "warn") : null), h("td", {}, status(key.status)), h("td", { class: "wide-only muted" }, ago(key.created)), h("td", { class: "tight" }, menu(keyMenu(key, again)))),
   );
   return fill(body, table([P.accessKey, P.userName, P.status, h("th", { class: "wide-only" }, P.created), h("th", { class: "tight" }, h("span", { class: "sr" }, T.common.actions))], rows));
 }
 
+/** Whether something is allowed with a user's keys: one's own are one's own, unless the key in use is
+ * narrowed; root's are root's. */
+function mayForKeysOf(user, action, isRoot = false) {
+  const { me } = state.session;
+  return (user === me.user && !me.narrowed) || (may(action) && (me.root || !isRoot));
+}
+
 function keyMenu(key, again) {
   const enabled = key.status === "enabled";
+  const allowed = (action) => mayForKeysOf(key.user, action, key.root);
   return [
-    ["history", P.rotate, () => rotate(key, again)],
-    [enabled ? "close" : "check", enabled ? P.disable : P.enable, async () => (await control("PATCH", ["keys", key.access_key], { status: enabled ? "disabled" : "enabled" }), again())],
-    ["trash", T.common.remove, () => confirm({ title: P.removeKey(key.access_key), lead: P.removeKeyLead, action: T.common.remove, submit: async () => (await control("DELETE", ["keys", key.access_key]), await again(), true) })],
+    allowed("admin:CreateServiceAccount") && ["history", P.rotate, () => rotate(key, again)],
+    allowed("admin:UpdateServiceAccount") && [enabled ? "close" : "check", enabled ? P.disable : P.enable, async () => (await control("PATCH", ["keys", key.access_key], { status: enabled ? "disabled" : "enabled" }), again())],
+    allowed("admin:RemoveServiceAccount") && ["trash", T.common.remove, () => confirm({ title: P.removeKey(key.access_key), lead: P.removeKeyLead, action: T.common.remove, submit: async () => (await control("DELETE", ["keys", key.access_key]), await again(), true) })],
   ];
 }
 

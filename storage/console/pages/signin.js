@@ -2,7 +2,7 @@
 import { session, state } from "./api.js";
 import { fill, h, icon } from "./dom.js";
 import { T } from "./texts.js";
-import { ask, field } from "./ui.js";
+import { ask, field, note } from "./ui.js";
 
 function fields() {
   const key = h("input", { name: "username", autocomplete: "username", autocapitalize: "none", spellcheck: "false", required: true, autofocus: true });
@@ -63,12 +63,12 @@ export function signIn(app) {
 let asking = null;
 
 /** Ask once, however many requests found the session over; the page stays as it is. */
-export function signInAgain() {
-  asking ??= again().finally(() => (asking = null));
+export function signInAgain(why = "") {
+  asking ??= again(why).finally(() => (asking = null));
   return asking;
 }
 
-async function again() {
+async function again(why) {
   const before = state.session.me.id;
   const inputs = fields();
   inputs.key.value = state.session.me.access_key;
@@ -76,7 +76,7 @@ async function again() {
     title: T.signIn.again,
     action: T.signIn.submit,
     closeable: false,
-    body: [h("p", { class: "muted" }, T.signIn.againLead), inputs.elements],
+    body: [why ? note(why, "warn", "shield") : null, h("p", { class: "muted" }, T.signIn.againLead), inputs.elements],
     submit: async () => {
       state.session = await enter(inputs);
     },

@@ -7,6 +7,7 @@ export const T = {
   errors: {
     unknown: (status) => `The store answered with status ${status}.`, unreachable: "The console does not answer. Is the store running, and the network up?", notFound: "It does not exist (any more).",
     title: "That did not work", page: "There is no such page.", denied: "You have no right to see this.",
+    rightsChanged: "Your rights were changed meanwhile. What you may do now is shown.",
   },
   signIn: {
     title: "Sign in", lead: "Use an access key of this store. The secret goes to the store once and is not kept.", accessKey: "Access key", secretKey: "Secret key", submit: "Sign in", working: "Signing in …",

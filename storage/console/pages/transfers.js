@@ -2,7 +2,7 @@
 //
 // Bytes go straight to S3 by presigned requests. Where the browser does not reach S3 (another
 // network, CORS rules, a page with TLS before an S3 without), they go through the console instead.
-import { all, crc32, escaped, parse, s3, s3Path, s3Xml, sign, state, textOf } from "./api.js";
+import { all, crc32, escaped, mark, parse, s3, s3Path, s3Xml, sign, state, textOf } from "./api.js";
 import { fill, h, icon, shown } from "./dom.js";
 import { bytes } from "./format.js";
 import { T } from "./texts.js";
@@ -163,7 +163,7 @@ function transmit(url, body, { type, checksum, onProgress, signal, through }) {
     const request = new XMLHttpRequest();
     request.open("PUT", url);
     if (type) request.setRequestHeader("content-type", type);
-    if (through) request.setRequestHeader("x-oversight-console", "1");
+    if (through) for (const [name, value] of Object.entries(mark())) request.setRequestHeader(name, value);
     // A presigned URL signs no such header: S3 then computes it, and compares when all is there.
     if (through && checksum) request.setRequestHeader("x-amz-checksum-crc32", checksum);
     request.upload.onprogress = (event) => onProgress(event.loaded);

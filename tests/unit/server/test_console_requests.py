@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
+import httpcore
 import pytest
 
 from storage.console import app as module
 from storage.console.app import COOKIE, Console
-from storage.console.sessions import Session
-from storage.console.upstream import Refused
+from storage.console.sessions import REQUESTS_OF_USER_MAX, Session
+from storage.console.upstream import Crowded, Refused
 from storage.serving.doorway import Birth
 
 GUESS = "a" * 43
@@ -29,26 +33,52 @@ class Signed:
         self.console = Console(birth)
         session = Session("ann", time.time() + 3000, "token", "key", "secret", "more")
         self.id = self.console._sessions.begin(session)
+        self.page = session.page
         self.reached: list[str] = []
+        #: What S3 answers: status and headers; and what the API does.
+        self.stored: tuple[int, list[tuple[bytes, bytes]]] = (200, [])
+        self.refuses = REACHED
         monkeypatch.setattr(self.console._upstream, "control", self._control)
+        monkeypatch.setattr(self.console._upstream, "s3", self._s3)
 
     def _control(self, method: str, target: str, *_: object) -> None:
         self.reached.append(target)
-        raise Refused(REACHED, b"{}")
+        raise Refused(self.refuses, b"{}")
+
+    @asynccontextmanager
+    async def _s3(
+        self, method: str, bucket: str, key: str, query: object, session: Session,
+        headers: object = None, body: Any = None,
+    ) -> AsyncIterator[Any]:  # fmt: skip
+        self.reached.append(f"{bucket}/{key}")
+
+        async def content() -> AsyncIterator[bytes]:
+            yield b"null"
+
+        status, given = self.stored
+        yield SimpleNamespace(status=status, headers=given, aiter_stream=content)
 
     def ask(
         self, method: str, path: str, body: bytes = b"", cookie: str | None = None,
-        raw_path: bytes = b"", query: bytes = b"",
+        raw_path: bytes = b"", query: bytes = b"", headers: dict[bytes, bytes] | None = None,
     ) -> tuple[int, Any]:  # fmt: skip
         """Status and document of the answer."""
+        status, _, document = self.answer(method, path, body, cookie, raw_path, query, headers)
+        return status, document
+
+    def answer(
+        self, method: str, path: str, body: bytes = b"", cookie: str | None = None,
+        raw_path: bytes = b"", query: bytes = b"", headers: dict[bytes, bytes] | None = None,
+    ) -> tuple[int, dict[bytes, bytes], Any]:  # fmt: skip
+        """Status, headers and document of the answer; ``headers`` replace what is sent."""
         sent = f"{COOKIE}={self.id}" if cookie is None else cookie
         scope = {
             "method": method, "path": path, "raw_path": raw_path or path.encode(),
             "query_string": query, "client": ("10.0.0.1", 1),
-            "headers": [
-                (b"x-oversight-console", b"1"), (b"cookie", sent.encode("latin-1")),
-                (b"content-length", b"%d" % len(body)),
-            ],
+            "headers": [(n, v) for n, v in {
+                b"x-oversight-console": self.page.encode(), b"cookie": sent.encode("latin-1"),
+                b"content-length": b"%d" % len(body), **(headers or {}),
+            }.items() if v],
         }  # fmt: skip
         answers: list[Any] = []
 
@@ -59,7 +89,10 @@ class Signed:
             answers.append(message)
 
         asyncio.run(self.console(scope, receive, send))
-        return answers[0]["status"], json.loads(answers[1]["body"])
+        content = b"".join(each["body"] for each in answers[1:])
+        return (
+            answers[0]["status"], dict(answers[0]["headers"]), json.loads(content or b"null"),
+        )  # fmt: skip
 
 
 @pytest.fixture
@@ -181,3 +214,214 @@ def test_wishes_are_signed_within_the_session(signed: Signed) -> None:
     lasts = int(long.partition("X-Amz-Expires=")[2].partition("&")[0])
     assert 2900 < lasts <= 3000
     assert "X-Amz-Expires=1&" in short
+
+
+# -- other pages, and other ports -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mark", [b"", b"1", b"none", b"\xff" * 22, b"a" * 10_000])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/console/sign"), ("DELETE", "/console/session"), ("PUT", "/console/session"),
+        ("GET", "/console/control/api/v1/me"), ("GET", "/console/s3"), ("HEAD", "/console/s3"),
+        ("PUT", "/console/s3"), ("GET", "/console/zip"),
+    ],
+)  # fmt: skip
+def test_a_cookie_alone_opens_nothing(
+    signed: Signed, method: str, path: str, mark: bytes
+) -> None:  # fmt: skip
+    """Whatever runs at another port of the host can send it along, or set one of its own."""
+    status, _ = signed.ask(method, path, b"[]", headers={b"x-oversight-console": mark})
+    assert status == 403
+    assert signed.reached == []
+    assert len(signed.console._sessions) == 1
+
+
+def test_links_carry_what_the_page_was_told(signed: Signed) -> None:
+    plain = {b"x-oversight-console": b""}
+    query = b".bucket=b&.key=k&.page="
+    for page, expected in ((signed.page.encode(), 200), (b"x", 403), (b"", 403)):
+        status, _ = signed.ask("GET", "/console/s3", query=query + page, headers=plain)
+        assert status == expected
+    # It opens reading by a link and nothing else.
+    told = b".page=" + signed.page.encode()
+    for method, path in (("PUT", "s3"), ("POST", "sign"), ("GET", "control/api/v1/me")):
+        assert signed.ask(method, f"/console/{path}", query=told, headers=plain)[0] == 403
+
+
+def test_who_is_signed_in_is_told_to_the_page_that_did_it(signed: Signed) -> None:
+    assert signed.ask("GET", "/console/session")[0] == REACHED
+    other = {b"x-oversight-console": b"another"}
+    assert signed.ask("GET", "/console/session", headers=other) == (200, None)
+
+
+def test_a_cookie_that_another_port_has_set_does_not_get_in_the_way(signed: Signed) -> None:
+    attacker = Session("eve", time.time() + 3000, "token", "key", "secret", "more", owner="eve")
+    tossed = signed.console._sessions.begin(attacker)
+    cookie = f"{COOKIE}={tossed}; {COOKIE}={GUESS}; {COOKIE}={signed.id}"
+    assert signed.ask("POST", "/console/sign", b"[]", cookie)[0] == 200
+    assert signed.ask("POST", "/console/sign", b"[]", f"{COOKIE}={tossed}")[0] == 403
+
+
+@pytest.mark.parametrize(
+    "use",
+    ["script", "style", "worker", "sharedworker", "serviceworker", "font", "manifest", "object",
+     "embed", "frame", "iframe", "xslt", "json", "audioworklet", "report", "new-thing"],
+)  # fmt: skip
+def test_what_is_stored_is_not_loaded_as_part_of_a_page(signed: Signed, use: str) -> None:
+    for path in ("s3", "zip", "session", "control/api/v1/me"):
+        status, document = signed.ask(
+            "GET", f"/console/{path}", headers={b"sec-fetch-dest": use.encode()}
+        )
+        assert (status, document["code"]) == (403, "CrossSite")
+    assert signed.reached == []
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [b"text/javascript", b"application/javascript; charset=utf-8", b"TEXT/ECMASCRIPT", b"text/css",
+     b"text/html", b"application/xhtml+xml", b"application/wasm", b"application/json",
+     b"text/xml", b"application/manifest+json", b"image/png, text/javascript", b"", b"\xff"],
+)  # fmt: skip
+def test_a_stored_type_is_told_aside_where_something_could_be_run_by_it(
+    signed: Signed, stored: bytes
+) -> None:
+    signed.stored = (200, [(b"Content-Type", stored)])
+    _, headers, _ = signed.answer("GET", "/console/s3", query=b".bucket=b&.key=k")
+    assert headers[b"Content-Type"] == b"application/octet-stream"
+    assert headers[b"x-oversight-content-type"] == stored
+    assert headers[b"x-content-type-options"] == b"nosniff"
+    assert b"sandbox" in headers[b"content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "stored", [b"image/svg+xml", b"video/mp4", b"text/plain; charset=utf-8", b"application/xml"]
+)
+def test_what_elements_show_keeps_its_type(signed: Signed, stored: bytes) -> None:
+    signed.stored = (200, [(b"content-type", stored)])
+    _, headers, _ = signed.answer("GET", "/console/s3", query=b".bucket=b&.key=k")
+    assert headers[b"content-type"] == headers[b"x-oversight-content-type"] == stored
+
+
+def test_a_body_without_a_length_is_refused_as_s3_does(signed: Signed) -> None:
+    chunked = {b"content-length": b"", b"transfer-encoding": b"chunked"}
+    status, document = signed.ask("PUT", "/console/s3", b"data", headers=chunked)
+    assert (status, document["code"]) == (411, "MissingContentLength")
+    assert signed.reached == []
+    # Documents are read as a whole: they need none.
+    assert signed.ask("POST", "/console/sign", b"[]", headers=chunked)[0] == 200
+
+
+# -- sessions that the store ends -----------------------------------------------------------------
+
+
+def test_a_session_that_the_store_ended_is_said_to_be_so(signed: Signed) -> None:
+    signed.refuses = 401
+    for ask in (
+        lambda: signed.ask("PUT", "/console/session"),
+        lambda: signed.ask("POST", "/console/sign", b"[]"),
+    ):
+        status, document = ask()
+        assert status == 401
+    assert document["code"] == "SessionOver"
+
+
+def test_s3_refusing_a_withdrawn_session_ends_it_and_refusing_an_action_does_not(
+    signed: Signed,
+) -> None:
+    query = b".bucket=b&.key=k"
+    signed.stored = (403, [])
+    assert signed.ask("GET", "/console/s3", query=query)[0] == 403
+    signed.refuses = 401
+    status, document = signed.ask("GET", "/console/s3", query=query)
+    assert (status, document["code"]) == (401, "AccessWithdrawn")
+    assert "disabled" in document["detail"]
+    assert len(signed.console._sessions) == 0
+
+
+def test_a_sign_out_that_the_store_does_not_hear_of_is_repeated(
+    signed: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+    failures: list[Exception] = [
+        httpcore.ConnectError(), httpcore.ReadTimeout(), Refused(503, b"{}"), Refused(500, b"{}"),
+    ]  # fmt: skip
+
+    async def end(session: Session) -> None:
+        if failures:
+            raise failures.pop()
+        ended.append(session.access_key)
+
+    monkeypatch.setattr("storage.console.farewells.FIRST", 0.01)
+    monkeypatch.setattr("storage.console.farewells.PATIENCE", 0.001)
+    monkeypatch.setattr(signed.console._farewells, "_end", end)
+
+    async def work() -> None:
+        scope = {
+            "method": "DELETE", "path": "/console/session", "raw_path": b"/console/session",
+            "query_string": b"", "client": ("10.0.0.1", 1), "headers": [
+                (b"x-oversight-console", signed.page.encode()),
+                (b"cookie", f"{COOKIE}={signed.id}".encode()),
+            ],
+        }  # fmt: skip
+        answers: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            answers.append(message)
+
+        await signed.console(scope, receive, send)
+        assert answers[0]["status"] == 202
+        assert b"told again" in answers[1]["body"]
+        assert (b"set-cookie", b"oversight_session=; HttpOnly; SameSite=Strict; Max-Age=0") in (
+            answers[0]["headers"]
+        )
+        assert len(signed.console._sessions) == 0
+        assert not signed.console.is_idle(-1), "it must not end with a sign-out that waits"
+        async with asyncio.timeout(10):
+            while not ended:  # noqa: ASYNC110 - that is what is waited for
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
+        assert len(signed.console._farewells) == 0
+
+    asyncio.run(work())
+    assert ended == ["key"]
+
+
+def test_a_user_has_room_for_so_many_requests_and_others_have_theirs(
+    signed: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.console.upstream.ROOM_SECONDS", 0.05)
+    upstream = module.Upstream(signed.console._upstream.birth)
+    greedy = signed.console._sessions._get(signed.id)
+    assert greedy is not None
+    frugal = Session("bob", time.time() + 3000, "token", owner="bob")
+    second = Session("ann", time.time() + 3000, "token")
+    for session in (frugal, second):
+        signed.console._sessions.begin(session)
+
+    @asynccontextmanager
+    async def stream(*_: object) -> AsyncIterator[None]:
+        yield
+
+    monkeypatch.setattr(upstream, "_stream", stream)
+
+    async def work() -> None:
+        held = [upstream.s3("GET", "b", "k", [], greedy) for _ in range(REQUESTS_OF_USER_MAX)]
+        for each in held:
+            await each.__aenter__()
+        for session in (greedy, second):
+            with pytest.raises(Crowded):
+                async with upstream.s3("GET", "b", "k", [], session):
+                    pass
+        async with upstream.s3("GET", "b", "k", [], frugal):
+            pass
+        for each in held:
+            await each.__aexit__(None, None, None)
+        async with upstream.s3("GET", "b", "k", [], second):
+            pass
+
+    asyncio.run(work())
