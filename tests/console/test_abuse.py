@@ -9,16 +9,13 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from tests.console.conftest import Open, sign_in, visit
 from tests.console.scene import HOSTILE
 from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore
-
-MARK = {"x-oversight-console": "1"}
-
 
 Ask = Callable[..., http.client.HTTPResponse]
 
@@ -37,13 +34,30 @@ def ask(served: ServedStore) -> Ask:
     return send
 
 
-@pytest.fixture
-def cookie(ask: Ask) -> str:
-    """The cookie of somebody who is signed in."""
-    document = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
-    answer = ask("POST", "/console/session", document, x_oversight_console="1")
+class Signed(NamedTuple):
+    """Somebody who is signed in: the browser's cookie, and what the page was told."""
+
+    cookie: str
+    page: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the page's own requests have."""
+        return {"cookie": self.cookie, "x_oversight_console": self.page}
+
+
+def signed_in(ask: Ask, access_key: str = ACCESS_KEY, secret: str = SECRET_KEY) -> Signed:
+    document = {"access_key": access_key, "secret_key": secret}
+    answer = ask("POST", "/console/session", document, x_oversight_console="none")
     assert answer.status == 200
-    return answer.getheader("set-cookie", "").partition(";")[0]
+    cookie = answer.getheader("set-cookie", "").partition(";")[0]
+    return Signed(cookie, json.loads(answer.read())["page"])
+
+
+@pytest.fixture
+def signed(ask: Ask) -> Signed:
+    """The root user is signed in."""
+    return signed_in(ask)
 
 
 # -- what was stored ------------------------------------------------------------------------------
@@ -69,19 +83,63 @@ def test_every_name_can_be_opened(page: Any, key: str) -> None:
     page.wait_for_selector(".preview pre:has-text('<script>alert(1)</script>'), .preview .empty")
 
 
-def test_stored_pages_have_no_origin_here(ask: Ask, cookie: str, page: Any) -> None:
-    path = "/console/s3?.bucket=datahub&.key=" + "hostile/a//b"
-    answer = ask("GET", path, cookie=cookie)
+def test_stored_pages_are_no_pages_here(ask: Ask, signed: Signed, page: Any) -> None:
+    path = "/console/s3?.bucket=datahub&.key=hostile/a//b&.page="
+    answer = ask("GET", path, **signed.headers)
     assert answer.status == 200
+    assert answer.getheader("content-type") == "application/octet-stream"
+    assert answer.getheader("x-oversight-content-type") == "text/html"
     assert answer.getheader("content-security-policy") == (
         "default-src 'none'; sandbox; frame-ancestors 'none'"
     )
     assert answer.getheader("x-content-type-options") == "nosniff"
     assert answer.getheader("cache-control") == "no-store"
     page.on("dialog", lambda dialog: pytest.fail("a script ran"))
-    page.goto(page.url.partition("/console/")[0] + path)
-    assert page.locator("script").count() == 1
+    told = page.evaluate("() => localStorage.getItem(`oversight-page:${location.pathname}`)")
+    with page.expect_download():
+        page.evaluate("url => { location = url }", path + told)
+
+
+def test_stored_pictures_that_are_documents_run_nothing(page: Any, s3: Any) -> None:
+    drawing = b"""<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)">
+        <script>alert(2)</script><text y="20">drawn</text></svg>"""
+    s3.put_object(Bucket="datahub", Key="x.svg", Body=drawing, ContentType="image/svg+xml")
+    page.on("dialog", lambda dialog: pytest.fail("a script ran"))
+    told = page.evaluate("() => localStorage.getItem(`oversight-page:${location.pathname}`)")
+    page.goto(
+        page.url.partition("/console/")[0] + "/console/s3?.bucket=datahub&.key=x.svg&.page=" + told
+    )
+    assert page.locator("text").text_content() == "drawn"
     assert page.evaluate("() => self.origin") == "null"
+
+
+@pytest.mark.parametrize("kind", ["text/javascript", "text/css", "text/plain"])
+def test_a_stored_script_is_none_of_ours(page: Any, s3: Any, kind: str) -> None:
+    """Scripts come from this origin, and so do stored bytes: markup that was smuggled into our
+    page, and even knew what the page was told, gets none of them run."""
+    for key, body in (("gadget.js", "window.ran = true"), ("gadget.css", "body {opacity: 0.5}")):
+        s3.put_object(Bucket="datahub", Key=key, Body=body.encode(), ContentType=kind)
+    told = page.evaluate("() => localStorage.getItem(`oversight-page:${location.pathname}`)")
+    url = f"s3?.bucket=datahub&.page={told}&.key=gadget"
+    smuggled = (
+        f"<script src='{url}.js'></script><script type='module' src='{url}.js'></script>"
+        f"<link rel='stylesheet' href='{url}.css'><link rel='modulepreload' href='{url}.js'>"
+    )
+
+    def inject(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace("</head>", smuggled + "</head>"))
+
+    page.route("**/console/", inject)
+    page.reload()
+    page.wait_for_selector(".shell h1")
+    assert page.locator("head script[src*=gadget]").count() == 2
+    imported = page.evaluate("url => import(url).then(() => true, () => false)", f"./{url}.js")
+    assert not imported
+    assert not page.evaluate("() => Boolean(window.ran)")
+    assert page.evaluate("() => getComputedStyle(document.body).opacity") == "1"
+    # What reads them as data gets them.
+    assert page.evaluate("url => fetch(url).then(r => r.status)", f"{url}.js") == 200
 
 
 # -- other pages ----------------------------------------------------------------------------------
@@ -100,25 +158,32 @@ def test_stored_pages_have_no_origin_here(ask: Ask, cookie: str, page: Any) -> N
     ],
 )
 def test_requests_that_the_console_did_not_make_are_refused(
-    ask: Ask, cookie: str, method: str, path: str
+    ask: Ask, signed: Signed, method: str, path: str
 ) -> None:
     body = [] if method in ("POST", "PUT") else None
-    assert ask(method, path, body, cookie=cookie).status == 403
+    for mark in ("", "1", "none", signed.page[:-1], f"{signed.page}, {signed.page}"):
+        headers = {"x_oversight_console": mark} if mark else {}
+        answer = ask(method, path, body, cookie=signed.cookie, **headers)
+        told = answer.read()
+        assert answer.status == 403 or (path == "/console/session" and told == b"null")
     for origin in ("http://127.0.0.1:1", "null", "https://evil.example"):
-        answer = ask(method, path, body, cookie=cookie, origin=origin, x_oversight_console="1")
-        assert answer.status == 403
-    answer = ask(
-        method, path, body, cookie=cookie, sec_fetch_site="same-site", x_oversight_console="1"
-    )
-    assert answer.status == 403
+        assert ask(method, path, body, **signed.headers, origin=origin).status == 403
+    assert ask(method, path, body, **signed.headers, sec_fetch_site="same-site").status == 403
+    assert ask(method, path, body, **signed.headers, sec_fetch_dest="iframe").status == 403
 
 
 @pytest.mark.parametrize(
     "path", ["s3?.bucket=datahub&.key=documents/handbook.md", "zip?bucket=datahub"]
 )
-def test_other_pages_do_not_read_objects(ask: Ask, cookie: str, path: str) -> None:
-    assert ask("GET", f"/console/{path}", cookie=cookie, sec_fetch_site="same-site").status == 403
-    assert ask("GET", f"/console/{path}", cookie=cookie, sec_fetch_site="same-origin").status == 200
+def test_other_pages_do_not_read_objects(ask: Ask, signed: Signed, path: str) -> None:
+    """Browsers say where a request comes from on secure pages only: the URL has to prove it."""
+    cookie, told = signed.cookie, f"/console/{path}&.page={signed.page}"
+    assert ask("GET", told, cookie=cookie).status == 200
+    assert ask("GET", told, cookie=cookie, sec_fetch_site="same-origin").status == 200
+    assert ask("GET", told, cookie=cookie, sec_fetch_site="same-site").status == 403
+    assert ask("GET", told, cookie=cookie, sec_fetch_dest="script").status == 403
+    assert ask("GET", f"/console/{path}", cookie=cookie).status == 403
+    assert ask("GET", f"/console/{path}&.page=", cookie=cookie).status == 403
 
 
 def test_a_page_of_the_s3_port_gets_nothing(page: Any, s3: Any, served: ServedStore) -> None:
@@ -136,6 +201,43 @@ def test_a_page_of_the_s3_port_gets_nothing(page: Any, s3: Any, served: ServedSt
     page.goto(url)
     page.wait_for_function("() => document.title")
     assert page.title() == "refused,refused,refused"
+
+
+def test_a_cookie_from_the_s3_port_signs_nobody_in(
+    page: Any, open_page: Open, s3: Any, served: ServedStore, ask: Ask
+) -> None:
+    """Cookies do not know ports: a page stored in S3 can set one for the console's path."""
+    attacker = signed_in(ask)
+    script = (
+        f"<script>for (const path of ['/', '/console/', '/console/session'])"
+        f"document.cookie = '{attacker.cookie}; path=' + path; document.title = 'set'</script>"
+    )
+    s3.put_object(Bucket="datahub", Key="toss.html", Body=script.encode(), ContentType="text/html")
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": "datahub", "Key": "toss.html"})
+    # Who was not signed in is not signed in as somebody else.
+    victim = open_page()
+    victim.goto(url)
+    victim.wait_for_function("() => document.title === 'set'")
+    assert attacker.cookie.split("=")[1] in {each["value"] for each in victim.context.cookies()}
+    victim.goto(f"{served.console}/console/")
+    victim.wait_for_selector("input[name=username]")
+    # Who was, stays who they are.
+    page.goto(url)
+    page.wait_for_function("() => document.title === 'set'")
+    page.goto(f"{served.console}/console/")
+    page.wait_for_selector(".shell h1")
+    assert ask("GET", "/console/control/api/v1/me", **attacker.headers).status == 200
+
+
+def test_an_id_from_before_the_sign_in_is_worth_nothing_after_it(ask: Ask) -> None:
+    fixed = "oversight_session=" + "f" * 43
+    document = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+    answer = ask("POST", "/console/session", document, x_oversight_console="none", cookie=fixed)
+    assert answer.status == 200
+    assert answer.getheader("set-cookie", "").partition(";")[0] != fixed
+    told = json.loads(answer.read())["page"]
+    refused = ask("GET", "/console/s3?.bucket=langfuse", cookie=fixed, x_oversight_console=told)
+    assert refused.status == 401
 
 
 def test_nobody_frames_the_console(page: Any, s3: Any, served: ServedStore, ask: Ask) -> None:
@@ -175,10 +277,10 @@ def test_without_a_session_nothing_is_told(ask: Ask, value: str) -> None:
         assert answer.status in (400, 401)
 
 
-def test_a_signed_out_session_is_over_everywhere(ask: Ask, cookie: str) -> None:
+def test_a_signed_out_session_is_over_everywhere(ask: Ask, signed: Signed) -> None:
     wanted = [{"method": "GET", "bucket": "datahub", "key": "documents/handbook.md"}]
-    signed = ask("POST", "/console/sign", wanted, cookie=cookie, x_oversight_console="1")
-    url = json.loads(signed.read())["urls"][0]
+    answer = ask("POST", "/console/sign", wanted, **signed.headers)
+    url = json.loads(answer.read())["urls"][0]
     path = "/" + url.split("/", 3)[3]
     host = url.split("/")[2]
 
@@ -188,9 +290,8 @@ def test_a_signed_out_session_is_over_everywhere(ask: Ask, cookie: str) -> None:
         return connection.getresponse().status
 
     assert fetched() == 200
-    assert ask("DELETE", "/console/session", cookie=cookie, x_oversight_console="1").status == 204
-    answer = ask("GET", "/console/s3?.bucket=langfuse", cookie=cookie)
-    assert answer.status == 401
+    assert ask("DELETE", "/console/session", **signed.headers).status == 204
+    assert ask("GET", "/console/s3?.bucket=langfuse", **signed.headers).status == 401
     assert fetched() in (400, 403)
 
 
@@ -214,12 +315,12 @@ def test_nobody_claims_to_be_the_console(ask: Ask) -> None:
     assert found[-1] == 429
 
 
-def test_its_memory_is_bounded(served: ServedStore, ask: Ask, cookie: str) -> None:
+def test_its_memory_is_bounded(served: ServedStore, ask: Ask, signed: Signed) -> None:
     """150 MB were allowed; half of that must do, large answers and zips included."""
-    assert len(ask("GET", "/console/zip?bucket=models", cookie=cookie).read()) > 3_500_000
+    assert len(ask("GET", "/console/zip?bucket=models", **signed.headers).read()) > 3_500_000
     path = "/console/s3?.bucket=models&.key=ranker/v3/model.bin"
     for _ in range(5):
-        assert len(ask("GET", path, cookie=cookie).read()) == 3_500_000
+        assert len(ask("GET", path, **signed.headers).read()) == 3_500_000
     status = Path(f"/proc/{_console_of(served)}/status").read_text()
     found = re.search(r"VmRSS:\s+(\d+) kB", status)
     assert found

@@ -76,8 +76,10 @@ def test_the_cookie_is_all_that_the_browser_has(page: Any) -> None:
     stored = page.evaluate("() => JSON.stringify([localStorage, sessionStorage])")
     assert SECRET_KEY not in stored
     told = page.evaluate(
-        "() => fetch('session', {headers: {'x-oversight-console': '1'}}).then(r => r.text())"
+        """() => fetch('session', {headers: {'x-oversight-console':
+            localStorage.getItem(`oversight-page:${location.pathname}`)}}).then(r => r.text())"""
     )
+    assert '"user"' in told
     assert "token" not in told
     assert "secret" not in told
 
@@ -519,7 +521,8 @@ def test_a_user_is_added_and_sees_only_what_is_theirs(page: Any, open_page: Open
     assert theirs.locator(".nav a:has-text('Monitoring')").count() == 0
     refused = theirs.evaluate(
         """() => fetch('s3?.bucket=langfuse&.key=x',
-            {method: 'PUT', body: 'x', headers: {'x-oversight-console': '1'}}
+            {method: 'PUT', body: 'x', headers: {'x-oversight-console':
+                localStorage.getItem(`oversight-page:${location.pathname}`)}}
         ).then(r => r.status)"""
     )
     assert refused == 403
