@@ -116,7 +116,7 @@ async def preview_lifecycle(
 async def delete_bucket(caller: SignedIn, bucket: BucketName) -> Response:
     """Delete a bucket that holds no objects; uploads in progress are aborted with it."""
     found = await open_bucket(caller, bucket, "s3:DeleteBucket")
-    await caller.plane.engine.commit(engine.DeleteBucket(found.name))
+    await caller.plane.engine.commit(engine.DeleteBucket(found.name, found.id))
     return Response(status_code=204)
 
 

@@ -106,7 +106,9 @@ class Call:
     ``raw_query`` are as sent, for signatures. ``headers`` has lower-case names; repeated headers
     are joined with commas. ``query`` must not be changed. ``auth`` is what
     ``storage.s3.auth.authenticate`` returned, ``target`` the bucket, where the operation needs
-    one that exists. ``request_tags`` are the tags in the body, once it was read. ``bytes_in`` and
+    one that exists. ``request_tags`` are the tags in the body, once it was read. ``by_object``: an
+    object's own ACL or tags let the call in, and whoever looks the object up decides once more by
+    what was found (``storage.s3.operations.access``). ``bytes_in`` and
     ``bytes_out`` count the bodies as far as they came and went; ``started`` is what the clock of
     ``time.perf_counter`` showed.
     """
@@ -115,6 +117,7 @@ class Call:
         "app",
         "auth",
         "bucket",
+        "by_object",
         "bytes_in",
         "bytes_out",
         "headers",
@@ -154,6 +157,7 @@ class Call:
         self.bucket = self.key = ""
         self.query = _EMPTY_QUERY
         self.bytes_in = self.bytes_out = 0
+        self.by_object = False
 
     @property
     def scope(self) -> Scope:

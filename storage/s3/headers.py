@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_tz
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from storage.engine.interface import Conditions
@@ -252,6 +253,32 @@ _CONDITIONAL = frozenset(
     (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since")
 )
 _COPY_CONDITIONAL = b"x-amz-copy-source-"
+
+
+class CopySource(NamedTuple):
+    """What x-amz-copy-source names; ``version_id`` None where it names no version."""
+
+    bucket: str
+    key: str
+    version_id: str | None
+
+
+def parse_copy_source(raw: bytes) -> CopySource:
+    """``[/]bucket/key[?versionId=...]``, percent-encoded UTF-8. Raises InvalidArgument."""
+    path, named, version = raw.partition(b"?versionId=")
+    try:
+        text = unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        text = ""
+    bucket, _, key = text.removeprefix("/").partition("/")
+    if not bucket or not key:
+        raise S3Error(
+            "InvalidArgument",
+            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+            ArgumentName="x-amz-copy-source",
+            ArgumentValue=raw.decode("latin-1"),
+        )
+    return CopySource(bucket, key, version.decode("latin-1") if named else None)
 
 
 def parse_etags(value: str) -> tuple[str, ...]:

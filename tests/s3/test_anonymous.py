@@ -39,10 +39,6 @@ TRIES: list[tuple[str, Try]] = [
     ("s3:GetObject", lambda c, b: c.get_object(Bucket=b, Key="k", Range="bytes=0-0")),
     ("s3:GetObject", lambda c, b: c.head_object(Bucket=b, Key="k")),
     ("s3:GetObjectTagging", lambda c, b: c.get_object_tagging(Bucket=b, Key="k")),
-    (
-        "s3:GetObjectAttributes",
-        lambda c, b: c.get_object_attributes(Bucket=b, Key="k", ObjectAttributes=["ETag"]),
-    ),
     ("s3:GetObjectAcl", lambda c, b: c.get_object_acl(Bucket=b, Key="k")),
     ("s3:PutObject", lambda c, b: c.put_object(Bucket=b, Key="n", Body=b"x")),
     ("s3:PutObject", lambda c, b: c.put_object(Bucket=b, Key="n", Body=b"x" * 300_000)),
@@ -78,6 +74,23 @@ def test_a_policy_allows_just_what_it_says(
     others = {other for other, _ in TRIES} - {action}
     allow(owner, bucket, *others)
     assert refusal(lambda: attempt(stranger.client, bucket)) in refused
+
+
+def test_attributes_are_for_those_who_may_read_the_object(
+    owner: Person, stranger: Person, bucket: str
+) -> None:
+    owner.client.put_object(Bucket=bucket, Key="k", Body=b"x")
+    attributes = stranger.client.get_object_attributes
+    asked = {"Bucket": bucket, "Key": "k", "ObjectAttributes": ["ETag"]}
+    for actions in (["s3:GetObjectAttributes"], ["s3:GetObject"], ["s3:GetObjectVersion"]):
+        allow(owner, bucket, *actions)
+        assert refusal(attributes, **asked) == "AccessDenied"
+    allow(owner, bucket, "s3:GetObjectAttributes", "s3:GetObject")
+    assert attributes(**asked)["ETag"]
+    allow(owner, bucket, "s3:GetObjectVersionAttributes", "s3:GetObject")
+    assert refusal(attributes, **asked, VersionId="null") == "AccessDenied"
+    allow(owner, bucket, "s3:GetObjectVersionAttributes", "s3:GetObjectVersion")
+    assert attributes(**asked, VersionId="null")["ETag"]
 
 
 def test_what_a_stranger_wrote_is_whole(owner: Person, stranger: Person, bucket: str) -> None:

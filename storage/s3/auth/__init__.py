@@ -10,7 +10,9 @@ from typing import Protocol
 
 import msgspec
 
+from storage.iam.errors import TokenInvalid
 from storage.iam.principal import ANONYMOUS, Credential, Principal
+from storage.iam.users import Identity
 from storage.s3.auth import sigv2, sigv4
 from storage.s3.auth.canonical import Headers
 from storage.s3.auth.chunked import ChunkDecoder, ChunkSigner
@@ -55,7 +57,8 @@ class AuthResult(msgspec.Struct, frozen=True, eq=False):
 
     ``mechanism``: "header", "query", "post" (a form's policy) or "" (anonymous). ``payload`` says
     how the body is bound: its hex SHA-256, or one of ``sigv4``'s constants. ``algorithm`` is
-    what was signed with, as policies call it (``s3:signatureversion``).
+    what was signed with, as policies call it (``s3:signatureversion``). ``credential`` is what
+    signed, ``form_time`` the x-amz-date of a form that was signed with Version 4.
     """
 
     principal: Principal
@@ -64,6 +67,28 @@ class AuthResult(msgspec.Struct, frozen=True, eq=False):
     payload: bytes = sigv4.UNSIGNED
     signed: Signed | None = None
     algorithm: str = VERSION_4
+    credential: Credential | None = None
+    form_time: bytes = b""
+
+    @property
+    def timestamp(self) -> bytes:
+        """When a signature of Version 4 was made, as it says."""
+        return self.form_time if self.signed is None else self.signed.timestamp
+
+    def renewed(self, identity: Identity) -> AuthResult:
+        """The same, spoken by whoever the credential stands for by now.
+
+        Raises InvalidAccessKeyId where it was removed, replaced or disabled, InvalidToken where
+        its session was ended.
+        """
+        if self.credential is None:
+            return self
+        try:
+            now = identity.renewed(self.credential)
+        except TokenInvalid:
+            raise S3Error("InvalidToken") from None
+        principal = sigv4.usable(now, self.access_key).principal
+        return msgspec.structs.replace(self, principal=principal)
 
     @property
     def streaming(self) -> bool:
@@ -161,15 +186,17 @@ def decoded_length(headers: Headers) -> int:
 def _result(signed: Signed, mechanism: str) -> AuthResult:
     credential = signed.credential
     return AuthResult(
-        credential.principal, credential.access_key, mechanism, signed.payload, signed
-    )
+        credential.principal, credential.access_key, mechanism, signed.payload, signed, VERSION_4,
+        credential,
+    )  # fmt: skip
 
 
 def _version_2(mechanism: str, verified: tuple[Credential, bytes]) -> AuthResult:
     credential, payload = verified
     return AuthResult(
-        credential.principal, credential.access_key, mechanism, payload, algorithm=VERSION_2
-    )
+        credential.principal, credential.access_key, mechanism, payload, None, VERSION_2,
+        credential,
+    )  # fmt: skip
 
 
 def _resource(call: Signable) -> bytes:

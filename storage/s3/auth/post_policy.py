@@ -175,7 +175,14 @@ def authenticate_form(
         raise _violated("Policy expired.")
     policy.check(fields, bucket, exempt)
     return (
-        AuthResult(credential.principal, credential.access_key, "post", algorithm=algorithm),
+        AuthResult(
+            credential.principal,
+            credential.access_key,
+            "post",
+            algorithm=algorithm,
+            credential=credential,
+            form_time=fields.get("x-amz-date", b"") if given_4 else b"",
+        ),
         policy,
     )
 

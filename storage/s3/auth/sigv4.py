@@ -301,6 +301,12 @@ def find_credential(keyring: Keyring, access_key: str, token: bytes | None = Non
     Raises InvalidAccessKeyId (unknown, or disabled), InvalidToken, ExpiredToken.
     """
     credential = _of_session(keyring, access_key, token) if token else keyring(access_key)
+    return usable(credential, access_key)
+
+
+def usable(credential: Credential | None, access_key: str) -> Credential:
+    """``credential``, which was found for ``access_key``. Raises InvalidAccessKeyId where it is
+    None, or disabled."""
     if credential is None:
         raise S3Error(
             "InvalidAccessKeyId",

@@ -2,7 +2,9 @@
 
 Most requests are decided by policies alone. What depends on the object asked for (its own access
 control list, its tags, its owner) waits until the object has been looked up, and only for callers
-whom policies have not decided: see ``decided`` and ``settle``. docs/access.md tells the order.
+whom policies have not decided: see ``decided`` and ``settle``. Such a call is marked
+(``Call.by_object``): the object may be replaced before its handler looks it up; ``check_version``
+decides once more about what the handler found. docs/access.md tells the order.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from storage.engine.interface import VERSIONING
+from storage.engine.interface import VERSIONING, encode_meta
 from storage.iam.decide import decide
 from storage.iam.policy import Decision
 from storage.iam.resources import ACL, POLICY, ObjectNeeded, arn, decide_on, foreign_owner
@@ -86,7 +88,14 @@ def authorize(call: Call, action: str, bucket: Bucket | None, key: str = "") -> 
         raise S3Error("AccessDenied")
 
 
-def decided(call: Call, action: str, bucket: Bucket | None, key: str = "") -> bool:
+def decided(
+    call: Call,
+    action: str,
+    bucket: Bucket | None,
+    key: str = "",
+    *,
+    given: Mapping[str, Value] | None = None,
+) -> bool:
     """True if the caller may do ``action``; False if that depends on the object: ``settle`` it.
 
     Raises AccessDenied.
@@ -94,7 +103,7 @@ def decided(call: Call, action: str, bucket: Bucket | None, key: str = "") -> bo
     principal = call.auth.principal
     if principal.root and principal.boundary is None:
         return True
-    found = decision(call, action, bucket, key, looked=False)
+    found = decision(call, action, bucket, key, looked=False, given=given)
     if found is None:
         return False
     if not found.allowed:
@@ -102,19 +111,25 @@ def decided(call: Call, action: str, bucket: Bucket | None, key: str = "") -> bo
     return True
 
 
-async def settle(call: Call, action: str, bucket: Bucket, key: str, version_id: str = "") -> None:
+async def settle(
+    call: Call,
+    action: str,
+    bucket: Bucket,
+    key: str,
+    version_id: str = "",
+    *,
+    given: Mapping[str, Value] | None = None,
+) -> None:
     """Decide with the object at hand. Raises AccessDenied, or NoSuchKey and NoSuchVersion.
 
     Only who may list the bucket learns that there is no such object.
     """
+    call.by_object = True
     if facts.puts_tags(call):
         await facts.read_tags(call)
-    engine = call.app.engine
-    if version_id:
-        version = await engine.version(bucket.id, key, version_id)
-    else:
-        version = await engine.lookup(bucket.id, key)
-    found = decision(call, action, bucket, key, version)
+        bucket = await renew(call)
+    version = await _version(call, bucket, key, version_id)
+    found = decision(call, action, bucket, key, version, given=given)
     if found is not None and found.allowed:
         return
     explicit = found is not None and found.source
@@ -141,42 +156,112 @@ async def absent(call: Call, bucket: Bucket, key: str, version_id: str = "") -> 
     return S3Error("NoSuchKey", headers=(MARKER, version), Key=key)
 
 
-def check_version(call: Call, bucket: Bucket, key: str, version: Version, action: str = "") -> None:
-    """Decide once more for a version that belongs to another account than its bucket.
+def check_version(
+    call: Call,
+    bucket: Bucket,
+    key: str,
+    version: Version,
+    action: str = "",
+    given: Mapping[str, Value] | None = None,
+) -> None:
+    """Decide once more about the version that is about to be used, where it matters: where objects
+    have a say (``Call.by_object``), or it belongs to another account than its bucket.
 
-    To be called for every version whose ``owner`` differs from the bucket's. Without ``action`` it
-    is the request's own. Raises AccessDenied.
+    To be called for every version of which one of the two may be so. Without ``action`` it is
+    the request's own. Raises AccessDenied.
     """
-    principal = call.auth.principal
-    if (principal.root and principal.boundary is None) or not foreign_owner(bucket, version):
-        return
-    found = decision(call, action or action_of(call), bucket, key, version)
-    if found is None or not found.allowed:
-        raise S3Error("AccessDenied")
+    if call.by_object or foreign_owner(bucket, version):
+        authorize_version(call, action or action_of(call), bucket, key, version, given)
 
 
-def authorize_version(call: Call, action: str, bucket: Bucket, key: str, version: Version) -> None:
-    """Decide about a version at hand. Raises AccessDenied."""
+def authorize_version(
+    call: Call,
+    action: str,
+    bucket: Bucket,
+    key: str,
+    version: Version | None,
+    given: Mapping[str, Value] | None = None,
+) -> None:
+    """Decide about a version at hand, None where there is none. Raises AccessDenied."""
     principal = call.auth.principal
     if principal.root and principal.boundary is None:
         return
-    found = decision(call, action, bucket, key, version)
+    found = decision(call, action, bucket, key, version, given=given)
     if found is None or not found.allowed:
         raise S3Error("AccessDenied")
 
 
-async def renew(call: Call) -> Bucket:
-    """``call.target`` as it is now: to be called once a body has come, for which anything may have
-    changed. What lets the call in at an object is its handler's to decide again.
+async def authorize_comparison(
+    call: Call,
+    bucket: Bucket,
+    key: str,
+    version_id: str = "",
+    *,
+    given: Mapping[str, Value] | None = None,
+) -> None:
+    """Permit a write or deletion on condition of what the object is now: its answer tells that.
 
-    Raises NoSuchBucket, AccessDenied.
+    S3 asks for GetObject where If-Match names an ETag. Raises AccessDenied, there being an object
+    or not.
     """
-    app = call.app
+    action = "s3:GetObjectVersion" if version_id else "s3:GetObject"
+    found = decision(call, action, bucket, key, looked=False, given=given)
+    if found is None:
+        version = await _version(call, bucket, key, version_id)
+        found = decision(call, action, bucket, key, version, given=given)
+    if found is None or not found.allowed:
+        raise S3Error("AccessDenied")
+
+
+def seen(call: Call, version: Version) -> bytes:
+    """What an amendment must find (``AmendObject.expect``): the tags and ACL by which the call
+    was let in, b"" where they had no say."""
+    return encode_meta(version.meta) if call.by_object else b""
+
+
+async def _version(call: Call, bucket: Bucket, key: str, version_id: str) -> Version | None:
+    engine = call.app.engine
+    if version_id:
+        return await engine.version(bucket.id, key, version_id)
+    return await engine.lookup(bucket.id, key)
+
+
+async def renewed(call: Call) -> bool:
+    """Decide about ``call`` once more if buckets or people have changed since it was let in;
+    whether they have. To be called where time has passed: once a body has come.
+
+    Raises as ``renew`` and ``settle``.
+    """
+    if call.app.is_current(call.target):
+        return False
+    bucket = await renew(call)
+    action = action_of(call)
+    if call.key and not decided(call, action, bucket, call.key):
+        await settle(call, action, bucket, call.key, call.query.get("versionId", ""))
+    return True
+
+
+async def renew(call: Call) -> Bucket:
+    """``call.target`` as it is now, and who calls: anything may have changed while a body came.
+    What lets the call in at an object is its handler's to decide again.
+
+    Raises NoSuchBucket, AccessDenied, InvalidAccessKeyId, InvalidToken.
+    """
+    app, route = call.app, call.route
+    assert route is not None
+    await renew_caller(call)
     bucket = call.target = await app.bucket(call.bucket)
     app.check_owner(call, bucket)
-    if not call.key:
+    if not call.key and not route.per_key:
         authorize(call, action_of(call), bucket)
     return bucket
+
+
+async def renew_caller(call: Call) -> None:
+    """Who calls, as they are now. Raises InvalidAccessKeyId, InvalidToken."""
+    directory = call.app.directory
+    identity = directory.current() or await directory.refresh()
+    call.auth = call.auth.renewed(identity)
 
 
 def action_of(call: Call) -> str:

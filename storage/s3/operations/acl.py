@@ -19,6 +19,7 @@ from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
 from storage.s3.operations import access, versioning
 from storage.s3.operations.body import has_body, read_document
+from storage.s3.operations.documents import set_document
 from storage.s3.operations.list_objects import owner_element
 
 _TYPE = "http://www.w3.org/2001/XMLSchema-instance type"
@@ -37,12 +38,15 @@ async def get_bucket_acl(call: Call) -> Response:
 async def put_bucket_acl(call: Call) -> Response:
     """Replace the bucket's ACL."""
     body = await _body(call)
-    bucket = await access.renew(call)
-    _refuse_disabled(bucket)
-    asked = _asked(call, body, bucket.owner, lambda name: acl.canned_for_bucket(name, bucket.owner))
-    _refuse_public(bucket, asked)
-    document = acl.encode(asked, bucket.owner)
-    await call.app.engine.commit(i.SetBucketConfig(bucket.name, acl.DOCUMENT, document))
+
+    def checked(bucket: i.Bucket) -> bytes | None:
+        owner = bucket.owner
+        _refuse_disabled(bucket)
+        asked = _asked(call, body, owner, lambda name: acl.canned_for_bucket(name, owner))
+        _refuse_public(bucket, asked)
+        return acl.encode(asked, owner)
+
+    await set_document(call, acl.DOCUMENT, checked)
     return Response(200, [])
 
 
@@ -83,10 +87,12 @@ async def put_object_acl(call: Call) -> Response:
         extra = {acl.DOCUMENT: acl.spell(asked) if stored else acl.encode(asked, owner)}
         try:
             await call.app.engine.commit(
-                i.AmendObject(bucket.id, call.key, version.seq, extra=extra)
+                i.AmendObject(
+                    bucket.id, call.key, version.seq, extra=extra, expect=access.seen(call, version)
+                )
             )
-        except errors.NoSuchVersion:
-            continue  # it was replaced meanwhile: look again
+        except (errors.NoSuchVersion, errors.Conflict):
+            continue  # it was replaced or amended meanwhile: look again
         return Response(200, versioning.version_header(bucket, version))
 
 
@@ -194,6 +200,14 @@ def _refuse_public(bucket: i.Bucket, asked: Acl) -> None:
     """Raise AccessDenied where the bucket blocks public ACLs."""
     if block.of(bucket.config.get(BLOCK)).block_public_acls and acl.is_public(asked):
         raise S3Error("AccessDenied")
+
+
+def refuse_blocked(bucket: i.Bucket, meta: i.Meta) -> None:
+    """Raise AccessDenied where an upload would make an object whose ACL was public when it was
+    asked for, and is blocked by now."""
+    stored = meta.extra.get(acl.DOCUMENT)
+    if stored is not None and not _disabled(bucket):
+        _refuse_public(bucket, acl.decode(stored))
 
 
 # -- reading --------------------------------------------------------------------------------------

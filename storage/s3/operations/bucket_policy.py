@@ -13,8 +13,8 @@ from storage.iam.resources import BLOCK, POLICY, is_public
 from storage.s3 import xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
-from storage.s3.operations import access
 from storage.s3.operations.body import read_document
+from storage.s3.operations.documents import set_document
 
 _JSON = (b"content-type", b"application/json")
 
@@ -30,7 +30,17 @@ async def get_bucket_policy(call: Call) -> Response:
 async def put_bucket_policy(call: Call) -> Response:
     """Replace the policy. Raises MalformedPolicy, AccessDenied (BlockPublicPolicy)."""
     document = await read_document(call)
-    bucket = await access.renew(call)
+
+    def checked(bucket: i.Bucket) -> bytes:
+        _check(document, bucket)
+        return document
+
+    await set_document(call, POLICY, checked)
+    return Response(204, [])
+
+
+def _check(document: bytes, bucket: i.Bucket) -> None:
+    """Raise MalformedPolicy, or AccessDenied where the bucket's block refuses the policy."""
     try:
         policy = parse_bucket_policy(document, bucket.name)
     except PolicyError as error:
@@ -41,18 +51,12 @@ async def put_bucket_policy(call: Call) -> Response:
             "The policy is public, and the bucket's public access block refuses public policies "
             "(BlockPublicPolicy).",
         )
-    await _set(call, document)
-    return Response(204, [])
 
 
 async def delete_bucket_policy(call: Call) -> Response:
     """From now on the bucket has no policy; it is no error if it had none."""
-    await _set(call, None)
+    await set_document(call, POLICY, None)
     return Response(204, [])
-
-
-async def _set(call: Call, value: bytes | None) -> None:
-    await call.app.engine.commit(i.SetBucketConfig(call.target.name, POLICY, value))
 
 
 async def get_bucket_policy_status(call: Call) -> Response:

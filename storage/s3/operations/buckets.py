@@ -182,7 +182,7 @@ async def head_bucket(call: Call) -> Response:
 async def delete_bucket(call: Call) -> Response:
     """Remove an empty bucket; its uploads in progress are aborted with it."""
     bucket = call.target
-    await call.app.engine.commit(i.DeleteBucket(bucket.name))
+    await call.app.engine.commit(i.DeleteBucket(bucket.name, bucket.id))
     return Response(204, [])
 
 

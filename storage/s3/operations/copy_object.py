@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote_to_bytes
+from typing import NamedTuple
 
 from storage.engine import interface as i
+from storage.iam.resources import ACL
 from storage.s3 import checksums, headers, xml
 from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
@@ -16,46 +17,52 @@ from storage.s3.operations.body import (
     commit_file,
     new_file,
 )
+from storage.s3.operations.facts import Value
 from storage.s3.operations.multipart import open_upload, part_number
-from storage.s3.operations.put_object import authorize_tags, now_ms, object_meta
+from storage.s3.operations.put_object import (
+    authorize_tags,
+    now_ms,
+    object_meta,
+    permit_conditions,
+)
 
 _SOURCE = b"x-amz-copy-source-"
 
 
-def _parse_source(call: Call) -> tuple[str, str, str]:
-    """(bucket, key, version id or "") of x-amz-copy-source. Raises InvalidArgument."""
-    raw = call.headers[b"x-amz-copy-source"]
-    path, named, version = raw.partition(b"?versionId=")
-    try:
-        text = unquote_to_bytes(path).decode()
-    except UnicodeDecodeError:
-        text = ""
-    bucket, _, key = text.removeprefix("/").partition("/")
-    if not bucket or not key:
-        raise S3Error(
-            "InvalidArgument",
-            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
-            ArgumentName="x-amz-copy-source",
-            ArgumentValue=raw.decode("latin-1"),
-        )
-    if not named:
-        return bucket, key, ""
-    return bucket, key, versioning.check_version_id(version.decode("latin-1"))
+class Source(NamedTuple):
+    """The object to copy. ``named``: its version was named."""
+
+    bucket: i.Bucket
+    version: i.Version
+    named: bool
+
+    @property
+    def facts(self) -> dict[str, Value]:
+        """What conditions of policies see of the request where the source is concerned."""
+        return {"s3:versionid": self.version.version_id if self.named else None}
 
 
-async def _open_source(call: Call) -> tuple[i.Bucket, i.Version]:
+async def _open_source(call: Call) -> Source:
     """The object to copy, its conditions checked.
 
     Raises NoSuchBucket, NoSuchKey, AccessDenied, PreconditionFailed, InvalidRequest (too large).
     """
-    name, key, version_id = _parse_source(call)
+    name, key, version_id = headers.parse_copy_source(call.headers[b"x-amz-copy-source"])
+    if version_id is not None:
+        versioning.check_version_id(version_id)
     bucket = await call.app.bucket(name)
     call.app.check_owner(call, bucket, b"x-amz-source-expected-bucket-owner")
     action = "s3:GetObjectVersion" if version_id else "s3:GetObject"
-    if not access.decided(call, action, bucket, key):
-        await access.settle(call, action, bucket, key, version_id)
+    # The source has conditions and a version of its own.
+    given: dict[str, Value] = {
+        "s3:versionid": version_id,
+        "s3:if-match": call.header(_SOURCE + b"if-match") or None,
+        "s3:if-none-match": call.header(_SOURCE + b"if-none-match") or None,
+    }
+    if not access.decided(call, action, bucket, key, given=given):
+        await access.settle(call, action, bucket, key, version_id or "", given=given)
     try:
-        version = await versioning.find(call, bucket, key, version_id, action)
+        version = await versioning.find(call, bucket, key, version_id or "", action, given)
     except S3Error as error:
         if error.code != "MethodNotAllowed":
             raise
@@ -72,7 +79,7 @@ async def _open_source(call: Call) -> tuple[i.Bucket, i.Version]:
             "PreconditionFailed",
             Condition=f"x-amz-copy-source-{headers.failed_condition(conditions)}",
         )
-    return bucket, version
+    return Source(bucket, version, version_id is not None)
 
 
 def _directive(call: Call, header: bytes) -> bool:
@@ -99,9 +106,10 @@ async def copy_object(call: Call) -> Response:
     # S3 takes no notice of tags in the header that it is not told to set: nor may conditions.
     idle_tags = not replace_tags and call.headers.pop(b"x-amz-tagging", None) is not None
     target = call.target
-    source_bucket, source = await _open_source(call)
+    opened = await _open_source(call)
+    source = opened.version
     if not replace_tags and (idle_tags or source.meta.tags):
-        _permit_tags(call, source_bucket, source)
+        _permit_tags(call, opened)
     if source.size > OBJECT_BYTES_MAX:
         raise S3Error(
             "InvalidRequest",
@@ -109,8 +117,7 @@ async def copy_object(call: Call) -> Response:
             f"source: {OBJECT_BYTES_MAX}",
         )
     algorithm = _algorithm(call, source)
-    itself = source_bucket.id == target.id and source.key == call.key
-    itself = itself and b"?versionId=" not in call.headers[b"x-amz-copy-source"]
+    itself = opened.bucket.id == target.id and source.key == call.key and not opened.named
     new_class = b"x-amz-storage-class" in call.headers
     if itself and not (replace or replace_tags or new_class or _asks_checksum(call)):
         raise S3Error(
@@ -119,6 +126,9 @@ async def copy_object(call: Call) -> Response:
             "without changing the object's metadata, storage class, website redirect location or "
             "encryption attributes.",
         )
+    conditions = headers.write_conditions(call.headers)
+    if conditions is not None:
+        await permit_conditions(call, conditions)
     owner, document = acl.of_new_object(call)
     change = i.PutObject(
         bucket_id=target.id,
@@ -129,7 +139,7 @@ async def copy_object(call: Call) -> Response:
         owner=owner,
         storage_class=headers.storage_class(call.headers),
         meta=b"",
-        conditions=headers.write_conditions(call.headers),
+        conditions=conditions,
     )
     asked = object_meta(call, document)
     meta = _carried(asked, source, replace=replace, replace_tags=replace_tags)
@@ -140,27 +150,28 @@ async def copy_object(call: Call) -> Response:
         f"{checksums.elements(meta.checksums, meta.checksum_type)}"
     )
     lines = [xml.CONTENT_TYPE, *versioning.committed_header(committed)]
-    lines += _source_version(source_bucket, source)
+    lines += _source_version(opened)
     return Response(200, lines, xml.document("CopyObjectResult", text))
 
 
-def _permit_tags(call: Call, source_bucket: i.Bucket, source: i.Version) -> None:
+def _permit_tags(call: Call, opened: Source) -> None:
     """Permit the copy with the source's tags, which it brings from now on. Raises AccessDenied."""
+    source = opened.version
     tags = source.meta.tags
     if tags:
-        named = b"?versionId=" in call.headers[b"x-amz-copy-source"]
-        action = "s3:GetObjectVersionTagging" if named else "s3:GetObjectTagging"
-        access.authorize_version(call, action, source_bucket, source.key, source)
+        action = "s3:GetObjectVersionTagging" if opened.named else "s3:GetObjectTagging"
+        access.authorize_version(call, action, opened.bucket, source.key, source, opened.facts)
     call.request_tags = tags
     access.authorize(call, "s3:PutObject", call.target, call.key)
     if tags:
         authorize_tags(call)
 
 
-def _source_version(bucket: i.Bucket, source: i.Version) -> HeaderList:
-    if not versioning.has_versions(bucket) or source.version_id == i.NULL_VERSION:
+def _source_version(opened: Source) -> HeaderList:
+    version_id = opened.version.version_id
+    if not versioning.has_versions(opened.bucket) or version_id == i.NULL_VERSION:
         return []
-    return [(b"x-amz-copy-source-version-id", source.version_id.encode())]
+    return [(b"x-amz-copy-source-version-id", version_id.encode())]
 
 
 def _asks_checksum(call: Call) -> bool:
@@ -219,10 +230,23 @@ async def _copy(
     async with new_file(engine, source.size) as writer:
         await pump_version(engine, source, 0, source.size, writer, integrity)
         change.files = (await writer.finish(),)
+        if await access.renewed(call):
+            _own_anew(call, change, meta)
     _seal(change, meta, integrity)
     change.modified = now_ms()
     change.meta = i.encode_meta(meta)
     return await commit_file(engine, writer, change), change.modified
+
+
+def _own_anew(call: Call, change: i.PutObject, meta: i.Meta) -> None:
+    """Whose the copy is, and its ACL, by what is so now that the bytes are there.
+
+    Raises AccessDenied, AccessControlListNotSupported.
+    """
+    change.owner, document = acl.of_new_object(call)
+    meta.extra = {} if document is None else {ACL: document}
+    if meta.tags:
+        authorize_tags(call)
 
 
 def _seal(change: i.PutObject, meta: i.Meta, integrity: Integrity) -> None:
@@ -277,7 +301,8 @@ async def upload_part_copy(call: Call) -> Response:
     bucket = call.target
     number = part_number(call)
     upload = await open_upload(call, bucket)
-    source_bucket, source = await _open_source(call)
+    opened = await _open_source(call)
+    source = opened.version
     start, stop = 0, source.size
     wanted = call.header(b"x-amz-copy-source-range")
     if wanted:
@@ -295,6 +320,8 @@ async def upload_part_copy(call: Call) -> Response:
             await pump_version(engine, source, start, stop, writer, integrity)
         stored = integrity.verify({})
         file = await writer.finish()
+        if await access.renewed(call):
+            await open_upload(call, call.target)
     modified = now_ms()
     await commit_file(
         engine,
@@ -315,5 +342,5 @@ async def upload_part_copy(call: Call) -> Response:
         f"<LastModified>{headers.iso_date(modified)}</LastModified>"
         f"<ETag>&quot;{integrity.etag}&quot;</ETag>{checksums.elements(stored)}"
     )
-    lines = [xml.CONTENT_TYPE, *_source_version(source_bucket, source)]
+    lines = [xml.CONTENT_TYPE, *_source_version(opened)]
     return Response(200, lines, xml.document("CopyPartResult", text))

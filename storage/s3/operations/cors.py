@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from storage.engine import interface as i
 from storage.s3 import cors, xml
 from storage.s3.call import Call, Response
 from storage.s3.cors import Rule
 from storage.s3.errors import S3Error
 from storage.s3.operations.body import read_document
+from storage.s3.operations.documents import set_document
 
 #: S3: "The CORS configuration ... is limited to 64 KB in size" and to 100 rules.
 _DOCUMENT_BYTES_MAX = 64 * 1024
@@ -54,7 +54,7 @@ async def delete_bucket_cors(call: Call) -> Response:
 
 async def _set(call: Call, value: bytes | None) -> None:
     if call.target.config.get(cors.DOCUMENT) != value:
-        await call.app.engine.commit(i.SetBucketConfig(call.target.name, cors.DOCUMENT, value))
+        await set_document(call, cors.DOCUMENT, value)
 
 
 # -- reading --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import msgspec
 
@@ -14,6 +15,7 @@ from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error, translate
 from storage.s3.operations import access, versioning
 from storage.s3.operations.body import read_document
+from storage.s3.operations.facts import Value
 from storage.s3.operations.put_object import now_ms
 
 #: Keys of one DeleteObjects (S3: 1,000).
@@ -37,8 +39,23 @@ class Target(msgspec.Struct):
 
 async def delete_object(call: Call) -> Response:
     """Delete one key. Deleting what is not there succeeds."""
-    done = await _delete(call, call.target, _header_target(call))
+    target = _header_target(call)
+    await _permit_conditions(call, call.target, target)
+    done = await _delete(call, call.target, target)
     return Response(204, versioning.deleted_headers(done))
+
+
+async def _permit_conditions(
+    call: Call, bucket: i.Bucket, target: Target, given: Mapping[str, Value] | None = None
+) -> None:
+    """Permit the conditions of a deletion, whose outcome tells of the object. Raises AccessDenied.
+
+    Like S3: an ETag needs the permission to read the object; whether there is one (``*``) may be
+    found out by whoever may delete it.
+    """
+    if target.modified >= 0 or target.size >= 0 or any(etag != "*" for etag in target.etags):
+        version_id = target.version_id
+        await access.authorize_comparison(call, bucket, target.key, version_id, given=given)
 
 
 def _header_target(call: Call) -> Target:
@@ -127,6 +144,8 @@ async def delete_objects(call: Call) -> Response:
             "x-amz-checksum-*"
         )  # fmt: skip
     targets, quiet = _parse(await read_document(call))
+    await access.renewed(call)
+    bucket = call.target
     outcomes = await asyncio.gather(*(_try_delete(call, bucket, target) for target in targets))
     rows = []
     for target, outcome in zip(targets, outcomes, strict=True):
@@ -163,7 +182,10 @@ def _has_checksum(call: Call) -> bool:
 async def _try_delete(call: Call, bucket: i.Bucket, target: Target) -> i.Committed | S3Error:
     action = "s3:DeleteObjectVersion" if target.version_id else "s3:DeleteObject"
     # The request is about many keys: each brings its own facts.
-    given = {"s3:versionid": target.version_id or None, "s3:if-match": target.if_match}
+    given: dict[str, Value] = {
+        "s3:versionid": target.version_id or None,
+        "s3:if-match": target.if_match,
+    }
     if not access.allowed(call, action, bucket, target.key, given=given):
         return S3Error("AccessDenied")
     if target.version_id and i.parse_version_id(target.version_id) < 0:
@@ -171,7 +193,10 @@ async def _try_delete(call: Call, bucket: i.Bucket, target: Target) -> i.Committ
     if len(target.key.encode()) > i.KEY_BYTES_MAX:
         return S3Error("KeyTooLongError")
     try:
+        await _permit_conditions(call, bucket, target, given)
         return await _delete(call, bucket, target)
+    except S3Error as error:
+        return error
     except errors.StoreError as error:
         return translate(error)
 

@@ -11,11 +11,13 @@ import time
 from calendar import timegm
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote
 
 from storage.iam.actions import ACTIONS, has_condition_key
 from storage.iam.resources import EXISTING_TAG, ObjectNeeded, tag_values
+from storage.s3 import headers
+from storage.s3.auth import VERSION_2
 from storage.s3.caller import address_of
+from storage.s3.errors import S3Error
 
 if TYPE_CHECKING:
     from storage.engine.interface import Version
@@ -78,7 +80,9 @@ class Facts:
     def _of_listing(self, key: str) -> Value:
         if self._prefix is not None:
             return self._prefix if key == "s3:prefix" else None
-        return self._call.query.get(key.removeprefix("s3:"))
+        value = self._call.query.get(key.removeprefix("s3:"))
+        # An empty number is none: the page has the size that it has without.
+        return None if key == "s3:max-keys" and not value else value
 
     def _existing_tag(self, key: str) -> Value:
         if not self._looked:
@@ -96,16 +100,14 @@ def _has(action: str, key: str) -> bool:
 def request_tags(call: Call) -> dict[str, str]:
     """The tags that a request brings: in its header, or in the document it puts.
 
-    Raises ObjectNeeded while that document is still to be read.
+    Raises ObjectNeeded while that document is still to be read; InvalidArgument, InvalidTag.
     """
     if call.request_tags is not None:
         return call.request_tags
     if puts_tags(call):
         raise ObjectNeeded
     header = call.headers.get(b"x-amz-tagging")
-    if header is None:
-        return {}
-    return dict(parse_qsl(header.decode("latin-1"), keep_blank_values=True))
+    return {} if header is None else headers.parse_tagging(header.decode("latin-1"))
 
 
 async def read_tags(call: Call) -> dict[str, str]:
@@ -135,8 +137,11 @@ def _copy_source(call: Call) -> Value:
     raw = call.headers.get(b"x-amz-copy-source")
     if raw is None:
         return None
-    path = raw.partition(b"?versionId=")[0].decode("latin-1")
-    return unquote(path).removeprefix("/")
+    try:
+        source = headers.parse_copy_source(raw)
+    except S3Error:
+        return None  # and the operation will say so
+    return f"{source.bucket}/{source.key}"
 
 
 def _address(call: Call) -> Value:
@@ -152,12 +157,14 @@ def _signature_version(call: Call) -> Value:
 
 
 def _signature_age(call: Call) -> Value:
-    """Milliseconds since a Version 4 signature was made."""
-    signed = call.auth.signed
-    if signed is None:
+    """Milliseconds since a Version 4 signature was made; of Version 2 always 0, as in S3."""
+    auth = call.auth
+    if not auth.mechanism:
         return None
+    if auth.algorithm == VERSION_2:
+        return "0"
     try:
-        made = timegm(time.strptime(signed.timestamp.decode(), "%Y%m%dT%H%M%SZ"))
+        made = timegm(time.strptime(auth.timestamp.decode(), "%Y%m%dT%H%M%SZ"))
     except ValueError:
         return None
     return str(max(0, int((time.time() - made) * 1000)))

@@ -224,7 +224,10 @@ _ATTRIBUTES = ("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize")
 
 
 async def get_object_attributes(call: Call) -> Response:
-    """What is known of an object, as far as ``x-amz-object-attributes`` asks for it."""
+    """What is known of an object, as far as ``x-amz-object-attributes`` asks for it.
+
+    Whoever asks must be allowed to read the object as well (S3).
+    """
     asked = {name.strip() for name in call.header(b"x-amz-object-attributes").split(",")}
     if not asked.issubset(_ATTRIBUTES):
         raise S3Error(
@@ -237,6 +240,8 @@ async def get_object_attributes(call: Call) -> Response:
         call.header(b"x-amz-part-number-marker") or "0", "x-amz-part-number-marker", 0, 2**31 - 1
     )
     version = await find(call)
+    reading = "s3:GetObjectVersion" if "versionId" in call.query else "s3:GetObject"
+    access.authorize_version(call, reading, call.target, call.key, version)
     meta = version.meta
     text = ""
     if "ETag" in asked:

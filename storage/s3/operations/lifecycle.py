@@ -22,6 +22,7 @@ from storage.s3 import headers, xml
 from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
 from storage.s3.operations.body import read_document
+from storage.s3.operations.documents import set_document
 
 _ID_MAX = 255
 _NUMBER = re.compile(r"[0-9]{1,9}\Z")
@@ -75,7 +76,7 @@ async def delete_bucket_lifecycle(call: Call) -> Response:
 
 
 async def _set(call: Call, value: bytes | None) -> None:
-    await call.app.engine.commit(i.SetBucketConfig(call.target.name, lifecycle.DOCUMENT, value))
+    await set_document(call, lifecycle.DOCUMENT, value)
 
 
 def expiration_header(call: Call, bucket: i.Bucket, key: str, modified: int) -> HeaderList:

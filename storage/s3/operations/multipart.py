@@ -14,7 +14,7 @@ from storage.s3 import checksums, headers, xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
 from storage.s3.hosts import object_url
-from storage.s3.operations import acl, versioning
+from storage.s3.operations import access, acl, versioning
 from storage.s3.operations.body import (
     Body,
     Integrity,
@@ -29,7 +29,12 @@ from storage.s3.operations.list_objects import (
     shown_owner,
     wants_url,
 )
-from storage.s3.operations.put_object import etag_header, now_ms, object_meta
+from storage.s3.operations.put_object import (
+    etag_header,
+    now_ms,
+    object_meta,
+    permit_conditions,
+)
 
 #: Seconds after which a completion that still runs sends white space, so that no one between
 #: gives up on it.
@@ -104,8 +109,8 @@ async def _named_upload(call: Call, bucket: i.Bucket) -> i.Upload:
     return upload
 
 
-def _initiator(upload: i.Upload) -> str:
-    """The canonical id of who began ``upload``."""
+def _initiator(upload: i.Upload | i.Version) -> str:
+    """The canonical id of who began ``upload``, or the upload that an object was made by."""
     initiator: str = upload.meta.extra.get(_INITIATOR, upload.owner)
     return initiator
 
@@ -116,7 +121,7 @@ def _check_initiator(call: Call, upload: i.Upload) -> None:
         raise S3Error("AccessDenied")
 
 
-def _check_writer(call: Call, upload: i.Upload) -> None:
+def _check_writer(call: Call, upload: i.Upload | i.Version) -> None:
     """Raise AccessDenied where the bucket's ACL alone lets in a caller who didn't begin ``upload``.
 
     Strangers may go on with what a stranger began.
@@ -157,6 +162,8 @@ async def upload_part(call: Call) -> Response:
     engine = call.app.engine
     async with new_file(engine, max(body.length, 0)) as writer:
         file, stored = await write_file(writer, body, integrity)
+        if await access.renewed(call):
+            await open_upload(call, call.target)
     await commit_file(
         engine,
         writer,
@@ -216,15 +223,19 @@ class Completion:
 
 async def complete_multipart_upload(call: Call) -> Response:
     """Make the object of its parts. Repeating a completion gives the first answer."""
-    bucket = call.target
     conditions = headers.write_conditions(call.headers)
+    if conditions is not None:
+        await permit_conditions(call, conditions)
     upload_id = call.query["uploadId"]
     body = await read_document(call, about_object=True)
+    await access.renewed(call)
+    bucket = call.target
     engine = call.app.engine
     upload = await engine.upload(bucket.id, call.key, upload_id) if upload_id else None
     if upload is None:
         return await _completed_before(call, bucket, body)
     _check_writer(call, upload)
+    acl.refuse_blocked(bucket, upload.meta)
     named = _parse_parts(body, upload_id)
     stored = {p.number: p for p in await engine.parts(bucket.id, call.key, upload_id)}
     chosen = _choose(named, stored, upload_id)
@@ -291,6 +302,7 @@ async def _completed_before(call: Call, bucket: i.Bucket, body: bytes) -> Respon
     upload_id = call.query["uploadId"]
     if version is None or not upload_id or version.meta.upload_id != upload_id:
         raise S3Error("NoSuchUpload", UploadId=upload_id)
+    _check_writer(call, version)
     named = _parse_parts(body, upload_id)
     if [(p.number, p.etag) for p in version.meta.parts] != [(p.number, p.etag) for p in named]:
         raise S3Error("NoSuchUpload", UploadId=upload_id)

@@ -10,8 +10,8 @@ from storage.iam import acl, ownership
 from storage.s3 import xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
-from storage.s3.operations import access
 from storage.s3.operations.body import read_document
+from storage.s3.operations.documents import set_document
 
 _FIELDS = frozenset(("ObjectOwnership",))
 
@@ -34,21 +34,20 @@ async def put_bucket_ownership_controls(call: Call) -> Response:
     state = xml.fields(root.children[0], _FIELDS, ("ObjectOwnership",))["ObjectOwnership"]
     if state not in ownership.STATES:
         raise S3Error("MalformedXML", Element="ObjectOwnership")
-    bucket = await access.renew(call)
-    if state == ownership.ENFORCED and acl.DOCUMENT in bucket.config:
-        raise S3Error("InvalidBucketAclWithObjectOwnership", BucketName=call.bucket)
-    await _set(call, state.encode())
+
+    def checked(bucket: i.Bucket) -> bytes:
+        if state == ownership.ENFORCED and acl.DOCUMENT in bucket.config:
+            raise S3Error("InvalidBucketAclWithObjectOwnership", BucketName=call.bucket)
+        return state.encode()
+
+    await set_document(call, ownership.DOCUMENT, checked)
     return Response(200, [])
 
 
 async def delete_bucket_ownership_controls(call: Call) -> Response:
     """Without a setting ACLs work, and whoever writes an object owns it."""
-    await _set(call, None)
+    await set_document(call, ownership.DOCUMENT, None)
     return Response(204, [])
-
-
-async def _set(call: Call, value: bytes | None) -> None:
-    await call.app.engine.commit(i.SetBucketConfig(call.target.name, ownership.DOCUMENT, value))
 
 
 def of_new_bucket(call: Call) -> str:

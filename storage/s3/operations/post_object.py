@@ -75,6 +75,8 @@ async def post_object(call: Call) -> Response:
     call.app.check_owner(call, call.target)
     authorize(call, "s3:PutObject", call.target, call.key)
     change, meta = put_object.describe(call)
+    if change.conditions is not None:
+        await put_object.permit_conditions(call, change.conditions)
     integrity = _integrity(call)
     content = form.content(policy)
     committed, stored = await _store(call, form.likely_size, content, change, meta, integrity)
@@ -204,7 +206,12 @@ async def _authenticate(call: Call, fields: dict[str, bytes]) -> tuple[AuthResul
                 ArgumentName="Authorization",
             )
         result = AuthResult(
-            signed.principal, signed.access_key, signed.mechanism, algorithm=signed.algorithm
+            signed.principal,
+            signed.access_key,
+            signed.mechanism,
+            algorithm=signed.algorithm,
+            credential=signed.credential,
+            form_time=signed.timestamp,
         )
         return result, post_policy.ANYTHING
     identity = app.directory.current() or await app.directory.refresh()
@@ -291,6 +298,7 @@ async def _store(
             break
     else:
         change.payload, change.size = bytes(head), len(head)
+        meta = await put_object.renew(call, change, meta)
         stored = integrity.verify_whole(change.payload, {})
         put_object.complete(change, meta, integrity, stored)
         return await engine.commit(change), stored
@@ -306,6 +314,7 @@ async def _store(
         await pump.settle()
         stored = integrity.verify({})
         change.files = (await writer.finish(),)
+        meta = await put_object.renew(call, change, meta)
     put_object.complete(change, meta, integrity, stored)
     return await commit_file(engine, writer, change), stored
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from storage.engine import interface as i
 from storage.iam import block
 from storage.iam.decide import Block
 from storage.iam.resources import BLOCK
 from storage.s3 import xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
-from storage.s3.operations import access
 from storage.s3.operations.body import read_document
+from storage.s3.operations.documents import set_document
 
 _ROOT = "PublicAccessBlockConfiguration"
 #: Elements in S3's order, and the switches that they are.
@@ -40,14 +39,13 @@ async def put_public_access_block(call: Call) -> Response:
     root = xml.parse(await read_document(call), _ROOT)
     found = xml.fields(root, frozenset(_SWITCHES))
     closure = Block(**{_SWITCHES[name]: _truth(name, text) for name, text in found.items()})
-    await access.renew(call)
-    await _set(call, block.encode(closure))
+    await set_document(call, BLOCK, block.encode(closure))
     return Response(200, [])
 
 
 async def delete_public_access_block(call: Call) -> Response:
     """Nothing is blocked any more."""
-    await _set(call, None)
+    await set_document(call, BLOCK, None)
     return Response(204, [])
 
 
@@ -56,7 +54,3 @@ def _truth(name: str, text: str) -> bool:
     if value not in ("true", "false"):
         raise S3Error("MalformedXML", Element=name)
     return value == "true"
-
-
-async def _set(call: Call, value: bytes | None) -> None:
-    await call.app.engine.commit(i.SetBucketConfig(call.target.name, BLOCK, value))

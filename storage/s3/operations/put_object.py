@@ -78,6 +78,8 @@ async def put_object(call: Call) -> Response:
     if call.query and ("uploadId" in call.query or "partNumber" in call.query):
         raise S3Error("InvalidArgument", "uploadId and partNumber must be given together.")
     change, meta = describe(call)
+    if change.conditions is not None:
+        await permit_conditions(call, change.conditions)
     integrity = Integrity.of_call(call)
     body = Body(call, chunked=True)
     if body.length < 0:
@@ -85,6 +87,8 @@ async def put_object(call: Call) -> Response:
     change.size = body.length
     if 0 <= body.length <= call.app.engine.inline_limit():
         change.payload = payload = await body.read()
+        if not call.app.is_current(call.target):
+            meta = await renew(call, change, meta)
         stored = integrity.verify_whole(payload, body.trailers)
         complete(change, meta, integrity, stored)
         committed = await call.app.engine.commit(change)
@@ -118,6 +122,29 @@ def describe(call: Call) -> tuple[i.PutObject, i.Meta | bytes]:
         conditions=conditions,
     )
     return change, meta
+
+
+async def renew(call: Call, change: i.PutObject, meta: i.Meta | bytes) -> i.Meta | bytes:
+    """``meta``, and the owner in ``change``, as they are to be once the body has come.
+
+    Meanwhile anything may have changed that ``describe`` went by. Raises as it does, and as
+    ``access.renewed``.
+    """
+    if not await access.renewed(call):
+        return meta
+    anew, meta = describe(call)
+    change.owner = anew.owner
+    return meta
+
+
+async def permit_conditions(call: Call, conditions: i.Conditions) -> None:
+    """Permit a write on these conditions. Raises AccessDenied.
+
+    Where they name ETags, the answer tells whether the object has one of them: S3 asks for the
+    permission to read it as well.
+    """
+    if any(etag != "*" for etag in (*conditions.if_match, *conditions.if_none_match)):
+        await access.authorize_comparison(call, call.target, call.key)
 
 
 def answer_lines(
@@ -155,6 +182,7 @@ async def _put_large(
     await check_conditions(call, change)
     async with new_file(engine, max(body.length, 0)) as writer:
         file, stored = await write_file(writer, body, integrity)
+        meta = await renew(call, change, meta)
     change.files = (file,)
     change.size = body.length
     complete(change, meta, integrity, stored)

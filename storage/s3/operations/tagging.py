@@ -9,8 +9,9 @@ from storage.engine import interface as i
 from storage.s3 import headers, xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
-from storage.s3.operations import facts, versioning
+from storage.s3.operations import access, facts, versioning
 from storage.s3.operations.body import read_document
+from storage.s3.operations.documents import set_document
 
 #: Bucket configuration document of the tags: a MessagePack map of strings.
 DOCUMENT = "tagging"
@@ -62,7 +63,9 @@ async def get_object_tagging(call: Call) -> Response:
 
 async def put_object_tagging(call: Call) -> Response:
     """Replace the tags of a version, which stays the same version."""
-    version = await _amend(call, await facts.read_tags(call))
+    tags = await facts.read_tags(call)
+    await access.renewed(call)
+    version = await _amend(call, tags)
     return Response(200, versioning.version_header(call.target, version))
 
 
@@ -86,10 +89,12 @@ async def _amend(call: Call, tags: dict[str, str]) -> i.Version:
     while True:
         version = await _version(call)
         try:
-            change = i.AmendObject(call.target.id, call.key, version.seq, tags)
+            change = i.AmendObject(
+                call.target.id, call.key, version.seq, tags, expect=access.seen(call, version)
+            )
             await call.app.engine.commit(change)
-        except errors.NoSuchVersion:
-            continue  # it was replaced meanwhile: look again
+        except (errors.NoSuchVersion, errors.Conflict):
+            continue  # it was replaced or amended meanwhile: look again
         return version
 
 
@@ -111,7 +116,7 @@ async def put_bucket_tagging(call: Call) -> Response:
     The answer is 200 as in the API Reference and in MinIO, whose own clients take nothing else,
     though S3 itself answers 204.
     """
-    await _set(call, bucket_document(parse(await read_document(call))))
+    await set_document(call, DOCUMENT, bucket_document(parse(await read_document(call))))
     return Response(200, [])
 
 
@@ -123,9 +128,5 @@ def bucket_document(found: list[tuple[str, str]]) -> bytes | None:
 
 async def delete_bucket_tagging(call: Call) -> Response:
     """Take all tags away."""
-    await _set(call, None)
+    await set_document(call, DOCUMENT, None)
     return Response(204, [])
-
-
-async def _set(call: Call, value: bytes | None) -> None:
-    await call.app.engine.commit(i.SetBucketConfig(call.target.name, DOCUMENT, value))

@@ -7,12 +7,16 @@ Sources: Amazon S3 User Guide, "Retaining multiple versions of objects with S3 V
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from storage.engine import interface as i
 from storage.s3 import headers, xml
 from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
 from storage.s3.operations import access
 from storage.s3.operations.body import read_document
+from storage.s3.operations.documents import set_document
+from storage.s3.operations.facts import Value
 from storage.s3.operations.list_objects import Listing, owner_elements
 
 _STATES = {"Enabled": i.ENABLED, "Suspended": i.SUSPENDED}
@@ -49,13 +53,19 @@ def check_version_id(version_id: str, name: str = "versionId") -> str:
 
 
 async def find(
-    call: Call, bucket: i.Bucket, key: str, version_id: str = "", action: str = ""
+    call: Call,
+    bucket: i.Bucket,
+    key: str,
+    version_id: str = "",
+    action: str = "",
+    given: Mapping[str, Value] | None = None,
 ) -> i.Version:
     """The version asked for; without an id the visible one.
 
-    ``action`` is what is about to be done with it, "" for the request's own. Raises NoSuchKey,
-    NoSuchVersion, MethodNotAllowed (a delete marker was named), or AccessDenied where the caller
-    may not know what keys exist, or where the version is another account's.
+    ``action`` is what is about to be done with it, "" for the request's own; ``given`` as in
+    ``access.decision``. Raises NoSuchKey, NoSuchVersion, MethodNotAllowed (a delete marker was
+    named), or AccessDenied where the caller may not know what keys exist, or may not use this
+    version.
     """
     engine = call.app.engine
     if version_id:
@@ -64,8 +74,8 @@ async def find(
         version = await engine.lookup(bucket.id, key)
     if version is None:
         raise await access.absent(call, bucket, key, version_id)
-    if version.owner != bucket.owner and not version.delete_marker:
-        access.check_version(call, bucket, key, version, action)
+    if (call.by_object or version.owner != bucket.owner) and not version.delete_marker:
+        access.check_version(call, bucket, key, version, action, given)
     if version.delete_marker:
         raise S3Error(
             "MethodNotAllowed",
@@ -128,9 +138,8 @@ async def put_bucket_versioning(call: Call) -> Response:
     if state is None:
         known = "Status" in found
         raise S3Error("MalformedXML" if known else "IllegalVersioningConfigurationException")
-    bucket = call.target
-    if bucket.config.get(i.VERSIONING) != state:
-        await call.app.engine.commit(i.SetBucketConfig(bucket.name, i.VERSIONING, state))
+    if call.target.config.get(i.VERSIONING) != state:
+        await set_document(call, i.VERSIONING, state)
     return Response(200, [])
 
 

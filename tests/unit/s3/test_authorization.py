@@ -118,6 +118,7 @@ KEYS = [
 @pytest.mark.parametrize("action", [*sorted(filter(None, map(spelled, ACTIONS))), "s3:NoSuch"])
 def test_a_condition_key_counts_for_the_actions_that_have_it(store: Store, action: str) -> None:
     lines = dict.fromkeys(IN_HEADERS, "x") | {f"x-amz-{name}": "x" for name in LOCKS}
+    lines["x-amz-copy-source"] = "bucket/key"
     raw = [(name.encode(), value.encode()) for name, value in lines.items()]
     query = b"versionId=x&prefix=x&delimiter=x&max-keys=x"
     scope = {
