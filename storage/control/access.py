@@ -116,7 +116,7 @@ async def signed_in(
         )
     identity = await plane.identity()
     found = plane.tokens.check(bearer.credentials, identity.keyring)
-    if found is None or found[0].access_key in identity.ended:
+    if found is None or identity.has_ended(found[0]):
         raise Problem(
             401, "TokenInvalid", "The token is over or no longer good: sign in again.", _CHALLENGE
         )

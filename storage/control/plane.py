@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -10,24 +9,22 @@ from typing import TYPE_CHECKING, Any, cast
 from fastapi import Request
 
 from storage.config import Config
+from storage.control import endings
 from storage.control.problems import Problem
 from storage.control.sessions import Brake, Tokens
 from storage.engine.interface import Committed, Engine, PutSystem
 from storage.iam.errors import IdentityError
-from storage.iam.sessions import Session, Sessions, latest
+from storage.iam.sessions import Session, Sessions
 from storage.iam.users import (
-    SESSION_END,
     AccessKey,
     Directory,
     Identity,
     NamedPolicy,
     User,
-    decode_end,
     decode_key,
     decode_policy,
     decode_user,
     encode,
-    encode_end,
 )
 
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
@@ -38,9 +35,6 @@ _DECODERS: dict[str, Callable[[bytes], Any]] = {
 if TYPE_CHECKING:
     from storage.langfuse.index import Reader
     from storage.telemetry.monitor import Monitor
-
-#: Ends of sessions that are removed with one sign-out.
-_ENDS_AT_ONCE = 64
 
 
 class Plane:
@@ -87,26 +81,11 @@ class Plane:
         return (await self._put(PutSystem(kind, name, None))).existed
 
     async def end(self, session: Session) -> None:
-        """End a session before its time, in all processes; ends that are no longer needed go."""
-        await self._put(
-            PutSystem(SESSION_END, session.access_key, encode_end(latest(session.began)))
-        )
-        over = [
-            record.name
-            for record in await self.engine.system(SESSION_END)
-            if _is_past(record.value)
-        ]
-        await asyncio.gather(*(self.forget(SESSION_END, name) for name in over[:_ENDS_AT_ONCE]))
+        """End a session before its time, in all processes."""
+        await endings.end(self.engine, session)
 
     async def _put(self, change: PutSystem) -> Committed:
         return cast(Committed, await self.engine.commit(change))
-
-
-def _is_past(value: bytes) -> bool:
-    try:
-        return decode_end(value) < time.time()
-    except IdentityError:
-        return False
 
 
 def plane_of(request: Request) -> Plane:

@@ -116,7 +116,7 @@ async def login(
     wait = plane.brake.wait(address, access_key)
     if wait:
         raise Problem(
-            429, "TooManyAttempts", f"Too many failed attempts: try again in {wait} seconds.",
+            429, "TooManyAttempts", f"Too many attempts: try again in {wait} seconds.",
             {"Retry-After": str(wait)},
         )  # fmt: skip
     credential = (await plane.identity()).keyring(access_key)

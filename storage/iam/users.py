@@ -30,8 +30,11 @@ from storage.iam.sessions import Session, Sessions
 USER, KEY, POLICY = "user", "key", "policy"
 #: A session that its user ended: named by its access key; the value is ``encode_end``'s.
 SESSION_END = "session-end"
+#: Up to when a key's sessions began that are all over: named by that key; the value is
+#: ``encode_floor``'s. It stands for many ends at once.
+SESSION_FLOOR = "session-floor"
 #: The kinds of records that a directory is built from.
-KINDS = (USER, KEY, POLICY, SESSION_END)
+KINDS = (USER, KEY, POLICY, SESSION_END, SESSION_FLOOR)
 
 #: The root user's canonical id. It is MinIO's for every object, so that owners in listings stay
 #: what they were, and does not change with the root user's name.
@@ -41,6 +44,8 @@ Record = tuple[str, str, bytes]
 """(kind, name, value)"""
 Status = Literal["enabled", "disabled"]
 _R = TypeVar("_R")
+#: A moment that no session is begun after.
+_NEVER = 2**63
 #: Session tokens whose credentials are remembered.
 _SESSIONS_MAX = 1024
 
@@ -87,7 +92,10 @@ _encoder = msgspec.msgpack.Encoder()
 _users = msgspec.msgpack.Decoder(User)
 _keys = msgspec.msgpack.Decoder(AccessKey)
 _policies = msgspec.msgpack.Decoder(NamedPolicy)
-_ends = msgspec.msgpack.Decoder(int)
+_ends: msgspec.msgpack.Decoder[int | tuple[int, str]] = msgspec.msgpack.Decoder(
+    int | tuple[int, str]
+)
+_floors = msgspec.msgpack.Decoder(int)
 
 
 def encode(record: User | AccessKey | NamedPolicy) -> Record:
@@ -114,14 +122,29 @@ def decode_policy(value: bytes) -> NamedPolicy:
     return _decode(_policies, value)
 
 
-def encode_end(expires: int) -> bytes:
-    """The value of a SESSION_END record: from when on (seconds) nobody needs it any more."""
-    return _encoder.encode(expires)
+def encode_end(expires: int, parent: str) -> bytes:
+    """The value of a SESSION_END record: from when on (seconds) nobody needs it any more, and the
+    access key that the session stood for."""
+    return _encoder.encode((expires, parent))
 
 
-def decode_end(value: bytes) -> int:
-    """The inverse of ``encode_end``. Raises IdentityError where the record is damaged."""
-    return _decode(_ends, value)
+def decode_end(value: bytes) -> tuple[int, str]:
+    """The inverse of ``encode_end``; early records have no access key ("").
+
+    Raises IdentityError where the record is damaged.
+    """
+    found = _decode(_ends, value)
+    return (found, "") if isinstance(found, int) else found
+
+
+def encode_floor(began: int) -> bytes:
+    """The value of a SESSION_FLOOR record: sessions that began up to then (seconds) are over."""
+    return _encoder.encode(began)
+
+
+def decode_floor(value: bytes) -> int:
+    """The inverse of ``encode_floor``. Raises IdentityError where the record is damaged."""
+    return _decode(_floors, value)
 
 
 def new_key(
@@ -162,6 +185,7 @@ class Identity:
         self.policies: dict[str, Policy] = {}
         self.ended: set[str] = set()
         """Access keys of sessions that were ended before their time."""
+        self._floors: dict[str, int] = {}
         self._by_id: dict[str, User] = {}
         self._read(records)
         self._sessions = Sessions(store_key)
@@ -210,7 +234,7 @@ class Identity:
         parent = self.keyring(session.parent)
         if (
             parent is None
-            or session.access_key in self.ended
+            or self.has_ended(session)
             or not self._sessions.proves(session, parent.secret)
         ):
             raise TokenInvalid
@@ -232,6 +256,12 @@ class Identity:
             return self._stand_in(credential.session)
         found = self.keyring(credential.access_key)
         return found if found is not None and found.secret == credential.secret else None
+
+    def has_ended(self, session: Session) -> bool:
+        """Whether a session was ended before its time."""
+        return session.access_key in self.ended or session.began <= self._floors.get(
+            session.parent, 0
+        )
 
     def display_name(self, canonical_id: str) -> str:
         """The name shown for an owner, "" where its user is gone."""
@@ -266,6 +296,9 @@ class Identity:
                     self.policies[policy.name] = parse_policy(policy.document, policy.name)
                 elif kind == SESSION_END:
                     self.ended.add(name)  # whatever the value: it can only take away
+                elif kind == SESSION_FLOOR:
+                    self._floors[name] = _NEVER  # a damaged one must not bring sessions back
+                    self._floors[name] = decode_floor(value)
             except IdentityError as error:
                 self.problems.append(f"{kind} {name}: {error}")
         self.policies.update(CANNED)

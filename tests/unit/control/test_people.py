@@ -215,3 +215,18 @@ def test_rekey_checks_and_hands_on(root: TestClient, rekeyed: Rekeyed) -> None:
     assert rekeyed.secret == ""
     assert root.post("/api/v1/rekey", json={"secret_key": "a new secret"}).status_code == 204
     assert rekeyed.secret == "a new secret"
+
+
+def test_who_may_add_users_does_not_give_them_rights(
+    root: TestClient, make_user: Callable[..., TestClient]
+) -> None:
+    document = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": ["admin:CreateUser"]}],
+    }
+    assert root.put("/api/v1/policies/adder", json=document).status_code == 200
+    ada = make_user("ada", "adder")
+    mighty = {"name": "bob", "policies": ["consoleAdmin"]}
+    problem(ada.post("/api/v1/users", json=mighty), 403, "AccessDenied")
+    assert root.get("/api/v1/users/bob").status_code == 404
+    assert ada.post("/api/v1/users", json={"name": "bob"}).status_code == 201

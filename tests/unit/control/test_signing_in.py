@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from starlette.testclient import TestClient
 
+from storage.control import endings
 from storage.control.sessions import Brake, Tokens
 from storage.engine.interface import PutSystem
 from storage.engine.memory import MemoryEngine
 from storage.iam.canned import scoped_policy
 from storage.iam.principal import Credential, Principal
 from storage.iam.sessions import SECONDS, SECONDS_MAX, Sessions
-from storage.iam.users import SESSION_END, encode_end
+from storage.iam.users import SESSION_END, SESSION_FLOOR, encode_end, encode_floor
 
 from .conftest import ROOT, ROOT_SECRET, STORE_KEY, SignIn, problem
 
@@ -126,13 +128,50 @@ def test_ends_of_sessions_that_nobody_needs_go_away(
 ) -> None:
     portal = anyone.portal
     assert portal is not None
-    for name, value in (("ASIAOLD", encode_end(1)), ("ASIADAMAGED", b"\xc1")):
+    early = msgspec.msgpack.encode(1)  # as the first releases wrote it
+    for name, value in (
+        ("ASIAOLD", encode_end(1, ROOT)), ("ASIAEARLY", early), ("ASIADAMAGED", b"\xc1"),
+    ):  # fmt: skip
         portal.call(engine.commit, PutSystem(SESSION_END, name, value))
     sign_in(ROOT, ROOT_SECRET).delete("/api/v1/login")
     left = portal.call(_ends, engine)
-    assert "ASIAOLD" not in left
+    assert not {"ASIAOLD", "ASIAEARLY"} & set(left)
     assert "ASIADAMAGED" in left
     assert len(left) == 2
+
+
+def test_ends_of_one_key_do_not_pile_up(
+    engine: MemoryEngine, sign_in: SignIn, anyone: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever signs in and out all day loses, of their own, what is older than that."""
+    monkeypatch.setattr(endings, "ENDS_OF_KEY_MAX", 8)
+    monkeypatch.setattr(endings, "KEPT", 4)
+    root = sign_in(ROOT, ROOT_SECRET)
+    made = root.post("/api/v1/users", json={"name": "ada"}).json()
+    key, secret = made["access_key"], made["secret_key"]
+    plane = anyone.app.state.plane  # type: ignore[attr-defined]
+    now = int(time.time()) - 600
+    clock = [now]
+    plane.sessions._clock = lambda: clock[0]
+    old, portal = sign_in(key, secret), anyone.portal
+    assert portal is not None
+    portal.call(
+        engine.commit, PutSystem(SESSION_FLOOR, "gone", encode_floor(now - 2 * SECONDS_MAX))
+    )
+    clients = []
+    for number in range(60):
+        clock[0] = now + number + 1
+        clients.append(client := sign_in(key, secret))
+        assert client.delete("/api/v1/login").status_code == 204
+        assert len(portal.call(_ends, engine)) <= 9
+    young = sign_in(key, secret)
+    floors = portal.call(engine.system, SESSION_FLOOR)
+    assert [record.name for record in floors] == [key], "and old floors go"
+    for client in clients:
+        problem(client.get("/api/v1/me"), 401, "TokenInvalid")
+    problem(old.get("/api/v1/me"), 401, "TokenInvalid")
+    assert young.get("/api/v1/me").status_code == 200
+    assert root.get("/api/v1/me").status_code == 200, "others do not feel it"
 
 
 def test_renewing_keeps_the_keys_and_ends_at_the_bound(app: Any, anyone: TestClient) -> None:
@@ -226,11 +265,54 @@ def test_the_brake_counts_pairs_addresses_and_keys_and_forgets() -> None:
     assert brake.wait("10.0.0.1", "root") == 0
 
 
+def test_guesses_from_many_places_are_braked_but_do_not_lock_the_owner_out() -> None:
+    now = [0.0]
+    brake = Brake(clock=lambda: now[0])
+    brake.succeeded("192.0.2.1", "root")
+    for number in range(100):
+        brake.failed(f"10.0.{number}.1", "root")
+    assert brake.wait("10.0.200.1", "root") > 0
+    assert brake.wait("192.0.2.1", "root") == 0, "who proved themselves from there goes on"
+    for _ in range(5):
+        brake.failed("192.0.2.1", "root")
+    assert brake.wait("192.0.2.1", "root") > 0, "at the pair's own pace"
+    now[0] = Brake._PROVEN_SECONDS
+    for number in range(100):
+        brake.failed(f"10.0.{number}.1", "root")
+    assert brake.wait("192.0.2.1", "root") > 0
+
+
+def test_an_ipv6_network_is_one_place() -> None:
+    brake = Brake()
+    for number in range(5):
+        brake.failed(f"2001:db8:1:2::{number:x}", "root")
+    assert brake.wait("2001:db8:1:2:ffff:ffff:ffff:ffff", "root") > 0
+    assert brake.wait("2001:db8:1:3::", "root") == 0
+    for number in range(5):
+        brake.failed(f"::ffff:192.0.2.{number}", "root")
+    assert brake.wait("192.0.2.9", "root") == 0
+    assert brake.wait("::ffff:192.0.2.1", "root") == brake.wait("192.0.2.1", "root") == 0
+
+
+def test_a_key_begins_so_many_sessions_a_minute() -> None:
+    now = [0.0]
+    brake = Brake(clock=lambda: now[0])
+    for number in range(Brake.BEGUN_MAX):
+        assert brake.wait("10.0.0.1", "script") == 0
+        brake.succeeded(f"10.0.0.{number % 7}", "script")
+    assert brake.wait("10.0.0.1", "script") > 0
+    assert brake.wait("10.0.0.1", "another") == 0
+    now[0] = 60.0
+    assert brake.wait("10.0.0.1", "script") == 0
+
+
 def test_the_brake_is_bounded() -> None:
     brake = Brake()
     for number in range(10_000):
         brake.failed(f"address {number}", f"key {number}")
+        brake.succeeded(f"address {number}", f"key {number}")
     assert len(brake._failures) <= Brake._ENTRIES_MAX
+    assert len(brake._begun) == len(brake._proven) == Brake._PROVEN_MAX
 
 
 def test_no_secret_comes_back_from_bad_input(anyone: TestClient) -> None:

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from storage.iam.errors import TokenExpired, TokenInvalid
 from storage.iam.sessions import SECONDS, SECONDS_MAX, SECONDS_MIN, Session, Sessions, latest
-from storage.iam.users import SESSION_END, AccessKey, Identity, User, encode, encode_end, new_key
+from storage.iam.users import (
+    SESSION_END,
+    SESSION_FLOOR,
+    AccessKey,
+    Identity,
+    User,
+    encode,
+    encode_end,
+    encode_floor,
+    new_key,
+)
 
 STORE_KEY = bytes(range(32))
 ALICE = User(name="alice", id="a" * 64, policies=("readwrite",), created=1)
@@ -25,7 +35,7 @@ def key(secret: str = SECRET, policy: str = "", **changes: Any) -> AccessKey:
 
 
 def identity(*records: User | AccessKey, ended: tuple[str, ...] = ()) -> Identity:
-    ends = [(SESSION_END, name, encode_end(1)) for name in ended]
+    ends = [(SESSION_END, name, encode_end(1, "")) for name in ended]
     return Identity(
         [*map(encode, records), *ends],
         root_user="minio",
@@ -190,3 +200,28 @@ def test_a_damaged_end_still_ends() -> None:
     who = Identity(records, root_user="minio", root_secret="miniosecret", store_key=STORE_KEY)
     with pytest.raises(TokenInvalid):
         who.keyring(session.access_key, token)
+
+
+def test_a_floor_ends_all_that_began_up_to_it() -> None:
+    now = [1000.0]
+    sessions = Sessions(STORE_KEY, lambda: now[0])
+
+    def who(value: bytes, name: str = "AKALICE") -> Identity:
+        records = [encode(ALICE), encode(key()), (SESSION_FLOOR, name, value)]
+        found = Identity(records, root_user="minio", root_secret="x" * 8, store_key=STORE_KEY)
+        found._sessions._clock = lambda: now[0]
+        return found
+
+    older = sessions.begin("AKALICE", SECRET)
+    now[0] += 1
+    younger = sessions.begin("AKALICE", SECRET)
+    found = who(encode_floor(1000))
+    with pytest.raises(TokenInvalid):
+        found.keyring(older.access_key, sessions.token(older))
+    assert found.keyring(younger.access_key, sessions.token(younger)) is not None
+    other = who(encode_floor(2000), "AKOTHER")
+    assert other.keyring(older.access_key, sessions.token(older)) is not None
+    damaged = who(b"\xc1")
+    assert damaged.problems
+    with pytest.raises(TokenInvalid):
+        damaged.keyring(younger.access_key, sessions.token(younger))
