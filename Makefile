@@ -101,7 +101,7 @@ lock: $(DEV) ## Resolve the dependencies anew and pin them with hashes
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(call compile,requirements.lock)
 	@$(call compile,requirements-dev.lock --extra dev --constraint requirements.lock)
-	@$(call compile,requirements-image.lock --extra otel --constraint requirements-dev.lock)
+	@$(call compile,requirements-image.lock --extra otel --extra tables --constraint requirements-dev.lock)
 	@$(call compile,requirements-datahub.lock --extra dev --extra datahub --constraint requirements-dev.lock)
 
 # Indexes and folders of this machine must not leak into the lock: no URL, no path, public hashes.

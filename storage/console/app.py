@@ -8,6 +8,7 @@ Paths below ``/console/``:
 ``s3``                 S3, signed with the session's credentials
 ``sign``               presigned URLs, by which browsers speak to S3 directly
 ``zip``                the objects below a prefix as one stream
+``table``              the beginning of a Parquet file, as JSON
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from storage.console.answers import (
 from storage.console.farewells import Farewells
 from storage.console.request import Malformed, Request, TooLarge
 from storage.console.sessions import Session, Sessions
+from storage.console.tables.serve import Tables
 from storage.console.upstream import Crowded, Refused, Upstream
 from storage.serving.doorway import CONSOLE, Birth
 from storage.serving.handover import Receive, Scope, Send
@@ -100,6 +102,7 @@ class Console:
         self._farewells = Farewells(self._end_in_store)
         self._sessions = Sessions(on_end=self._farewells.add)
         self._pages = static.Pages()
+        self._tables = Tables(self._upstream)
         self._last = time.monotonic()
         self._busy = 0
 
@@ -149,7 +152,7 @@ class Console:
             return
         handler: Handler | None = {
             "session": self._session, "control": self._control, "s3": self._s3_plane,
-            "sign": self._sign, "zip": self._zip,
+            "sign": self._sign, "zip": self._zip, "table": self._table,
         }.get(head)  # fmt: skip
         if handler is None:
             await problem(request.send, 404, "NotFound", "There is nothing at this address.")
@@ -352,6 +355,14 @@ class Console:
         await archive.send_zip(
             request, self._upstream, session, given.get("bucket", ""), given.get("prefix", "")
         )
+
+    async def _table(self, request: Request) -> None:
+        session = await self._signed_in(request)
+        if session is None:
+            return
+        given = dict(parse_qsl(request.query, keep_blank_values=True))
+        names = (given.get(name, "") for name in ("bucket", "key", "version"))
+        await self._tables.send(request, session, *names)
 
 
 def _s3(console: Console, request: Request) -> str:

@@ -476,7 +476,7 @@ def test_json_is_a_tree_and_csv_a_table(page: Any, s3: Any) -> None:
     visit(page, "object", "langfuse", event["Key"])
     page.wait_for_selector(".tree span:text-is('scopeSpans')")
     visit(page, "object", "langfuse", "exports/1790000000000-lf-traces-export-support-bot.csv")
-    page.wait_for_selector(".preview th:text-is('latency_ms')")
+    page.wait_for_selector(".preview th:has-text('latency_ms')")
     assert page.locator(".preview tbody tr").count() == 400
 
 

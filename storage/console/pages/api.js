@@ -154,6 +154,12 @@ export async function s3Put(method, bucket, key, query, xml) {
   return s3(method, bucket, key, query, { body, headers: { "content-type": "application/xml", "x-amz-checksum-crc32": crc32(body) } });
 }
 
+/** The beginning of the table in an object: {columns, rows, cut, total, codecs, writer}. */
+export async function table(bucket, key, version) {
+  const answer = await send(`table?${new URLSearchParams({ bucket, key, version })}`);
+  return (await understood(answer)).json();
+}
+
 /** Presigned URLs for `wanted`: [{method, bucket, key, query, seconds}]. */
 export async function sign(wanted) {
   const answer = await send("sign", { method: "POST", body: JSON.stringify(wanted) });

@@ -4,10 +4,11 @@ import { fill, h, icon, shown } from "./dom.js";
 import { bytes } from "./format.js";
 import { kindOf } from "./kinds.js";
 import { T } from "./texts.js";
-import { empty, note, table } from "./ui.js";
+import { empty, note } from "./ui.js";
 import { isTidiedUp } from "./transfers.js";
+import { drawTable, parquet } from "./tables.js";
 
-/** Bytes of text that are fetched and shown; what is larger is shown in part. */
+/** Bytes of text that are fetched, unpacked and shown; what is larger is shown in part. */
 const TEXT_MAX = 1024 * 1024;
 /** Bytes of JSON that become a tree, and rows of a table. */
 const TREE_MAX = 8 * 1024 * 1024;
@@ -16,7 +17,8 @@ const CHILDREN_MAX = 200;
 
 /** Fill `place` with a preview of an object: {bucket, key, size, type, encoding, version}. */
 export async function preview(place, object) {
-  const { kind } = kindOf(object.key, object.type);
+  const { kind, packed } = kindOf(object.key, object.type);
+  object = { ...object, packed };
   if (!object.size) return fill(place, empty("file", T.object.empty, ""));
   const source = s3Path(object.bucket, object.key, object.version ? { versionId: object.version } : {});
   const broken = () => fill(place, empty("alert", T.object.broken, ""));
@@ -31,9 +33,11 @@ export async function preview(place, object) {
     case "pdf":
       return pdf(place, object);
     case "json":
-      return object.size <= TREE_MAX && !object.encoding ? tree(place, await text(object, TREE_MAX)) : part(place, object);
+      return tree(place, object);
     case "csv":
       return rows(place, object);
+    case "parquet":
+      return parquet(place, object);
     case "text":
       return part(place, object);
     default:
@@ -41,14 +45,64 @@ export async function preview(place, object) {
   }
 }
 
+/** The first `most` bytes of an object as text, unpacked: {content, whole}. */
 async function text(object, most) {
-  const answer = await s3("GET", object.bucket, object.key, object.version ? { versionId: object.version } : {}, { headers: object.size > most ? { range: `bytes=0-${most - 1}` } : {} });
-  return new TextDecoder().decode(await answer.arrayBuffer());
+  const query = object.version ? { versionId: object.version } : {};
+  // Of a range browsers take no Content-Encoding; the whole is broken off where there is enough of it.
+  const part = object.size > most && !object.encoding;
+  const answer = await s3("GET", object.bucket, object.key, query, { headers: part ? { range: `bytes=0-${most - 1}` } : {} });
+  // What a Content-Encoding packed the browser unpacks while we read.
+  const { data, whole } = await beginning(object.packed ? unpacked(answer.body) : answer.body, most);
+  return { content: new TextDecoder().decode(data), whole: whole && !part };
 }
 
+/** The first `most` bytes of a stream. What is packed may be cut off or damaged, or become a thousand
+ * times as much: reading ends where there is enough, or nothing more to be had. */
+async function beginning(stream, most) {
+  const reader = stream.getReader();
+  const data = new Uint8Array(most);
+  let size = 0;
+  let whole = false;
+  try {
+    while (size < most) {
+      const { done, value } = await reader.read();
+      if (done) {
+        whole = true;
+        break;
+      }
+      const some = value.subarray(0, most - size);
+      data.set(some, size);
+      size += some.length;
+      if (some.length < value.length) break;
+    }
+  } catch (error) {
+    if (!size) throw error;
+  }
+  reader.cancel().catch(() => {});
+  return { data: data.subarray(0, size), whole };
+}
+
+/** Bytes of gzip that are unpacked at once: they become at most a thousand times as many. */
+const SLICE = 1024;
+
+function unpacked(stream) {
+  const slices = new TransformStream({
+    transform(chunk, controller) {
+      for (let at = 0; at < chunk.length; at += SLICE) controller.enqueue(chunk.subarray(at, at + SLICE));
+    },
+  });
+  return stream.pipeThrough(slices).pipeThrough(new DecompressionStream("gzip"));
+}
+
+/** What is said above something that is shown in part. */
+const cutNote = (object, what) => note(object.packed || object.encoding ? T.object.onlyUnpacked(what) : T.object.only(what, bytes(object.size)));
+
 async function part(place, object) {
-  const content = await text(object, TEXT_MAX);
-  fill(place, object.size > TEXT_MAX ? note(T.object.only(bytes(TEXT_MAX), bytes(object.size))) : null, h("pre", { tabindex: "0" }, content));
+  draw(place, object, await text(object, TEXT_MAX));
+}
+
+function draw(place, object, { content, whole }) {
+  fill(place, whole ? null : cutNote(object, bytes(TEXT_MAX)), h("pre", { tabindex: "0" }, content));
 }
 
 // From the S3 port: another origin, where its scripts (PDFs may have some) can't touch the console.
@@ -60,12 +114,15 @@ async function pdf(place, object) {
 
 // -- JSON -----------------------------------------------------------------------------------------
 
-function tree(place, content) {
+async function tree(place, object) {
+  // What is too large for a tree is not fetched as a whole.
+  const found = await text(object, object.size > TREE_MAX ? TEXT_MAX : TREE_MAX);
+  if (!found.whole) return draw(place, object, { content: found.content.slice(0, TEXT_MAX), whole: false });
   let document;
   try {
-    document = JSON.parse(content);
+    document = JSON.parse(found.content);
   } catch {
-    return fill(place, h("pre", { tabindex: "0" }, content));
+    return draw(place, object, { content: found.content.slice(0, TEXT_MAX), whole: found.content.length <= TEXT_MAX });
   }
   return fill(place, jsonTree(document));
 }
@@ -100,12 +157,16 @@ function node(key, value, open) {
 // -- tables ---------------------------------------------------------------------------------------
 
 async function rows(place, object) {
-  const content = await text(object, TEXT_MAX);
-  const separator = /\.tsv$/i.test(object.key) || object.type.includes("tab-separated") ? "\t" : content.split("\n", 1)[0].includes(";") && !content.split("\n", 1)[0].includes(",") ? ";" : ",";
-  const parsed = csv(content, separator, ROWS_MAX + 1);
+  const { content, whole } = await text(object, TEXT_MAX);
+  const [first] = content.split("\n", 1);
+  const tabs = /\.tsv(\.gz)?$/i.test(object.key) || object.type.includes("tab-separated");
+  const parsed = csv(content, tabs ? "\t" : first.includes(";") && !first.includes(",") ? ";" : ",", ROWS_MAX + 2);
+  // Where the text was cut off, so was its last row.
+  if (!whole && parsed.length > 1 && parsed.length < ROWS_MAX + 2) parsed.pop();
   const [heads = [], ...lines] = parsed;
-  const cut = object.size > TEXT_MAX || parsed.length > ROWS_MAX;
-  fill(place, cut ? note(T.object.only(T.object.rows(lines.length), bytes(object.size))) : null, table(heads, lines.map((line) => h("tr", {}, line.map((cell) => h("td", { title: cell }, cell))))));
+  const cut = !whole || lines.length > ROWS_MAX;
+  lines.length = Math.min(lines.length, ROWS_MAX);
+  fill(place, cut ? cutNote(object, T.object.rows(lines.length)) : null, drawTable(heads.map((name) => ({ name })), lines));
 }
 
 /** The first `most` rows of a CSV (RFC 4180). */
