@@ -8,13 +8,26 @@ small, except listings, where one f-string per row is what makes a page cheap.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from urllib.parse import quote
 from xml.parsers import expat
 
 from storage.s3.errors import S3Error
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+#: Whose elements a request may hold: S3's namespace in the spellings of its documentation and of
+#: clients, or none at all. An element of another namespace is none of S3's.
+_NAMESPACES = frozenset(
+    (
+        "",
+        *(
+            f"{scheme}://{place}/2006-03-01{end}"
+            for scheme in ("http", "https")
+            for place in ("s3.amazonaws.com/doc", "doc.s3.amazonaws.com")
+            for end in ("", "/")
+        ),
+    )
+)
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 CONTENT_TYPE = (b"content-type", b"application/xml")
 
@@ -105,6 +118,8 @@ def error_document(
 
 
 _NO_ATTRIBUTES: dict[str, str] = {}
+#: Characters of an element's name that an error repeats.
+_NAME_SHOWN = 100
 
 
 class Node:
@@ -123,23 +138,33 @@ class Node:
 
 
 class _Refused(Exception):
-    """Stops expat at something that no request of S3 holds."""
+    """Stops expat at something that no request of S3 holds. ``element``: its name, or ""."""
+
+    def __init__(self, element: str = "") -> None:
+        self.element = element
+        super().__init__(element)
 
 
 class _Builder:
-    """Collects expat's events into nodes."""
+    """Collects expat's events into nodes, as far as elements of any S3 document may look."""
 
     def __init__(self) -> None:
         self.root: Node | None = None
         self._open: list[Node] = []
         self._count = 0
+        self._names: dict[str, str] = {}
         self.disguised = False
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self._count += 1
         if len(self._open) >= DEPTH_MAX or self._count > ELEMENTS_MAX:
             raise _Refused
-        node = Node(name.rpartition(" ")[2], attributes or _NO_ATTRIBUTES)
+        local = self._names.get(name) or self._known(name)
+        if attributes:
+            self._check(attributes, local)
+            node = Node(local, attributes)
+        else:
+            node = Node(local)
         if self._open:
             self._open[-1].children.append(node)
         else:
@@ -147,7 +172,25 @@ class _Builder:
         self._open.append(node)
 
     def end(self, _name: str) -> None:
-        self._open.pop()
+        node = self._open.pop()
+        if node.children and node.text:
+            if node.text.strip():
+                raise _Refused(node.name)  # text between elements: nobody would ever read it
+            node.text = ""
+
+    def _known(self, name: str) -> str:
+        """The local name of an element that S3 may know, remembered."""
+        namespace, _, local = name.rpartition(" ")
+        if namespace not in _NAMESPACES:
+            raise _Refused(local)
+        self._names[name] = local
+        return local
+
+    @staticmethod
+    def _check(attributes: dict[str, str], element: str) -> None:
+        """S3's documents have no attributes but those of XML Schema's and XML's own."""
+        if any(" " not in name for name in attributes):
+            raise _Refused(element)
 
     def text(self, data: str) -> None:
         self._open[-1].text += data.translate(_REVEAL) if self.disguised else data
@@ -163,7 +206,6 @@ _DISGUISED = re.compile(rb"\xf4\x8f[\xbc\xbd]")
 _UNREADABLE = re.compile(
     rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
     rb"|&#(?:([0-9]{1,7})|x([0-9a-fA-F]{1,6}));"
-    rb"|<!\[CDATA\["
 )
 _REVEAL = {_DISGUISE + code: code for code in range(32)} | {
     _DISGUISE + 0x7E: 0xFFFE,
@@ -172,30 +214,56 @@ _REVEAL = {_DISGUISE + code: code for code in range(32)} | {
 _DISGUISES = {code: chr(disguise).encode() for disguise, code in _REVEAL.items()}
 
 
+def _in_disguise(body: bytes) -> bytes:
+    """``body`` with what XML 1.0 can't carry in disguise.
+
+    Raises _Refused where that can't be told apart from what stands there: what looks like a
+    reference in a CDATA section is none.
+    """
+    disguised = _UNREADABLE.sub(_disguise, body)
+    if disguised != body and (b"<![CDATA[" in body or _DISGUISED.search(body) is not None):
+        raise _Refused
+    return disguised
+
+
 def _disguise(match: re.Match[bytes]) -> bytes:
-    if match[0] == b"<![CDATA[":
-        raise _Refused  # what looks like a reference in there is none: no client of S3 sends it
     decimal, hexadecimal = match.groups()
     if decimal or hexadecimal:
         code = int(decimal) if decimal else int(hexadecimal, 16)
         if code in (0x9, 0xA, 0xD):
             return match[0]
+        if code in _REVEAL:
+            raise _Refused
     else:
         code = ord(match[0].decode())
     return _DISGUISES.get(code, match[0])
 
 
 def parse(body: bytes, root: str) -> Node:
-    """The root element of ``body``, whose local name must be ``root``. Raises MalformedXML."""
+    """The root element of ``body``, whose local name must be ``root``.
+
+    Raises MalformedXML, naming the element where one is to blame.
+    """
     builder = _Builder()
+    try:
+        _read(builder, body)
+    except _Refused as refused:
+        raise malformed(refused.element) from None
+    except (expat.ExpatError, ValueError, LookupError):
+        raise S3Error("MalformedXML") from None
+    if builder.root is None or builder.root.name != root:
+        raise malformed(builder.root.name if builder.root is not None else root)
+    return builder.root
+
+
+def _read(builder: _Builder, body: bytes) -> None:
+    """Raises _Refused, and what expat raises."""
     if _UNREADABLE.search(body) is not None:
-        if _DISGUISED.search(body) is not None or body[:2] in (b"\xfe\xff", b"\xff\xfe"):
-            raise S3Error("MalformedXML")
-        try:
-            body = _UNREADABLE.sub(_disguise, body)
-        except _Refused:
-            raise S3Error("MalformedXML") from None
-        builder.disguised = True
+        if body[:2] in (b"\xfe\xff", b"\xff\xfe"):
+            raise _Refused
+        disguised = _in_disguise(body)
+        builder.disguised = disguised != body
+        body = disguised
     # The disguise is UTF-8, whatever encoding the document says it has.
     encoding = "UTF-8" if builder.disguised else None
     parser = expat.ParserCreate(encoding, namespace_separator=" ")
@@ -207,23 +275,64 @@ def parse(body: bytes, root: str) -> Node:
     parser.ProcessingInstructionHandler = builder.refuse
     parser.EntityDeclHandler = builder.refuse
     parser.ExternalEntityRefHandler = builder.refuse
-    try:
-        parser.Parse(body, True)
-    except (expat.ExpatError, _Refused, ValueError, LookupError):
-        raise S3Error("MalformedXML") from None
-    if builder.root is None or builder.root.name != root:
-        raise S3Error("MalformedXML")
-    return builder.root
+    parser.Parse(body, True)
 
 
-def fields(node: Node, allowed: frozenset[str], required: tuple[str, ...] = ()) -> dict[str, str]:
+def malformed(element: str = "") -> S3Error:
+    """MalformedXML that names the element to blame, "" for none."""
+    if not element:
+        return S3Error("MalformedXML")
+    return S3Error("MalformedXML", Element=element[:_NAME_SHOWN])
+
+
+def fields(node: Node, allowed: Container[str], required: tuple[str, ...] = ()) -> dict[str, str]:
     """The leaf children of ``node`` by name, each at most once. Raises MalformedXML."""
     found: dict[str, str] = {}
-    for child in node.children:
+    for child in children(node):
         if child.name not in allowed or child.name in found or child.children:
-            raise S3Error("MalformedXML")
+            raise malformed(child.name)
         found[child.name] = child.text
     for name in required:
         if name not in found:
-            raise S3Error("MalformedXML")
+            raise malformed(name)
     return found
+
+
+def parts(node: Node, allowed: Container[str]) -> dict[str, Node]:
+    """The children of ``node`` by name, each known and at most once. Raises MalformedXML."""
+    found: dict[str, Node] = {}
+    for child in children(node):
+        if child.name not in allowed or child.name in found:
+            raise malformed(child.name)
+        found[child.name] = child
+    return found
+
+
+def items(node: Node, name: str) -> list[Node]:
+    """The children of a list, which are all of one name. Raises MalformedXML."""
+    for child in children(node):
+        if child.name != name:
+            raise malformed(child.name)
+    return node.children
+
+
+def children(node: Node) -> list[Node]:
+    """The children of an element that holds no text of its own. Raises MalformedXML."""
+    if not node.children and node.text and node.text.strip():
+        raise malformed(node.name)
+    return node.children
+
+
+def truth(node: Node) -> bool:
+    """A boolean of S3's documents, in either case. Raises MalformedXML."""
+    value = leaf(node).strip().lower()
+    if value not in ("true", "false"):
+        raise malformed(node.name)
+    return value == "true"
+
+
+def leaf(node: Node) -> str:
+    """The text of an element that holds nothing else. Raises MalformedXML."""
+    if node.children:
+        raise malformed(node.name)
+    return node.text

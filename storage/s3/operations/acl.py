@@ -313,7 +313,7 @@ def _parse(call: Call, body: bytes, owner: str) -> Acl:
     try:
         parts = _children(xml.parse(body, "AccessControlPolicy"), "Owner", "AccessControlList")
         named = xml.fields(parts["Owner"], _OWNER, ("ID",))["ID"]
-        asked = [_parse_grant(node) for node in parts["AccessControlList"].children]
+        asked = [_parse_grant(node) for node in xml.items(parts["AccessControlList"], "Grant")]
     except S3Error as error:
         if error.code != "MalformedXML":
             raise
@@ -327,23 +327,22 @@ def _parse(call: Call, body: bytes, owner: str) -> Acl:
 
 def _children(node: xml.Node, *names: str) -> dict[str, xml.Node]:
     """The children of ``node``, which must be these, each once. Raises MalformedXML."""
-    found = {child.name: child for child in node.children}
-    if set(found) != set(names) or len(node.children) != len(names):
-        raise S3Error("MalformedXML", Element=node.name)
+    found = xml.parts(node, names)
+    for name in names:
+        if name not in found:
+            raise xml.malformed(name)
     return found
 
 
 def _parse_grant(node: xml.Node) -> Asked:
-    if node.name != "Grant":
-        raise S3Error("MalformedXML", Element=node.name)
     parts = _children(node, "Grantee", "Permission")
     permission = next((p for p in acl.PERMISSIONS if p == parts["Permission"].text), None)
     if permission is None or parts["Permission"].children:
-        raise S3Error("MalformedXML", Element="Permission")
+        raise xml.malformed("Permission")
     grantee = parts["Grantee"]
     kind = _GRANTEES.get(grantee.attributes.get(_TYPE, "").rpartition(":")[2])
     if kind is None:
-        raise S3Error("MalformedXML", Element="Grantee")
+        raise xml.malformed("Grantee")
     named, element, allowed = kind
     value = xml.fields(grantee, allowed, (element,))[element]
     return Asked(named, value, permission)

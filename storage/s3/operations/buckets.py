@@ -15,7 +15,7 @@ from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
 from storage.s3.headers import integer, iso_date
 from storage.s3.operations import acl, ownership, tagging
-from storage.s3.operations.access import authorize
+from storage.s3.operations.access import authorize, renew_caller
 from storage.s3.operations.body import has_body, read_document
 from storage.s3.operations.list_objects import make_token, owner_element, parse_token
 from storage.s3.operations.put_object import now_ms
@@ -25,6 +25,8 @@ HOME_REGION = "us-east-1"
 _BUCKETS_MAX = 10_000
 
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
+#: Elements of CreateBucketConfiguration that S3 Express has.
+_DIRECTORY_BUCKETS = ("Location", "Bucket")
 
 
 def check_bucket_name(name: str) -> None:
@@ -78,6 +80,8 @@ async def create_bucket(call: Call) -> Response:
     """Make a bucket. Its owner may repeat that and gets 200, as in us-east-1."""
     check_bucket_name(call.bucket)
     region, tags = await _requested(call)
+    await renew_caller(call)
+    authorize(call, "s3:CreateBucket", None)
     owner = call.auth.principal.id
     defaults = first_documents(call.app.config.bucket_defaults)
     config = _first_config(call, owner, defaults)
@@ -143,16 +147,17 @@ async def _requested(call: Call) -> tuple[str, bytes | None]:
     if not body:
         return "", None
     root = xml.parse(body, "CreateBucketConfiguration")
+    found = xml.parts(root, ("LocationConstraint", "Tags", *_DIRECTORY_BUCKETS))
+    for name in _DIRECTORY_BUCKETS:
+        if name in found:
+            raise S3Error(
+                "NotImplemented", f"{name} of a new bucket is not implemented.", Element=name
+            )
     region, tags = "", None
-    for node in root.children:
-        if node.name == "LocationConstraint" and not node.children:
-            region = node.text.strip()
-        elif node.name == "Tags":
-            tags = tagging.bucket_document(tagging.pairs(node))
-        elif node.name in ("Location", "Bucket"):
-            raise S3Error("NotImplemented", f"{node.name} of a new bucket is not implemented.")
-        else:
-            raise S3Error("MalformedXML", Element=node.name)
+    if "LocationConstraint" in found:
+        region = xml.leaf(found["LocationConstraint"]).strip()
+    if "Tags" in found:
+        tags = tagging.bucket_document(tagging.pairs(found["Tags"]))
     return _region(call, region), tags
 
 

@@ -35,9 +35,9 @@ async def put_bucket_cors(call: Call) -> Response:
     body = await read_document(call)
     if len(body) > _DOCUMENT_BYTES_MAX:
         raise S3Error("MaxMessageLengthExceeded", MaxMessageLengthBytes=str(_DOCUMENT_BYTES_MAX))
-    rules = tuple(_parse(node) for node in xml.parse(body, "CORSConfiguration").children)
+    rules = tuple(map(_parse, xml.items(xml.parse(body, "CORSConfiguration"), "CORSRule")))
     if not rules:
-        raise _malformed("CORSRule")
+        raise xml.malformed("CORSRule")
     if len(rules) > _RULES_MAX:
         raise _invalid(
             "CORSRule", f"The number of CORS rules should not exceed allowed limit of {_RULES_MAX}."
@@ -62,22 +62,20 @@ async def _set(call: Call, value: bytes | None) -> None:
 
 def _parse(node: xml.Node) -> Rule:
     """One ``<CORSRule>``. Raises MalformedXML, InvalidRequest, both naming the element."""
-    if node.name != "CORSRule":
-        raise _malformed(node.name)
     single: dict[str, str] = {}
     lists: dict[str, list[str]] = {name: [] for name in _REPEATED}
-    for child in node.children:
+    for child in xml.children(node):
         if child.children:
-            raise _malformed(child.name)
+            raise xml.malformed(child.name)
         if child.name in lists:
             lists[child.name].append(child.text)
         elif child.name in _SINGLE and child.name not in single:
             single[child.name] = child.text
         else:
-            raise _malformed(child.name)
+            raise xml.malformed(child.name)
     for name in ("AllowedMethod", "AllowedOrigin"):
         if not lists[name]:
-            raise _malformed(name)
+            raise xml.malformed(name)
     _check(lists)
     if len(single.get("ID", "")) > _ID_MAX:
         raise _invalid("ID", f"ID length should not exceed allowed limit of {_ID_MAX}")
@@ -121,12 +119,8 @@ def _max_age(text: str | None) -> int:
     if text is None:
         return -1
     if _SECONDS.match(text.strip()) is None or int(text) >= 2**31:
-        raise _malformed("MaxAgeSeconds")
+        raise xml.malformed("MaxAgeSeconds")
     return int(text)
-
-
-def _malformed(element: str) -> S3Error:
-    return S3Error("MalformedXML", Element=element)
 
 
 def _invalid(element: str, message: str) -> S3Error:

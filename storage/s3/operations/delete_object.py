@@ -65,18 +65,21 @@ def _header_target(call: Call) -> Target:
         target.etags = headers.required_etags(match.decode("latin-1"), "if-match")
     modified = call.headers.get(b"x-amz-if-match-last-modified-time")
     if modified is not None:
-        target.modified = _seconds(modified.decode("latin-1"))
+        target.modified = _seconds(modified.decode("latin-1"), "x-amz-if-match-last-modified-time")
     size = call.headers.get(b"x-amz-if-match-size")
     if size is not None:
         target.size = headers.integer(size.decode("latin-1"), "x-amz-if-match-size", 0, 1 << 60)
     return target
 
 
-def _seconds(text: str) -> int:
+def _seconds(text: str, name: str) -> int:
     """Seconds of an HTTP date or an ISO 8601 time. Raises InvalidArgument."""
     milliseconds = headers.parse_http_date(text) or headers.parse_iso_date(text)
     if not milliseconds:
-        raise S3Error("InvalidArgument", "The time condition is not a time.", ArgumentValue=text)
+        raise S3Error(
+            "InvalidArgument", "The time condition is not a time.", ArgumentName=name,
+            ArgumentValue=text,
+        )  # fmt: skip
     return milliseconds // 1000
 
 
@@ -204,29 +207,29 @@ async def _try_delete(call: Call, bucket: i.Bucket, target: Target) -> i.Committ
 def _parse(body: bytes) -> tuple[list[Target], bool]:
     """(targets, quiet) of a Delete document. Raises MalformedXML."""
     targets: list[Target] = []
-    quiet = False
-    for node in xml.parse(body, "Delete").children:
+    quiet: bool | None = None
+    for node in xml.children(xml.parse(body, "Delete")):
         if node.name == "Object":
             targets.append(_parse_target(node))
-        elif node.name == "Quiet":
-            quiet = node.text.strip().lower() == "true"
+        elif node.name == "Quiet" and quiet is None:
+            quiet = xml.truth(node)
         else:
-            raise S3Error("MalformedXML")
+            raise xml.malformed(node.name)
     if not 1 <= len(targets) <= KEYS_MAX:
-        raise S3Error("MalformedXML")
-    return targets, quiet
+        raise xml.malformed("Object")
+    return targets, bool(quiet)
 
 
 def _parse_target(node: xml.Node) -> Target:
     found = xml.fields(node, _FIELDS, ("Key",))
     if not found["Key"]:
-        raise S3Error("MalformedXML")
+        raise xml.malformed("Key")
     target = Target(found["Key"], found.get("VersionId", ""))
     if "ETag" in found:
         target.etags = headers.required_etags(found["ETag"], "ETag")
         target.if_match = found["ETag"]
     if "LastModifiedTime" in found:
-        target.modified = _seconds(found["LastModifiedTime"])
+        target.modified = _seconds(found["LastModifiedTime"], "LastModifiedTime")
     if "Size" in found:
         target.size = headers.integer(found["Size"], "Size", 0, 1 << 60)
     return target

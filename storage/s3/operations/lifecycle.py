@@ -56,14 +56,19 @@ async def put_bucket_lifecycle(call: Call) -> Response:
     if call.headers.get(_MINIMUM_SIZE, _DEFAULT_MINIMUM_SIZE) != _DEFAULT_MINIMUM_SIZE:
         raise S3Error("NotImplemented", _ABSENT["Transition"], Header=_MINIMUM_SIZE.decode())
     root = xml.parse(await read_document(call), "LifecycleConfiguration")
-    rules = tuple(_parse_rule(node) for node in root.children)
+    rules = tuple(map(_parse_rule, xml.items(root, "Rule")))
     if not rules:
-        raise S3Error("MalformedXML", Element="Rule")
+        raise xml.malformed("Rule")
     if len(rules) > lifecycle.RULES_MAX:
-        raise S3Error("InvalidRequest", "The number of lifecycle rules must not exceed the limit")
+        raise S3Error(
+            "InvalidRequest", "The number of lifecycle rules must not exceed the limit",
+            Element="Rule",
+        )  # fmt: skip
     if len({rule.id for rule in rules}) < len(rules):
         raise S3Error(
-            "InvalidArgument", "Rule ID must be unique. Found same ID for more than one rule"
+            "InvalidArgument",
+            "Rule ID must be unique. Found same ID for more than one rule",
+            ArgumentName="ID",
         )
     await _set(call, lifecycle.encode(rules))
     return Response(200, [(_MINIMUM_SIZE, _DEFAULT_MINIMUM_SIZE)])
@@ -100,17 +105,15 @@ def expiration_header(call: Call, bucket: i.Bucket, key: str, modified: int) -> 
 
 def _parse_rule(node: xml.Node) -> Rule:
     """One ``<Rule>``. Raises MalformedXML, InvalidArgument, NotImplemented, naming the element."""
-    if node.name != "Rule":
-        raise _malformed(node.name)
     for child in node.children:
         if child.name in _TRANSITIONS:
             _check_transition(child)
     parts = _children(node, ("ID", "Status", "Prefix", "Filter", *_ACTIONS))
     status = _leaf(parts, "Status")
     if status not in ("Enabled", "Disabled"):
-        raise _malformed("Status")
+        raise xml.malformed("Status")
     if ("Prefix" in parts) == ("Filter" in parts):
-        raise _malformed("Filter")
+        raise xml.malformed("Filter")
     prefix = _leaf(parts, "Prefix") if "Prefix" in parts else _parse_filter(parts["Filter"])
     if len(prefix.encode()) > i.KEY_BYTES_MAX:
         raise S3Error("InvalidRequest", "The maximum size of a prefix is 1024.", Element="Prefix")
@@ -151,14 +154,14 @@ def _parse_expiration(node: xml.Node | None) -> tuple[int, int, str]:
         return 0, 0, ""
     parts = _children(node, ("Days", "Date", "ExpiredObjectDeleteMarker"))
     if len(parts) != 1:
-        raise _malformed("Expiration")
+        raise xml.malformed("Expiration")
     if "Days" in parts:
         return _days(parts, "Days"), 0, ""
     if "Date" in parts:
         return 0, _date(_leaf(parts, "Date")), ""
     value = _leaf(parts, "ExpiredObjectDeleteMarker").lower()
     if value not in ("true", "false"):
-        raise _malformed("ExpiredObjectDeleteMarker")
+        raise xml.malformed("ExpiredObjectDeleteMarker")
     return 0, 0, value
 
 
@@ -167,7 +170,7 @@ def _parse_noncurrent(node: xml.Node | None) -> tuple[int, int]:
         return 0, 0
     parts = _children(node, ("NoncurrentDays", "NewerNoncurrentVersions"))
     if "NoncurrentDays" not in parts:
-        raise _malformed("NoncurrentDays")
+        raise xml.malformed("NoncurrentDays")
     kept = 0
     if "NewerNoncurrentVersions" in parts:
         kept = _days(parts, "NewerNoncurrentVersions")
@@ -195,22 +198,22 @@ def _check_transition(node: xml.Node) -> None:
     _leaf(parts, "StorageClass")
     given = [name for name in when if name in parts]
     if len(given) != 1:
-        raise _malformed(node.name)
+        raise xml.malformed(node.name)
     text = _leaf(parts, given[0]).strip()
     if given[0] == "Date":
         _date(text)
     elif _NUMBER.match(text) is None:  # 0 days are fine here
-        raise _malformed(given[0])
+        raise xml.malformed(given[0])
 
 
 def _children(node: xml.Node, allowed: tuple[str, ...]) -> dict[str, xml.Node]:
     """Children by name, each at most once and known."""
     found: dict[str, xml.Node] = {}
-    for child in node.children:
+    for child in xml.children(node):
         if child.name in _ABSENT and child.name not in allowed:
             raise S3Error("NotImplemented", _ABSENT[child.name], Element=child.name)
         if child.name not in allowed or child.name in found:
-            raise _malformed(child.name)
+            raise xml.malformed(child.name)
         found[child.name] = child
     return found
 
@@ -218,14 +221,14 @@ def _children(node: xml.Node, allowed: tuple[str, ...]) -> dict[str, xml.Node]:
 def _leaf(parts: dict[str, xml.Node], name: str) -> str:
     node = parts.get(name)
     if node is None or node.children:
-        raise _malformed(name)
+        raise xml.malformed(name)
     return node.text
 
 
 def _days(parts: dict[str, xml.Node], name: str) -> int:
     text = _leaf(parts, name).strip()
     if _NUMBER.match(text) is None:
-        raise _malformed(name)
+        raise xml.malformed(name)
     if int(text) == 0:
         raise S3Error(
             "InvalidArgument",
@@ -239,7 +242,7 @@ def _days(parts: dict[str, xml.Node], name: str) -> int:
 def _date(text: str) -> int:
     moment = headers.parse_iso_date(text.strip())
     if not moment:
-        raise _malformed("Date")
+        raise xml.malformed("Date")
     if moment % (lifecycle.DAY_SECONDS * 1000):
         raise S3Error(
             "InvalidArgument",
@@ -248,10 +251,6 @@ def _date(text: str) -> int:
             ArgumentValue=text,
         )
     return moment
-
-
-def _malformed(element: str) -> S3Error:
-    return S3Error("MalformedXML", Element=element)
 
 
 # -- writing --------------------------------------------------------------------------------------

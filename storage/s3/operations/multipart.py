@@ -318,13 +318,11 @@ async def _completed_before(call: Call, bucket: i.Bucket, body: bytes) -> Respon
 def _parse_parts(body: bytes, upload_id: str) -> list[i.CompletePart]:
     """The parts of a CompleteMultipartUpload document. Raises MalformedXML, InvalidPartOrder."""
     parts: list[i.CompletePart] = []
-    for node in xml.parse(body, "CompleteMultipartUpload").children:
-        if node.name != "Part":
-            raise S3Error("MalformedXML")
+    for node in xml.items(xml.parse(body, "CompleteMultipartUpload"), "Part"):
         found = xml.fields(node, _PART_FIELDS, ("PartNumber", "ETag"))
         text = found["PartNumber"].strip()
         if not (text.isascii() and text.isdigit() and len(text) <= 9):
-            raise S3Error("MalformedXML")
+            raise xml.malformed("PartNumber")
         number = int(text)
         if parts and number < parts[-1].number:
             raise S3Error("InvalidPartOrder", UploadId=upload_id)
@@ -339,7 +337,7 @@ def _parse_parts(body: bytes, upload_id: str) -> list[i.CompletePart]:
         else:
             parts.append(part)
     if not parts or len(parts) > i.PART_NUMBER_MAX:
-        raise S3Error("MalformedXML")
+        raise xml.malformed("Part")
     return parts
 
 

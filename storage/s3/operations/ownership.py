@@ -29,11 +29,12 @@ async def get_bucket_ownership_controls(call: Call) -> Response:
 async def put_bucket_ownership_controls(call: Call) -> Response:
     """Replace the setting. ACLs that grant anything to others must go before they are disabled."""
     root = xml.parse(await read_document(call), "OwnershipControls")
-    if [node.name for node in root.children] != ["Rule"]:
-        raise S3Error("MalformedXML", Element="OwnershipControls")
-    state = xml.fields(root.children[0], _FIELDS, ("ObjectOwnership",))["ObjectOwnership"]
+    rules = xml.items(root, "Rule")
+    if len(rules) != 1:
+        raise xml.malformed("Rule")
+    state = xml.fields(rules[0], _FIELDS, ("ObjectOwnership",))["ObjectOwnership"]
     if state not in ownership.STATES:
-        raise S3Error("MalformedXML", Element="ObjectOwnership")
+        raise xml.malformed("ObjectOwnership")
 
     def checked(bucket: i.Bucket) -> bytes:
         if state == ownership.ENFORCED and acl.DOCUMENT in bucket.config:

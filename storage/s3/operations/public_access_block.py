@@ -37,8 +37,8 @@ async def get_public_access_block(call: Call) -> Response:
 async def put_public_access_block(call: Call) -> Response:
     """Replace the four switches; those that are not given are off. Raises MalformedXML."""
     root = xml.parse(await read_document(call), _ROOT)
-    found = xml.fields(root, frozenset(_SWITCHES))
-    closure = Block(**{_SWITCHES[name]: _truth(name, text) for name, text in found.items()})
+    found = xml.parts(root, _SWITCHES)
+    closure = Block(**{_SWITCHES[name]: xml.truth(node) for name, node in found.items()})
     await set_document(call, BLOCK, block.encode(closure))
     return Response(200, [])
 
@@ -47,10 +47,3 @@ async def delete_public_access_block(call: Call) -> Response:
     """Nothing is blocked any more."""
     await set_document(call, BLOCK, None)
     return Response(204, [])
-
-
-def _truth(name: str, text: str) -> bool:
-    value = text.strip().lower()
-    if value not in ("true", "false"):
-        raise S3Error("MalformedXML", Element=name)
-    return value == "true"

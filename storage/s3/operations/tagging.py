@@ -22,17 +22,16 @@ _PAIR = frozenset(("Key", "Value"))
 def parse(body: bytes) -> list[tuple[str, str]]:
     """(name, value) pairs of a Tagging document. Raises MalformedXML."""
     root = xml.parse(body, "Tagging")
-    if [child.name for child in root.children] != ["TagSet"]:
-        raise S3Error("MalformedXML")
-    return pairs(root.children[0])
+    sets = xml.items(root, "TagSet")
+    if len(sets) != 1:
+        raise xml.malformed("TagSet")
+    return pairs(sets[0])
 
 
 def pairs(tag_set: xml.Node) -> list[tuple[str, str]]:
     """(name, value) of each ``<Tag>``. Raises MalformedXML."""
     found = []
-    for node in tag_set.children:
-        if node.name != "Tag":
-            raise S3Error("MalformedXML")
+    for node in xml.items(tag_set, "Tag"):
         tag = xml.fields(node, _PAIR, ("Key", "Value"))
         found.append((tag["Key"], tag["Value"]))
     return found

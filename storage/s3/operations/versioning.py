@@ -132,12 +132,16 @@ async def put_bucket_versioning(call: Call) -> Response:
     """Enable or suspend versioning. It can't be undone, only suspended (S3)."""
     root = xml.parse(await read_document(call), "VersioningConfiguration")
     found = xml.fields(root, frozenset(("Status", "MfaDelete")))
-    if found.get("MfaDelete", "Disabled") != "Disabled":
-        raise S3Error("NotImplemented", "MFA delete is not implemented.")
-    state = _STATES.get(found.get("Status", ""))
+    mfa_delete = found.get("MfaDelete", "Disabled")
+    if mfa_delete not in ("Enabled", "Disabled"):
+        raise xml.malformed("MfaDelete")
+    if mfa_delete == "Enabled":
+        raise S3Error("NotImplemented", "MFA delete is not implemented.", Element="MfaDelete")
+    if "Status" not in found:
+        raise S3Error("IllegalVersioningConfigurationException", Element="Status")
+    state = _STATES.get(found["Status"])
     if state is None:
-        known = "Status" in found
-        raise S3Error("MalformedXML" if known else "IllegalVersioningConfigurationException")
+        raise xml.malformed("Status")
     if call.target.config.get(i.VERSIONING) != state:
         await set_document(call, i.VERSIONING, state)
     return Response(200, [])

@@ -49,11 +49,44 @@ def test_refused(body: bytes) -> None:
     assert error.value.code == "MalformedXML"
 
 
-def test_namespaces_do_not_matter() -> None:
-    for attribute in ("", f' xmlns="{xml.NAMESPACE}"', ' xmlns="urn:other"'):
+def test_elements_are_of_the_namespace_of_s3_or_of_none() -> None:
+    for attribute in (
+        "", f' xmlns="{xml.NAMESPACE}"', ' xmlns="https://s3.amazonaws.com/doc/2006-03-01"',
+        ' xmlns="http://doc.s3.amazonaws.com/2006-03-01"', ' xmlns:unused="urn:other"',
+    ):  # fmt: skip
         root = xml.parse(f"<a{attribute}><b>t</b></a>".encode(), "a")
         assert xml.fields(root, frozenset("b")) == {"b": "t"}
-    assert xml.parse(b'<p:a xmlns:p="urn:x"><p:b/></p:a>', "a").children[0].name == "b"
+    prefixed = f'<p:a xmlns:p="{xml.NAMESPACE}"><p:b/></p:a>'.encode()
+    assert xml.parse(prefixed, "a").children[0].name == "b"
+
+
+@pytest.mark.parametrize(
+    ("body", "element"),
+    [
+        (b'<a xmlns="urn:other"/>', "a"),
+        (b'<a><p:b xmlns:p="urn:other"/></a>', "b"),
+        (b'<a b="c"/>', "a"),
+        (b"<a>text<b/></a>", "a"),
+        (b"<a><b/>text</a>", "a"),
+        (b"<b/>", "b"),
+        (b"<" + b"b" * 5000 + b"/>", "b" * 100),
+    ],
+)
+def test_the_element_to_blame_is_named(body: bytes, element: str) -> None:
+    with pytest.raises(S3Error) as error:
+        xml.parse(body, "a")
+    assert (error.value.code, error.value.fields) == ("MalformedXML", {"Element": element})
+
+
+def test_what_is_said_of_a_document_is_no_content() -> None:
+    told = (
+        b' xmlns:i="http://www.w3.org/2001/XMLSchema-instance" i:schemaLocation="x" xml:lang="en"'
+    )
+    assert xml.parse(b"<a%b> \n <b/> \t </a>" % told, "a").children[0].name == "b"
+
+
+def test_a_section_of_character_data_is_text() -> None:
+    assert xml.parse(b"<a><b><![CDATA[x<&y]]></b></a>", "a").children[0].text == "x<&y"
 
 
 @given(st.text())
@@ -90,6 +123,7 @@ def test_a_page_of_names_loses_nothing(names: list[str], url: bool) -> None:
     "body",
     [
         b"<a><![CDATA[&#1;]]></a>",  # no reference in there: it must not become one
+        b"<a>\x01&#x10FF01;</a>",
         b'<?xml version="1.0" encoding="ISO-8859-1"?><a>\xe9&#1;</a>',
     ],
 )
