@@ -79,7 +79,6 @@ _WITHDRAWN = (
     "The store has ended your session: your key or user was disabled, removed or given another "
     "secret."
 )
-_NO_LENGTH = "A request with a body must tell its length (Content-Length)."
 
 Handler = Callable[[Request], Awaitable[None]]
 
@@ -304,11 +303,8 @@ class Console:
         headers = request.kept(_TO_S3)
         body: AsyncIterator[bytes] | None = None
         if request.has_body:
-            length = request.header(b"content-length")
-            if not length:
-                await problem(request.send, 411, "MissingContentLength", _NO_LENGTH)
-                return
-            headers["content-length"] = length
+            if length := request.header(b"content-length"):
+                headers["content-length"] = length
             body = request.stream()
         async with self._upstream.s3(
             request.method, bucket, key, query, session, headers, body

@@ -80,7 +80,7 @@ async def _zipped(
     keys: AsyncIterator[tuple[str, str]],
 ) -> AsyncIterator[bytes]:
     pipe = _Pipe()
-    names: set[str] = set()
+    names: dict[str, int] = {}
     missing: list[str] = []
     # Stored, not deflated: media does not shrink, and a stream should cost little.
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
@@ -144,15 +144,20 @@ async def _chain(
         yield each
 
 
-def _entry(name: str, taken: set[str]) -> str:
-    """A name that unpacks below the target folder on every system, each once."""
+def _entry(name: str, taken: dict[str, int]) -> str:
+    """A name that unpacks below the target folder on every system, each once.
+
+    ``taken`` tells of each name how often it was wanted, so that a hundred thousand names that
+    come to the same are not counted up from the beginning each.
+    """
     parts = [_UNSAFE.sub("_", part) for part in name.split("/")]
     safe = "/".join("_" if part in ("", ".", "..") else part for part in parts)
-    entry, number = safe, 1
+    entry, number = safe, taken.get(safe, 0)
     while entry in taken:
         number += 1
         entry = f"{safe} ({number})"
-    taken.add(entry)
+    taken[safe] = number or 1
+    taken[entry] = max(1, taken.get(entry, 0))
     return entry
 
 

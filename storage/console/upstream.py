@@ -126,6 +126,8 @@ class Upstream:
             sent.append((b"content-length", b"%d" % len(body)))
         elif body is None and method in ("PUT", "POST"):
             sent.append((b"content-length", b"0"))
+        elif body is not None and "content-length" not in headers:
+            sent.append((b"transfer-encoding", b"chunked"))
         async with pool.stream(
             method, url, headers=sent, content=body, extensions={"timeout": _TIMEOUTS}
         ) as response:

@@ -14,7 +14,7 @@ with a sentence, says that they can't be made.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Annotated, Any, Literal, Protocol
 
 from fastapi import APIRouter, Depends
@@ -30,10 +30,12 @@ router = APIRouter(prefix="/api/v1", tags=["operation"])
 ENTRY_POINT = "oversight.doctor"
 #: What one has to be allowed to do (MinIO's name for looking into a deployment's health).
 ACTION = "admin:OBDInfo"
-#: Seconds that an answer to one of the checks may take.
-TIMEOUT = 10.0
+#: Seconds that an answer to one of the checks may take, and all checks together.
+TIMEOUT, ALL_TIMEOUT = 10.0, 120.0
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on
 _running = asyncio.Lock()
+#: Checks that nobody waits for any more: threads can't be ended.
+_late: set[asyncio.Future[Any]] = set()
 
 
 class Doctor(Protocol):
@@ -106,14 +108,14 @@ async def list_checks(found: Doctors) -> list[CheckView]:
 async def run_checks(caller: SignedIn, found: Doctors) -> Examination:
     """Make all checks from where the store runs, with the root user's keys. They write a few
     objects below `.oversight-doctor/` in Langfuse's bucket and remove them."""
-    if _running.locked():
+    if _running.locked() or _late:
         raise Problem(409, "DoctorIsBusy", "The checks are being made already: wait for them.")
     async with _running:
         environ = surroundings(caller.plane.config)
         together = Examination(healthy=True, troubles=[], results=[])
         for doctor in found:
             try:
-                made = await asyncio.to_thread(doctor.examine, environ, TIMEOUT)
+                made = await _within(asyncio.to_thread(doctor.examine, environ, TIMEOUT))
             except ValueError as error:
                 raise Problem(409, "DoctorFailed", str(error)) from None
             one = Examination.model_validate(made)
@@ -121,6 +123,20 @@ async def run_checks(caller: SignedIn, found: Doctors) -> Examination:
             together.troubles += one.troubles
             together.results += one.results
         return together
+
+
+async def _within(checks: Coroutine[Any, Any, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What the checks found. Raises Problem when they take too long."""
+    task = asyncio.ensure_future(checks)
+    done, _ = await asyncio.wait((task,), timeout=ALL_TIMEOUT)
+    if not done:
+        _late.add(task)
+        task.add_done_callback(_late.discard)
+        raise Problem(
+            504, "DoctorTimedOut",
+            f"The checks did not come to an end within {ALL_TIMEOUT:.0f} seconds.",
+        )  # fmt: skip
+    return task.result()
 
 
 def surroundings(config: Config) -> dict[str, str]:

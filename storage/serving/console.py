@@ -12,6 +12,7 @@ from storage.engine.embedded.engine import EmbeddedEngine
 from storage.s3.caller import caller_key
 from storage.serving import assembly, bootstrap, webserver
 from storage.serving.doorway import Doorway, reachable
+from storage.serving.patience import PatientProtocol
 from storage.serving.starting import Application, Switch
 from storage.telemetry.board import Board
 
@@ -31,7 +32,7 @@ class Console:
 
     async def open(self) -> None:
         """Accept; until ``begin`` has finished the store is starting."""
-        self._server = webserver.Server(webserver.configure(self._switch, "httptools"))
+        self._server = webserver.Server(webserver.configure(self._switch, PatientProtocol))
         await self._server.open(self._sockets)
 
     async def begin(self, engine: EmbeddedEngine, store_key: bytes, shared: int) -> None:

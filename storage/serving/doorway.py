@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import socket
@@ -32,6 +33,7 @@ from storage.serving.handover import (
     hand_over,
 )
 
+_logger = logging.getLogger("storage.console")
 #: Everything below it is the console's.
 CONSOLE = "/console"
 #: Largest request head that is handed over, in bytes.
@@ -134,7 +136,8 @@ class Process:
                 return
             except Broken:
                 if begun:
-                    raise
+                    _logger.warning("the console's process broke off an answer")
+                    return  # uvicorn breaks off the connection
                 if not await self._ended() or scope["method"] not in ("GET", "HEAD"):
                     break
                 continue

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import http.client
+import json
+import re
 import time
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import boto3
 import pytest
 from botocore.config import Config
 
+from stack.client import Control
 from tests.clients import tools
 from tests.console.scene import furnish
 from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore
 
 playwright = pytest.importorskip("playwright.sync_api")
 
+#: Where people would open Langfuse.
+LANGFUSE_URL = "https://langfuse.example.com"
 #: Milliseconds that a page gets for what it does; a machine under load is slow.
 PATIENCE = 30_000
 
@@ -25,7 +33,8 @@ PATIENCE = 30_000
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedStore]:
     """A store of these tests' own, with something in it."""
     folder = tmp_path_factory.mktemp("console")
-    with ServedStore(folder / "drive", folder / "log", ("--workers", "2")) as store:
+    settings = {"OVERSIGHT_LANGFUSE_URL": LANGFUSE_URL}
+    with ServedStore(folder / "drive", folder / "log", ("--workers", "2"), settings) as store:
         furnish(client_of(store))
         until_there(f"{store.console}/console/")
         yield store
@@ -127,3 +136,88 @@ def visit(page: Any, *parts: str) -> None:
 def page(open_page: Open) -> Any:
     """The console, with the root user signed in."""
     return sign_in(open_page())
+
+
+# -- without a browser ----------------------------------------------------------------------------
+
+Ask = Callable[..., http.client.HTTPResponse]
+
+
+@pytest.fixture
+def ask(served: ServedStore) -> Ask:
+    """Send one request to the console port."""
+
+    def send(method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", served.console_port, timeout=30)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        data = json.dumps(body) if isinstance(body, dict | list) else body
+        connection.request(method, path, data, named)
+        return connection.getresponse()
+
+    return send
+
+
+class Signed(NamedTuple):
+    """Somebody who is signed in: the browser's cookie, and what the page was told."""
+
+    cookie: str
+    page: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the page's own requests have."""
+        return {"cookie": self.cookie, "x_oversight_console": self.page}
+
+
+def signed_in(ask: Ask, access_key: str = ACCESS_KEY, secret: str = SECRET_KEY) -> Signed:
+    document = {"access_key": access_key, "secret_key": secret}
+    answer = ask("POST", "/console/session", document, x_oversight_console="none")
+    assert answer.status == 200
+    cookie = answer.getheader("set-cookie", "").partition(";")[0]
+    return Signed(cookie, json.loads(answer.read())["page"])
+
+
+@pytest.fixture
+def signed(ask: Ask) -> Signed:
+    """The root user is signed in."""
+    return signed_in(ask)
+
+
+def console_of(served: ServedStore) -> int:
+    """The console's process."""
+    assert served.process
+    (found,) = (
+        child
+        for child in below(served.process.pid)
+        if b"storage.console.process" in Path(f"/proc/{child}/cmdline").read_bytes()
+    )
+    return found
+
+
+def below(pid: int) -> list[int]:
+    """All processes below one."""
+    children = [int(e) for e in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [each for child in children for each in below(child)]
+
+
+def resident(pid: int) -> int:
+    """Resident memory of a process, in KiB."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1])
+
+
+class Person(NamedTuple):
+    """A user, and the first access key."""
+
+    name: str
+    key: str
+    secret: str
+
+
+def add_user(served: ServedStore, *policies: str) -> Person:
+    """Add a user with policies."""
+    control = Control(served.console, ACCESS_KEY, SECRET_KEY)
+    name = f"user-{uuid.uuid4().hex[:8]}"
+    made = control.call("POST", "users", body={"name": name, "policies": list(policies)})
+    return Person(name, made["access_key"], made["secret_key"])

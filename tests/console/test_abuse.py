@@ -5,60 +5,23 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import re
 import signal
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from tests.console.conftest import Open, sign_in, visit
+from tests.console.conftest import (
+    Ask,
+    Open,
+    Signed,
+    console_of,
+    resident,
+    sign_in,
+    signed_in,
+    visit,
+)
 from tests.console.scene import HOSTILE
 from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore
-
-Ask = Callable[..., http.client.HTTPResponse]
-
-
-@pytest.fixture
-def ask(served: ServedStore) -> Ask:
-    """Send one request to the console port."""
-
-    def send(method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection("127.0.0.1", served.console_port, timeout=30)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        data = json.dumps(body) if isinstance(body, dict | list) else body
-        connection.request(method, path, data, named)
-        return connection.getresponse()
-
-    return send
-
-
-class Signed(NamedTuple):
-    """Somebody who is signed in: the browser's cookie, and what the page was told."""
-
-    cookie: str
-    page: str
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What the page's own requests have."""
-        return {"cookie": self.cookie, "x_oversight_console": self.page}
-
-
-def signed_in(ask: Ask, access_key: str = ACCESS_KEY, secret: str = SECRET_KEY) -> Signed:
-    document = {"access_key": access_key, "secret_key": secret}
-    answer = ask("POST", "/console/session", document, x_oversight_console="none")
-    assert answer.status == 200
-    cookie = answer.getheader("set-cookie", "").partition(";")[0]
-    return Signed(cookie, json.loads(answer.read())["page"])
-
-
-@pytest.fixture
-def signed(ask: Ask) -> Signed:
-    """The root user is signed in."""
-    return signed_in(ask)
-
 
 # -- what was stored ------------------------------------------------------------------------------
 
@@ -321,31 +284,12 @@ def test_its_memory_is_bounded(served: ServedStore, ask: Ask, signed: Signed) ->
     path = "/console/s3?.bucket=models&.key=ranker/v3/model.bin"
     for _ in range(5):
         assert len(ask("GET", path, **signed.headers).read()) == 3_500_000
-    status = Path(f"/proc/{_console_of(served)}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+) kB", status)
-    assert found
-    assert int(found[1]) < 75 * 1024
+    assert resident(console_of(served)) < 75 * 1024
 
 
 def test_a_console_that_died_is_started_again(served: ServedStore, ask: Ask) -> None:
     assert ask("GET", "/console/").status == 200
-    died = _console_of(served)
+    died = console_of(served)
     os.kill(died, signal.SIGKILL)
     assert ask("GET", "/console/").status == 200
-    assert _console_of(served) != died
-
-
-def _console_of(served: ServedStore) -> int:
-    """The console's process."""
-    assert served.process
-    (found,) = (
-        child
-        for child in _below(served.process.pid)
-        if b"storage.console.process" in Path(f"/proc/{child}/cmdline").read_bytes()
-    )
-    return found
-
-
-def _below(pid: int) -> list[int]:
-    children = [int(e) for e in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return children + [below for child in children for below in _below(child)]
+    assert console_of(served) != died

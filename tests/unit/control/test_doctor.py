@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ class Contributed:
         self.environ: Mapping[str, str] = {}
         self.thread = 0
         self.error = ""
+        self.answers = threading.Event()
+        self.answers.set()
 
     def load(self) -> Contributed:
         return self
@@ -35,6 +38,7 @@ class Contributed:
     def examine(self, environ: Mapping[str, str], timeout: float) -> dict[str, Any]:
         if self.error:
             raise ValueError(self.error)
+        self.answers.wait(20)
         self.environ, self.thread = environ, threading.get_ident()
         trouble = {"code": "clock-skew", "severity": "failure", "sentence": "S.", "cure": "C."}
         result = {
@@ -67,6 +71,24 @@ def test_checks_are_listed_and_run(contributed: Contributed, root: TestClient) -
 def test_checks_that_cannot_be_made(contributed: Contributed, root: TestClient) -> None:
     contributed.error = "There is no way."
     assert problem(root.post("/api/v1/doctor"), 409, "DoctorFailed") == "There is no way."
+
+
+def test_checks_that_hang_are_given_up_and_not_made_twice(
+    contributed: Contributed, root: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contributed.answers.clear()
+    monkeypatch.setattr(doctor, "ALL_TIMEOUT", 0.05)
+    problem(root.post("/api/v1/doctor"), 504, "DoctorTimedOut")
+    problem(root.post("/api/v1/doctor"), 409, "DoctorIsBusy")
+    contributed.answers.set()
+    monkeypatch.setattr(doctor, "ALL_TIMEOUT", 20)
+    for _ in range(100):
+        answer = root.post("/api/v1/doctor")
+        if answer.status_code == 200:
+            return
+        problem(answer, 409, "DoctorIsBusy")
+        time.sleep(0.02)
+    raise AssertionError("the next examination must be possible")
 
 
 def test_absent_where_nothing_is_contributed(

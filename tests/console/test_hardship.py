@@ -1,0 +1,164 @@
+"""What hangs, is many, or dies; and whose address counts: attacks that need no browser."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.console.conftest import (
+    Ask,
+    Signed,
+    add_user,
+    below,
+    console_of,
+    resident,
+    signed_in,
+)
+from tests.serving import ServedStore
+
+
+def asker(served: ServedStore, source: str) -> Ask:
+    """Send requests to the console port from another address of this machine."""
+
+    def send(method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", served.console_port, timeout=60, source_address=(source, 0)
+        )
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        data = json.dumps(body) if body is not None else None
+        connection.request(method, path, data, named)
+        return connection.getresponse()
+
+    return send
+
+
+def test_a_body_of_unknown_length_is_stored(
+    served: ServedStore, ask: Ask, signed: Signed, s3: Any
+) -> None:
+    path = "/console/s3?.bucket=datahub&.key=chunked"
+    pieces = [b"x" * 70_000, b"", b"y" * 5]
+    connection = http.client.HTTPConnection("127.0.0.1", served.console_port, timeout=30)
+    headers = {name.replace("_", "-"): value for name, value in signed.headers.items()}
+    connection.request("PUT", path, (each for each in pieces), headers, encode_chunked=True)
+    assert connection.getresponse().status == 200
+    assert s3.get_object(Bucket="datahub", Key="chunked")["Body"].read() == b"".join(pieces)
+
+
+def test_policies_see_the_browsers_address(served: ServedStore, s3: Any) -> None:
+    """Not the console's, which sends the request on; and nobody but the console may name one."""
+    s3.create_bucket(Bucket="addresses")
+    s3.put_object(Bucket="addresses", Key="a", Body=b"1")
+    statement = {
+        "Effect": "Deny", "Principal": "*", "Action": "s3:GetObject",
+        "Resource": "arn:aws:s3:::addresses/*",
+        "Condition": {"NotIpAddress": {"aws:SourceIp": "127.0.0.2/32"}},
+    }  # fmt: skip
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    person = add_user(served, "readwrite")
+    s3.put_bucket_policy(Bucket="addresses", Policy=json.dumps(policy))
+
+    path = "/console/s3?.bucket=addresses&.key=a"
+    inside, outside = asker(served, "127.0.0.2"), asker(served, "127.0.0.3")
+    session = signed_in(inside, person.key, person.secret)
+    assert inside("GET", path, **session.headers).status == 200
+    assert outside("GET", path, **session.headers).status == 403
+    forged = {"x_forwarded_for": "127.0.0.2", "x_oversight_caller": "127.0.0.2",
+              "x_oversight_proof": "f" * 64}  # fmt: skip
+    assert outside("GET", path, **session.headers, **forged).status == 403
+
+
+def test_a_stalled_client_is_not_waited_for(served: ServedStore) -> None:
+    """A head that does not come to its end, and a connection that says nothing."""
+    address = ("127.0.0.1", served.console_port)
+    silent = [socket.create_connection(address, timeout=60) for _ in range(50)]
+    slow = [socket.create_connection(address, timeout=60) for _ in range(50)]
+    for each in slow:
+        each.sendall(b"GET /console/ HTTP/1.1\r\nHost: x\r\nX-A: ")
+    began = time.monotonic()
+    while slow and time.monotonic() - began < 45:
+        alive = []
+        for each in slow:
+            try:
+                each.sendall(b"a")
+                each.setblocking(False)
+                alive += [each] if each.recv(1) else []
+            except BlockingIOError:
+                alive.append(each)
+            except OSError:
+                continue
+            each.setblocking(True)
+        slow = alive
+        time.sleep(0.5)
+    assert slow == []
+    for each in silent:
+        each.settimeout(30)
+        assert each.recv(1) == b""
+
+
+def test_many_sign_in_at_once(served: ServedStore) -> None:
+    """Two hundred at a time, right and wrong: all are answered, and the console lives on."""
+    known = [add_user(served, "readonly") for _ in range(4)]
+    ask = asker(served, "127.0.0.77")
+    answers: list[int] = []
+
+    def sign(number: int) -> None:
+        person = known[number % len(known)]
+        document = {
+            "access_key": person.key, "secret_key": person.secret if number % 5 else "wrong-secret",
+        }  # fmt: skip
+        answers.append(ask("POST", "/console/session", document, x_oversight_console="none").status)
+
+    with ThreadPoolExecutor(200) as pool:
+        list(pool.map(sign, range(1000)))
+    assert len(answers) == 1000
+    assert set(answers) <= {200, 401, 429, 503}
+    assert answers.count(200) >= 4
+    assert ask("GET", "/console/").status == 200
+    assert resident(console_of(served)) < 150 * 1024
+
+
+def test_a_console_that_dies_in_mid_request_is_an_error_and_no_half_answer(
+    served: ServedStore, ask: Ask, signed: Signed, s3: Any
+) -> None:
+    s3.put_object(Bucket="models", Key="big.bin", Body=bytes(40_000_000))
+    connection = http.client.HTTPConnection("127.0.0.1", served.console_port, timeout=30)
+    headers = {name.replace("_", "-"): value for name, value in signed.headers.items()}
+    connection.request("GET", "/console/s3?.bucket=models&.key=big.bin", None, headers)
+    answer = connection.getresponse()
+    assert answer.status == 200
+    assert answer.read(1000)
+    os.kill(console_of(served), signal.SIGKILL)
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        answer.read()
+    # What it knew is gone with it: who was signed in signs in again.
+    assert ask("GET", "/console/control/api/v1/me", **signed.headers).status == 401
+    assert ask("GET", "/console/").status == 200
+    signed_in(ask)
+
+
+def test_no_secret_is_in_any_log(served: ServedStore) -> None:
+    ask = asker(served, "127.0.0.78")
+    _, key, secret = add_user(served, "readonly")
+    session = signed_in(ask, key, secret)
+    ask("GET", "/console/s3?.bucket=datahub&.key=none", **session.headers)
+    ask("POST", "/console/session", {"access_key": key, "secret_key": secret + "x"},
+        x_oversight_console="none")  # fmt: skip
+    ask("POST", "/console/session", {"access_key": [secret]}, x_oversight_console="none")
+    ask("DELETE", "/console/session", **session.headers)
+    written = served.output()
+    for found in (secret, session.page, session.cookie.partition("=")[2]):
+        assert found not in written
+    assert "X-Amz-Signature" not in written
+    assert "Traceback" not in written
+    for pid in below(os.getpid()):
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+        assert secret not in line
