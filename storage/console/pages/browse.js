@@ -45,9 +45,10 @@ class Browser {
     this.draw();
   }
 
+  /** Turn to the next page, the one before, or (0) the first. */
   async go(step) {
     if (step > 0) this.tokens.push(this.listing.next);
-    else this.tokens.pop();
+    else this.tokens.length = step < 0 ? this.tokens.length - 1 : 1;
     await this.load(this.tokens.at(-1)).catch(fail);
   }
 
@@ -78,7 +79,7 @@ class Browser {
       fill(this.body, h("div", { class: "table-wrap" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", { class: "tight" }, everything), h("th", { scope: "col" }, T.common.name), h("th", { scope: "col", class: "num" }, T.common.size), h("th", { scope: "col", class: "wide-only" }, T.common.modified), h("th", { class: "tight" }, h("span", { class: "sr" }, T.common.actions)))), h("tbody", {}, entries.map((entry) => this.row(entry))))));
     }
     const first = this.tokens.length === 1;
-    fill(this.foot, h("span", { class: "grow" }, T.browse.shown(entries.length), first && !this.listing.next ? "" : ` · ${T.browse.page(this.tokens.length)}`), first ? null : button(T.common.previous, {}, () => this.go(-1)), this.listing.next ? button(T.common.next, {}, () => this.go(1)) : null);
+    fill(this.foot, h("span", { class: "grow" }, T.browse.shown(entries.length), first && !this.listing.next ? "" : ` · ${T.browse.page(this.tokens.length)}`), this.tokens.length > 2 ? button(T.browse.first, {}, () => this.go(0)) : null, first ? null : button(T.common.previous, {}, () => this.go(-1)), this.listing.next ? button(T.common.next, {}, () => this.go(1)) : null);
   }
 
   drawBar() {

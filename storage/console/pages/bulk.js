@@ -1,6 +1,7 @@
 // Work on many objects: delete, copy, move. A folder stands for everything below it.
 import { all, crc32, escaped, parse, s3, textOf, walk } from "./api.js";
 import { shown } from "./dom.js";
+import { count } from "./format.js";
 import { T } from "./texts.js";
 import { longWork } from "./transfers.js";
 
@@ -48,7 +49,7 @@ async function deleteBatch(bucket, objects, signal) {
 
 function summary(text, errors) {
   if (!errors.length) return text;
-  throw new Error(`${T.work.failed(errors.length)}. ${T.work.firstError(errors[0])}`);
+  throw new Error(`${T.work.failed(count(errors.length))}. ${T.work.firstError(errors[0])}`);
 }
 
 export function deleteChosen(bucket, chosen) {
@@ -62,7 +63,7 @@ export function deleteChosen(bucket, chosen) {
       failed.push(...errors.map(({ message }) => message));
       report(done, 0);
     }
-    return summary(T.browse.deleted(done), failed);
+    return summary(T.browse.deleted(count(done)), failed);
   });
 }
 
@@ -110,7 +111,7 @@ export function copyChosen(bucket, base, chosen, target, prefix, { move = false,
       done += moved;
       for (const error of errors) fail(error.key, error);
     }
-    return summary(move ? T.browse.moved(done) : T.browse.copiedN(done), failed);
+    return summary(move ? T.browse.moved(count(done)) : T.browse.copiedN(count(done)), failed);
   });
 }
 

@@ -4,7 +4,7 @@
 // network, CORS rules, a page with TLS before an S3 without), they go through the console instead.
 import { all, crc32, escaped, mark, parse, s3, s3Path, s3Xml, sign, state, textOf } from "./api.js";
 import { fill, h, icon, shown } from "./dom.js";
-import { bytes } from "./format.js";
+import { bytes, count } from "./format.js";
 import { T } from "./texts.js";
 import { iconButton, meter, note, toast } from "./ui.js";
 
@@ -86,6 +86,7 @@ class Work {
   end(how, text = "") {
     this.state = how;
     this.element.dataset.state = how;
+    this.meter.classList.remove("unknown");
     this.meter.classList.toggle("bad", how === "failed");
     this.meter.classList.toggle("good", how === "done");
     if (how === "done") this.meter.set(1);
@@ -102,12 +103,19 @@ class Work {
 export async function longWork(name, work) {
   const entry = new Work(name);
   entry.state = "running";
+  let reached = 0;
+  const report = (done, total) => {
+    reached = done;
+    entry.meter.classList.toggle("unknown", !total);
+    entry.progress(total ? done / total : 0, T.work.of(count(done), total && count(total)));
+  };
   try {
-    const text = await work((done, total) => entry.progress(total ? done / total : 0, T.work.of(done, total)), entry.stop.signal);
-    entry.end("done", text);
+    report(0, 0);
+    entry.end("done", await work(report, entry.stop.signal));
     return true;
   } catch (error) {
-    entry.end(error.name === "AbortError" ? "cancelled" : "failed", error.name === "AbortError" ? "" : error.message);
+    if (error.name === "AbortError") entry.end("cancelled", T.work.stopped(count(reached)));
+    else entry.end("failed", error.message);
     return false;
   }
 }
