@@ -146,7 +146,7 @@ def _multipart(made: History) -> None:
         return
     path, upload = chance.one(world.started)
     suffix = b"uploadId=" + upload
-    parts = _large_parts if chance.happens(0.15) else _small_parts
+    parts = _large_parts if chance.happens(0.03) else _small_parts
     named = parts(made, path, suffix)
     if chance.happens(0.3):
         made.then(b"GET", path, b"max-parts=1&" + suffix)
@@ -180,7 +180,7 @@ def _small_parts(made: History, path: bytes, suffix: bytes) -> bytes:
         return _named(number, body)
     source = b"/%b/%b" % LARGE
     lines: Headers = [(b"x-amz-copy-source", source)]
-    if made.chance.happens(0.9):
+    if made.chance.happens(0.97):
         last = made.chance.one((0, 6, 69_999))
         lines.append((b"x-amz-copy-source-range", b"bytes=0-%d" % last))
         made.then(b"PUT", path, query, b"", *lines)

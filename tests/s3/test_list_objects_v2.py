@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -74,3 +75,17 @@ def test_a_token_counts_more_than_a_start(raw: RawClient, boto_client: Any, buck
     )
     assert [entry["Key"] for entry in rest["Contents"]] == ["c", "d"]
     assert rest["StartAfter"] == "a"  # told as it was sent, as the API Reference has it
+
+
+def test_a_start_that_a_token_overrules_is_told_as_text(
+    raw: RawClient, boto_client: Any, bucket: str
+) -> None:
+    for key in ("a", "b"):
+        boto_client.put_object(Bucket=bucket, Key=key)
+    first = boto_client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+    query = f"list-type=2&continuation-token={quote(first['NextContinuationToken'], safe='')}"
+    for start in ("<Contents><Key>x</Key></Contents>", "a&b", "\x01"):
+        answer = raw.request("GET", f"/{bucket}", f"{query}&start-after={quote(start, safe='')}")
+        told = answer.text("StartAfter") or ""
+        assert (unquote(told) if answer.text("EncodingType") else told) == start
+        assert answer.texts("Key") == ["b"]

@@ -36,12 +36,13 @@ class Listing:
         self.encode: Callable[[str], str] = xml.escape
         """What the names of the page need; known once it is read."""
 
-    async def page(self, after: str) -> Page:
+    async def page(self, after: str, told: str = "") -> Page:
+        """The page behind ``after``. ``told``: a name that the answer repeats besides."""
         bucket = self.call.target
         page = await self.call.app.engine.list_objects(
             bucket.id, prefix=self.prefix, delimiter=self.delimiter, after=after, limit=self.limit
         )
-        names = [after, page.next_after or "", *page.prefixes]
+        names = [after, told, page.next_after or "", *page.prefixes]
         self.settle_encoding([*names, *(entry.key for entry in page.entries)])
         return page
 
@@ -166,7 +167,7 @@ async def list_objects_v2(call: Call) -> Response:
     query = call.query
     start_after = query.get("start-after", "")
     token = query.get("continuation-token")
-    page = await listing.page(parse_token(token) if token else start_after)
+    page = await listing.page(parse_token(token) if token else start_after, start_after)
     text = listing.head(truncated=page.next_after is not None)
     if token is not None:
         text += xml.element("ContinuationToken", token)
