@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import time
 import urllib.request
-import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import boto3
 import pytest
 from botocore.config import Config
 
-from stack.client import Control
 from tests.clients import tools
 from tests.console.scene import furnish
 from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore
@@ -181,43 +177,3 @@ def signed_in(ask: Ask, access_key: str = ACCESS_KEY, secret: str = SECRET_KEY) 
 def signed(ask: Ask) -> Signed:
     """The root user is signed in."""
     return signed_in(ask)
-
-
-def console_of(served: ServedStore) -> int:
-    """The console's process."""
-    assert served.process
-    (found,) = (
-        child
-        for child in below(served.process.pid)
-        if b"storage.console.process" in Path(f"/proc/{child}/cmdline").read_bytes()
-    )
-    return found
-
-
-def below(pid: int) -> list[int]:
-    """All processes below one."""
-    children = [int(e) for e in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return children + [each for child in children for each in below(child)]
-
-
-def resident(pid: int) -> int:
-    """Resident memory of a process, in KiB."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1])
-
-
-class Person(NamedTuple):
-    """A user, and the first access key."""
-
-    name: str
-    key: str
-    secret: str
-
-
-def add_user(served: ServedStore, *policies: str) -> Person:
-    """Add a user with policies."""
-    control = Control(served.console, ACCESS_KEY, SECRET_KEY)
-    name = f"user-{uuid.uuid4().hex[:8]}"
-    made = control.call("POST", "users", body={"name": name, "policies": list(policies)})
-    return Person(name, made["access_key"], made["secret_key"])

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,13 +15,12 @@ from tests.console.conftest import (
     Ask,
     Open,
     Signed,
-    console_of,
-    resident,
     sign_in,
     signed_in,
     visit,
 )
 from tests.console.scene import HOSTILE
+from tests.console.surroundings import console_of, resident
 from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore
 
 # -- what was stored ------------------------------------------------------------------------------
@@ -80,8 +80,9 @@ def test_stored_pictures_that_are_documents_run_nothing(page: Any, s3: Any) -> N
 def test_a_stored_script_is_none_of_ours(page: Any, s3: Any, kind: str) -> None:
     """Scripts come from this origin, and so do stored bytes: markup that was smuggled into our
     page, and even knew what the page was told, gets none of them run."""
-    for key, body in (("gadget.js", "window.ran = true"), ("gadget.css", "body {opacity: 0.5}")):
-        s3.put_object(Bucket="datahub", Key=key, Body=body.encode(), ContentType=kind)
+    put = partial(s3.put_object, Bucket="datahub", ContentType=kind)
+    put(Key="gadget.js", Body=b"window.ran = true")
+    put(Key="gadget.css", Body=b"body {opacity: 0.5}")
     told = page.evaluate("() => localStorage.getItem(`oversight-page:${location.pathname}`)")
     url = f"s3?.bucket=datahub&.page={told}&.key=gadget"
     smuggled = (

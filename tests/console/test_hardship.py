@@ -14,15 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.console.conftest import (
-    Ask,
-    Signed,
-    add_user,
-    below,
-    console_of,
-    resident,
-    signed_in,
-)
+from tests.console.conftest import Ask, Signed, signed_in
+from tests.console.surroundings import add_user, below, console_of, resident
 from tests.serving import ServedStore
 
 

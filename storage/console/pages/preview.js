@@ -1,7 +1,7 @@
 // What is in an object, shown so that it can do nothing: as text, or by elements that run nothing.
 import { s3, s3Path, sign } from "./api.js";
 import { fill, h, icon, shown } from "./dom.js";
-import { bytes } from "./format.js";
+import { bytes, count } from "./format.js";
 import { kindOf } from "./kinds.js";
 import { T } from "./texts.js";
 import { empty, note } from "./ui.js";
@@ -13,6 +13,8 @@ const TEXT_MAX = 1024 * 1024;
 /** Bytes of JSON that become a tree, and rows of a table. */
 const TREE_MAX = 8 * 1024 * 1024;
 const ROWS_MAX = 1000;
+/** Columns of a table that are drawn: a megabyte may hold half a million. */
+const COLUMNS_MAX = 100;
 const CHILDREN_MAX = 200;
 
 /** Fill `place` with a preview of an object: {bucket, key, size, type, encoding, version}. */
@@ -166,7 +168,8 @@ async function rows(place, object) {
   const [heads = [], ...lines] = parsed;
   const cut = !whole || lines.length > ROWS_MAX;
   lines.length = Math.min(lines.length, ROWS_MAX);
-  fill(place, cut ? cutNote(object, T.object.rows(lines.length)) : null, drawTable(heads.map((name) => ({ name })), lines));
+  const columns = heads.slice(0, COLUMNS_MAX).map((name) => ({ name }));
+  fill(place, cut ? cutNote(object, T.object.rows(lines.length)) : null, heads.length > COLUMNS_MAX ? note(T.tables.firstColumns(COLUMNS_MAX, count(heads.length))) : null, drawTable(columns, lines.map((line) => line.slice(0, COLUMNS_MAX))));
 }
 
 /** The first `most` rows of a CSV (RFC 4180). */
