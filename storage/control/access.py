@@ -50,6 +50,28 @@ class Caller(msgspec.Struct, frozen=True, eq=False):
         if not self.allowed(action, resource):
             raise _denied(action)
 
+    def require_undenied(self, action: str) -> None:
+        """Raise a Problem where a policy denies ``action``, which nothing needs to allow."""
+        decision = decide(self.principal, action, "", lambda: _Facts(self))
+        if not decision.allowed and decision.source:
+            raise _denied(action)
+
+    async def renewed(self) -> Caller:
+        """The same caller as they are now: anything may have changed while a body came.
+
+        The session's time does not count: what was begun in it may be finished. Raises Problem.
+        """
+        identity = await self.plane.identity()
+        credential = identity.keyring(self.access_key)
+        if (
+            credential is None
+            or not credential.enabled
+            or identity.has_ended(self.session)
+            or not self.plane.sessions.proves(self.session, credential.secret)
+        ):
+            raise _over()
+        return msgspec.structs.replace(self, principal=credential.principal)
+
     def decide_on(
         self,
         action: str,
@@ -95,6 +117,12 @@ class _Facts:
         return self._facts.get(key, self._caller.facts.get(key))
 
 
+def _over() -> Problem:
+    return Problem(
+        401, "TokenInvalid", "The token is over or no longer good: sign in again.", _CHALLENGE
+    )
+
+
 def _denied(action: str) -> Problem:
     return Problem(403, "AccessDenied", f"You are not allowed {action} here.")
 
@@ -117,9 +145,7 @@ async def signed_in(
     identity = await plane.identity()
     found = plane.tokens.check(bearer.credentials, identity.keyring)
     if found is None or identity.has_ended(found[0]):
-        raise Problem(
-            401, "TokenInvalid", "The token is over or no longer good: sign in again.", _CHALLENGE
-        )
+        raise _over()
     session, credential = found
     return Caller(
         session.parent,

@@ -58,7 +58,8 @@ class Answer(BaseModel):
     resource: str
     steps: list[StepView]
     asked: dict[str, list[str] | None] = Field(
-        description="Condition keys that policies looked at; null where the request has none."
+        description="Condition keys that policies looked at, as far as the action has them; null "
+        "where the request has none."
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
 from email.utils import formatdate
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -100,16 +101,21 @@ class Listing(BaseModel):
 async def list_objects(
     caller: SignedIn,
     bucket: BucketName,
-    prefix: str = "",
-    delimiter: str = "",
+    prefix: str | None = None,
+    delimiter: str | None = None,
     after: str = "",
-    limit: Annotated[int, Query(ge=1, le=_LIST_MAX)] = _LIST_MAX,
+    limit: Annotated[int | None, Query(ge=1, le=_LIST_MAX)] = None,
 ) -> Listing:
     """Objects whose keys start with `prefix`, page by page; `/` as delimiter shows one level."""
-    facts = {"s3:prefix": prefix, "s3:delimiter": delimiter, "s3:max-keys": str(limit)}
+    given = {"s3:prefix": prefix, "s3:delimiter": delimiter, "s3:max-keys": limit}
+    facts = {key: str(value) for key, value in given.items() if value is not None}
     found = await open_bucket(caller, bucket, "s3:ListBucket", facts=facts)
     page = await caller.plane.engine.list_objects(
-        found.id, prefix=prefix, delimiter=delimiter, after=after, limit=limit
+        found.id,
+        prefix=prefix or "",
+        delimiter=delimiter or "",
+        after=after,
+        limit=limit or _LIST_MAX,
     )
     objects = [
         ObjectView(key=e.key, size=e.size, etag=e.etag, modified=timestamp(e.modified))
@@ -130,11 +136,11 @@ async def upload_form(request: Request, caller: SignedIn, bucket: BucketName) ->
     async for filename, content_type, content in form.files():
         key = form.fields.pop("key", "") or form.fields.get("prefix", "") + filename
         check_key(key)
-        found = await open_bucket(caller, bucket, "s3:PutObject", key)
+        await open_bucket(caller, bucket, "s3:PutObject", key)
         meta = describe({"content-type": content_type})
-        upload = _upload(caller, found, key, meta)
+        upload = Upload(caller.plane.engine, key)
         await upload.receive(content, length=-1)
-        await upload.commit(meta)
+        await upload.commit(meta, partial(_admit, caller, bucket, key, meta))
         stored.append(_stored(upload, key, meta.headers["content-type"]))
     if not stored:
         raise Problem(400, "InvalidArgument", "The form holds no file.")
@@ -157,15 +163,17 @@ async def put_object(
     `If-None-Match` decide whether an existing object may be replaced.
     """
     found = await open_bucket(caller, bucket, "s3:PutObject", key)
+    conditions = await _conditions(request, caller, found, key)
     meta = describe(request.headers)
     length = request.headers.get("content-length", "")
-    upload = _upload(caller, found, key, meta)
+    upload = Upload(caller.plane.engine, key)
     await upload.receive(
         request.stream(),
         int(length) if length.isdigit() else -1,
         request.headers.get("content-md5", ""),
     )
-    committed = await upload.commit(meta, _conditions(request))
+    admit = partial(_admit, caller, bucket, key, meta)
+    committed = await upload.commit(meta, admit, conditions)
     response.status_code = 200 if committed.existed else 201
     response.headers["ETag"] = f'"{upload.etag}"'
     return _stored(upload, key, meta.headers["content-type"])
@@ -217,8 +225,9 @@ async def delete_object(
 ) -> Response:
     """Delete the object; deleting what does not exist is no error."""
     found = await open_bucket(caller, bucket, "s3:DeleteObject", key)
+    conditions = await _conditions(request, caller, found, key)
     await caller.plane.engine.commit(
-        DeleteObject(bucket_id=found.id, key=key, conditions=_conditions(request))
+        DeleteObject(bucket_id=found.id, key=key, conditions=conditions)
     )
     return Response(status_code=204)
 
@@ -242,19 +251,21 @@ async def _lookup(caller: SignedIn, name: str, key: str) -> tuple[Bucket, Versio
     return bucket, version
 
 
-def _upload(caller: SignedIn, bucket: Bucket, key: str, meta: Meta) -> Upload:
-    """An object on its way in, owned as the bucket's object ownership says.
+async def _admit(caller: SignedIn, name: str, key: str, meta: Meta) -> tuple[Bucket, str]:
+    """(bucket, owner) of an object whose bytes have come, if it may be stored as things are now.
 
     Whom the bucket's policy or ACL lets in keeps control of what it writes by an ACL, as on the S3
-    port.
+    port. Raises Problem.
     """
+    caller = await caller.renewed()
+    bucket = await open_bucket(caller, name, "s3:PutObject", key)
     state = ownership.of(bucket.config.get(ownership.DOCUMENT))
     writer = caller.principal.id
     owner = ownership.owner_of_new(state, writer, bucket.owner)
     let_in_by = caller.decide_on("s3:PutObject", bucket, key).source
     if owner == writer != bucket.owner and let_in_by in acl.BY_GRANT:
         meta.extra[acl.DOCUMENT] = acl.spell(acl.private(owner))
-    return Upload(caller.plane.engine, bucket, key, owner)
+    return bucket, owner
 
 
 # -- conditions and ranges (RFC 9110, sections 13 and 14) -----------------------------------------
@@ -267,8 +278,15 @@ def _etags(request: Request, header: str) -> tuple[str, ...]:
     )
 
 
-def _conditions(request: Request) -> Conditions | None:
+async def _conditions(
+    request: Request, caller: SignedIn, bucket: Bucket, key: str
+) -> Conditions | None:
+    """The conditions of a write or deletion. Where they name ETags, its answer tells of the object:
+    whoever asks must be allowed to read it, as on the S3 port."""
     match, none = _etags(request, "if-match"), _etags(request, "if-none-match")
+    if any(etag != "*" for etag in (*match, *none)):
+        version = await caller.plane.engine.lookup(bucket.id, key)
+        caller.require_on("s3:GetObject", bucket, key, version)
     return Conditions(if_match=match, if_none_match=none) if match or none else None
 
 

@@ -343,8 +343,10 @@ def _now() -> int:
 
 
 def _require_own(caller: Caller, owner: str, action: str) -> None:
-    """Everyone's own keys are theirs; root's are root's; for all others an admin action."""
+    """Everyone's own keys are theirs unless a policy denies it; root's are root's; for all others
+    an admin action."""
     if owner == caller.principal.id and caller.principal.boundary is None:
+        caller.require_undenied(action)
         return
     caller.require(action)
     if owner == ROOT_ID and not caller.principal.root:

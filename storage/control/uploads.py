@@ -7,7 +7,7 @@ import hashlib
 import re
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from storage import errors
 from storage.control.problems import Problem
@@ -70,9 +70,9 @@ def describe(headers: Mapping[str, str]) -> Meta:
 class Upload:
     """One object on its way in: small ones in memory, larger ones in a file of the engine."""
 
-    def __init__(self, engine: Engine, bucket: Bucket, key: str, owner: str) -> None:
+    def __init__(self, engine: Engine, key: str) -> None:
         check_key(key)
-        self._engine, self._bucket, self._key, self._owner = engine, bucket, key, owner
+        self._engine, self._key = engine, key
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._inline = bytearray()
         self._writer: FileWriter | None = None
@@ -113,23 +113,33 @@ class Upload:
             self._inline = bytearray()
         await self._writer.write(data)
 
-    async def commit(self, meta: Meta, conditions: Conditions | None = None) -> Committed:
-        """Make the object visible and durable."""
+    async def commit(
+        self,
+        meta: Meta,
+        admit: Callable[[], Awaitable[tuple[Bucket, str]]],
+        conditions: Conditions | None = None,
+    ) -> Committed:
+        """Make the object visible and durable.
+
+        ``admit`` decides, now that all bytes have come: (the bucket, whose the object will be). It
+        may add to ``meta``. What it raises leaves nothing behind.
+        """
         files: tuple[FileRef, ...] = ()
-        if self._writer is not None:
-            try:
+        try:
+            bucket, owner = await admit()
+            if self._writer is not None:
                 files = (await self._writer.finish(),)
-            except BaseException:
-                await self._discard()
-                raise
+        except BaseException:
+            await self._discard()
+            raise
         self.modified = time.time_ns() // 1_000_000
         change = PutObject(
-            bucket_id=self._bucket.id,
+            bucket_id=bucket.id,
             key=self._key,
             modified=self.modified,
             size=self.size,
             etag=self.etag,
-            owner=self._owner,
+            owner=owner,
             storage_class="STANDARD",
             meta=encode_meta(meta),
             payload=bytes(self._inline),

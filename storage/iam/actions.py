@@ -151,6 +151,15 @@ def has_condition_key(actions: Iterable[str], key: str) -> bool:
     return key.startswith("aws:") or any(_in(key, ACTIONS[action]) for action in actions)
 
 
+def has(action: str, key: str) -> bool:
+    """Whether policies can ask for a condition key (in lower case) about ``action``. Of the
+    service's own keys, actions that are not S3's have none."""
+    if not key.startswith("s3:"):
+        return True
+    keys = ACTIONS.get(action.lower())
+    return keys is not None and _in(key, keys)
+
+
 def _in(key: str, keys: frozenset[str]) -> bool:
     family, slash, name = key.partition("/")
     return bool(name) and f"{family}/" in keys if slash else key in keys

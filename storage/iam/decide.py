@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from storage.iam.actions import has
 from storage.iam.conditions import Context
 from storage.iam.policy import Decision, Policy
 from storage.iam.principal import Principal
@@ -81,7 +82,7 @@ def decide(
     boundary = principal.boundary
     if principal.root and boundary is None:
         return _ROOT
-    facts = RequestFacts(principal, object_owner or owner, context)
+    facts = RequestFacts(principal, object_owner or owner, context, action)
     granted = _ROOT if principal.root else None
     refused = None
     for policy in principal.policies:
@@ -157,15 +158,19 @@ def of_clock(key: str) -> str | None:
 class RequestFacts:
     """Condition keys of one request; the context is asked for only when a key needs it.
 
-    ``owner`` is the account that the resource belongs to.
+    ``owner`` is the account that the resource belongs to. A key that ``action`` has not is absent,
+    whatever a request brings along.
     """
 
-    __slots__ = ("_context", "_make", "_owner", "_principal")
+    __slots__ = ("_action", "_context", "_make", "_owner", "_principal")
 
-    def __init__(self, principal: Principal, owner: str, make: Callable[[], Context]) -> None:
+    def __init__(
+        self, principal: Principal, owner: str, make: Callable[[], Context], action: str
+    ) -> None:
         self._principal = principal
         self._owner = owner
         self._make = make
+        self._action = action
         self._context: Context | None = None
 
     def __call__(self, key: str) -> tuple[str, ...] | None:
@@ -173,6 +178,8 @@ class RequestFacts:
         if own is not None:
             value = own(self)
             return (value,) if value else None
+        if not has(self._action, key):
+            return None
         if self._context is None:
             self._context = self._make()
         found = self._context.get(key)

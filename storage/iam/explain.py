@@ -20,6 +20,7 @@ from storage.iam.resources import (
     ask_acl,
     decide_on,
     foreign_owner,
+    is_of_object,
     policy_of,
 )
 
@@ -36,7 +37,8 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """``asked`` are the condition keys that policies looked at, with the values they found."""
+    """``asked`` are the condition keys that policies looked at, as far as the action has them, with
+    the values they found."""
 
     decision: Decision
     steps: tuple[Step, ...]
@@ -87,10 +89,11 @@ def _steps(
     found: Object | None,
 ) -> list[Step]:
     owner = "" if bucket is None else bucket.owner
+    found = found if is_of_object(action) else None
     if bucket is not None and found is not None:
         owner = foreign_owner(bucket, found) or owner
     resource = arn(key) if bucket is None else arn(bucket.name, key)
-    facts = RequestFacts(principal, owner, lambda: notes)
+    facts = RequestFacts(principal, owner, lambda: notes, action)
 
     def ask(source: str, name: str, policy: Policy) -> Step:
         return _step(source, name, evaluate(policy, principal, action, resource, facts))

@@ -78,6 +78,18 @@ def arn(bucket: str, key: str = "") -> str:
     return f"{ARN}{bucket}/{key}" if key else ARN + bucket
 
 
+#: What concerns an object that may exist, and yet is the bucket's matter: whether it may be
+#: replaced or removed does not depend on whose it is.
+_OF_BUCKET = frozenset(
+    ("s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion", *acl.OF_INITIATORS)
+)
+
+
+def is_of_object(action: str) -> bool:
+    """Whether the object that an action is about has a say in it."""
+    return action not in _OF_BUCKET
+
+
 def decide_on(
     principal: Principal,
     action: str,
@@ -94,6 +106,8 @@ def decide_on(
     looked yet, and ObjectNeeded is raised where it matters.
     """
     policy, closure = None, OPEN
+    if found is not None and not is_of_object(action):
+        found = None
     if bucket.config:
         policy = policy_of(bucket)
         closure = block.of(bucket.config.get(BLOCK))

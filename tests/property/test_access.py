@@ -138,6 +138,8 @@ def names(statement: dict[str, Any], case: Case) -> bool:
 
 
 def foreign_owner(case: Case) -> str:
+    if case.action in ("s3:PutObject", "s3:DeleteObject"):
+        return ""
     if not ACTIONS[case.action] or case.object_owner in ("", case.owner, ANONYMOUS_ID):
         return ""
     if case.owner == ROOT_ID or case.ownership == "BucketOwnerEnforced":

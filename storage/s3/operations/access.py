@@ -50,7 +50,7 @@ def decision(
     principal = call.auth.principal
 
     def context() -> Facts:
-        return Facts(call, action, version, looked=looked, prefix=prefix, given=given)
+        return Facts(call, version, looked=looked, prefix=prefix, given=given)
 
     if bucket is None:
         return decide(principal, action, arn(call.bucket), context)

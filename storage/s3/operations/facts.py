@@ -12,7 +12,6 @@ from calendar import timegm
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from storage.iam.actions import ACTIONS, has_condition_key
 from storage.iam.resources import EXISTING_TAG, ObjectNeeded, tag_values
 from storage.s3 import headers
 from storage.s3.auth import VERSION_2
@@ -32,18 +31,17 @@ _AUTH_TYPES = {"header": "REST-HEADER", "query": "REST-QUERY-STRING", "post": "P
 
 
 class Facts:
-    """The facts of one request about one action. Each is found out only when it is asked for.
+    """The facts of one request. Each is found out only when it is asked for.
 
     ``version`` is the object, None where there is none; ``looked`` False: not looked up yet.
     ``given`` are values by key that count instead of the request's own.
     """
 
-    __slots__ = ("_action", "_call", "_given", "_looked", "_prefix", "_version")
+    __slots__ = ("_call", "_given", "_looked", "_prefix", "_version")
 
     def __init__(
         self,
         call: Call,
-        action: str,
         version: Version | None = None,
         *,
         looked: bool = True,
@@ -51,19 +49,16 @@ class Facts:
         given: Mapping[str, Value] | None = None,
     ) -> None:
         self._call = call
-        self._action = action
         self._version = version
         self._looked = looked
         self._prefix = prefix
         self._given = given
 
     def get(self, key: str) -> Value:
-        """The value of a lower-case condition key; None where the request or the action has none.
+        """The value of a lower-case condition key; None where the request has none.
 
         Raises ObjectNeeded where it is one of an object that was not looked up.
         """
-        if key.startswith("s3:") and not _has(self._action.lower(), key):
-            return None
         if self._given is not None and key in self._given:
             return self._given[key]
         found = _PLAIN.get(key)
@@ -90,11 +85,6 @@ class Facts:
         if self._version is None:
             return None
         return tag_values(self._version.meta.tags, key)
-
-
-def _has(action: str, key: str) -> bool:
-    """Whether policies can ask for a key of the service's about ``action`` (both lower case)."""
-    return action in ACTIONS and has_condition_key((action,), key)
 
 
 def request_tags(call: Call) -> dict[str, str]:

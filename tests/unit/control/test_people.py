@@ -121,6 +121,24 @@ def test_everyone_looks_after_their_own_keys(
     problem(root.delete(target), 404, "NoSuchKeyId")
 
 
+def test_a_denial_covers_ones_own_keys(
+    root: TestClient, make_user: Callable[..., TestClient]
+) -> None:
+    actions = ["admin:CreateServiceAccount", "admin:RemoveServiceAccount"]
+    document = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Deny", "Action": actions, "Resource": "*"}],
+    }
+    assert root.put("/api/v1/policies/keyless", json=document).status_code == 200
+    ada, bob = make_user("ada", "keyless", "consoleAdmin"), make_user("bob", "keyless")
+    for one in (ada, bob):
+        problem(one.post("/api/v1/keys", json={}), 403, "AccessDenied")
+        (key,) = {key["access_key"] for key in one.get("/api/v1/keys").json()
+                  if key["user"] == one.get("/api/v1/me").json()["user"]}  # fmt: skip
+        problem(one.delete(f"/api/v1/keys/{key}"), 403, "AccessDenied")
+        assert one.patch(f"/api/v1/keys/{key}", json={"status": "enabled"}).status_code == 200
+
+
 def test_a_narrowed_key_makes_no_wider_one(root: TestClient, bucket: str, sign_in: SignIn) -> None:
     made = root.post("/api/v1/keys", json={"policy": READ_FIRST}).json()
     narrow = sign_in(made["access_key"], made["secret_key"])

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from storage.iam.actions import ACTIONS, has_condition_key, spelled
+from storage.iam.decide import RequestFacts
 from storage.iam.policy import parse_policy
 from storage.iam.principal import ANONYMOUS, Principal
 from storage.s3.app import Hooks
@@ -130,11 +131,11 @@ def test_a_condition_key_counts_for_the_actions_that_have_it(store: Store, actio
     call.parse()
     call.auth = AuthResult(user(ALL), "u", "header")
     tagged: Any = SimpleNamespace(meta=SimpleNamespace(tags={"tag": "x"}))
-    facts = Facts(call, action, tagged)
-    counting = {key for key in KEYS if facts.get(key) is not None}
+    facts = RequestFacts(call.auth.principal, "", lambda: Facts(call, tagged), action)
+    counting = {key for key in KEYS if facts(key) is not None}
     known = action.lower() in ACTIONS
     assert counting == {key for key in KEYS if known and has_condition_key([action.lower()], key)}
-    assert facts.get("aws:viaawsservice") == "false"
+    assert facts("aws:viaawsservice") == ("false",)
 
 
 def test_a_header_of_writes_does_not_let_anybody_read(store: Store) -> None:
