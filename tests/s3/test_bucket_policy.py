@@ -485,3 +485,18 @@ def test_the_status_tells_whether_everybody_is_let_in(owner: Person, bucket: str
     assert not is_public()
     owner.client.put_bucket_acl(Bucket=bucket, ACL="authenticated-read")
     assert is_public()
+
+
+@pytest.mark.parametrize(
+    ("referer", "status"), [("http://www.example.com/a", 200), ("http://x.example", 403), ("", 200)]
+)
+def test_an_allow_that_does_not_apply_takes_nothing_from_the_owner(
+    other: Person, others_bucket: str, raw: RawClient, referer: str, status: int
+) -> None:
+    """And ``IfExists`` holds of a request that does not have the key."""
+    pages = {"StringLikeIfExists": {"aws:Referer": "http://www.example.com/*"}}
+    put(other, others_bucket, statement("s3:GetObject", f"{others_bucket}/*", Condition=pages))
+    lines = {"referer": referer} if referer else {}
+    path = f"/{others_bucket}/a"
+    assert raw.request("GET", path, headers=lines, sign=False).status == status
+    assert other.raw.request("GET", path, headers=lines).status == 200
