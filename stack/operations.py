@@ -97,7 +97,10 @@ def migrate(
         list[str] | None, typer.Option(help="Only this bucket; repeatable.", metavar="NAME")
     ] = None,
     latest_only: Annotated[
-        bool, typer.Option("--latest-only", help="Move the latest versions of versioned buckets.")
+        bool, typer.Option("--latest-only", help="Leave older versions and delete markers.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be done, and change nothing.")
     ] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Only compare; move nothing.")] = False,
     headers: Annotated[
@@ -120,26 +123,35 @@ def migrate(
         Path | None,
         typer.Option(help="File of further BUCKET/KEY lines that the old store does not list."),
     ] = None,
+    credentials: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with ACCESS_KEY SECRET a line: users and keys to make, which MinIO tells "
+            "without their secrets.",
+            metavar="FILE",
+        ),
+    ] = None,
     state: Annotated[
         Path | None, typer.Option(help="File that remembers between runs.", metavar="FILE")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Move all objects of another S3 store here, and compare both at the end.
+    """Move all of another S3 store here, and compare both at the end.
 
-    Bytes, headers, user metadata, tags and ETags stay as they are. Repeat it as often as you
-    like: it moves only what differs, and goes on where it was stopped. The old store's
-    credentials come from OVERSIGHT_FROM_ACCESS_KEY and OVERSIGHT_FROM_SECRET_KEY.
+    Objects with their versions, headers, metadata, tags and ETags; settings of buckets; policies
+    and users of a MinIO. What cannot be carried over is named. Repeat it as often as you like: it
+    moves only what differs, and goes on where it was stopped. The old store's credentials come
+    from OVERSIGHT_FROM_ACCESS_KEY and OVERSIGHT_FROM_SECRET_KEY.
     """
     from stack.migration import command
     from stack.migration.journey import Plan
 
     plan = Plan(
-        list(bucket or ()), parallel, compare_only=compare, prune=prune, keep_times=keep_times,
-        headers=headers,
+        list(bucket or ()), parallel, compare_only=compare or dry_run, prune=prune,
+        keep_times=keep_times, headers=headers, latest_only=latest_only, dry=dry_run,
     )  # fmt: skip
     code = command.run(
-        source, target, plan, latest_only=latest_only, limit=limit, keys=keys, state=state,
+        source, target, plan, limit=limit, keys=keys, state=state, secrets=credentials,
         as_json=as_json,
     )  # fmt: skip
     raise typer.Exit(code)

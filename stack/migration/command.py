@@ -12,8 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from stack.client import URL as CONSOLE_URL
+from stack.client import Control
+from stack.migration.admin import Admin, Unreadable
 from stack.migration.journey import Journey, Outcome, Plan, Watch, check_source
 from stack.migration.memory import Memory, default_path
+from stack.migration.people import People, read_secrets
+from stack.migration.settings import CARRIED, LEFT, NOT_CARRIED, WOULD, Setting
 from stack.output import FAILED, WRONG, fail, size
 from stack.s3.client import S3
 from stack.s3.errors import S3Error
@@ -30,32 +35,67 @@ _SHOWN = 20
 
 
 def run(
-    source_url: str, target_url: str, plan: Plan, *, latest_only: bool, limit: str,
-    keys: Path | None, state: Path | None, as_json: bool,
+    source_url: str, target_url: str, plan: Plan, *, limit: str, keys: Path | None,
+    state: Path | None, secrets: Path | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Migrate and print; the exit code. Raises CommandError."""
     environ = environment()
     plan.rate = _rate(limit)
     plan.keys = _keys(keys)
+    known = read_secrets(secrets) if secrets else {}
+    everything = not plan.buckets
     source = _source(source_url, environ)
     target = _target(target_url, environ)
     if source.endpoint == target.endpoint:
         fail("Source and target are the same store.", WRONG)
     with _told(source, target):
-        plan.buckets = check_source(source, plan.buckets, latest_only)
+        plan.buckets = check_source(source, plan.buckets)
         target.buckets()  # wrong credentials are said before anything is read
         path = state or default_path(source.endpoint, target.endpoint)
         memory = _memory(path)
         try:
             with _shown(hidden=as_json) as watch:
                 outcome = Journey(source, target, plan, memory, watch).run()
+            if everything and (plan.dry or not plan.compare_only):
+                _carry_people(source, plan, known, environ, outcome)
         except KeyboardInterrupt:
             print("\nStopped. What has arrived stays; the same command goes on.", file=sys.stderr)
             raise
         finally:
             memory.close()
     _report(outcome, plan, as_json)
-    return 0 if outcome.complete else FAILED
+    return 0 if outcome.complete or plan.dry else FAILED
+
+
+def _carry_people(
+    source: S3, plan: Plan, secrets: Mapping[str, str], environ: Mapping[str, str], outcome: Outcome
+) -> None:
+    """Policies, users and keys, where the source is a MinIO that tells them."""
+    admin = Admin(source)
+    try:
+        admin.policies()
+    except (S3Error, Unreachable, Unreadable) as error:
+        refused = isinstance(error, S3Error) and error.code in ("AccessDenied", "XMinioAdminDenied")
+        if refused:  # else it is no MinIO
+            outcome.notes.append(
+                "policies and users stay behind: these credentials may not see them"
+            )
+        return
+    try:
+        for bucket in plan.buckets:
+            if quota := admin.quota(bucket):
+                left = Setting("quota", LEFT, f"{size(quota)}; there are no quotas here")
+                next(b for b in outcome.buckets if b.bucket == bucket).settings.append(left)
+        if not environ.get(CONSOLE_URL):
+            outcome.notes.append(
+                "policies and users stay behind: name the new store's console port in "
+                f"{CONSOLE_URL}, as http://localhost:9091, and they come along"
+            )
+            return
+        control = Control.from_environment(environ)
+        outcome.people = People(admin, control, secrets, dry=plan.dry).carry()
+    except (S3Error, Unreachable, Unreadable, CommandError) as error:
+        outcome.notes.append(f"policies and users stay behind: {str(error).rstrip('.')}")
 
 
 # -- what was asked for ---------------------------------------------------------------------------
@@ -235,15 +275,37 @@ def _sentences(outcome: Outcome, plan: Plan) -> Iterator[str]:
                 f"{one.bucket}: {one.extra:,} are in the target only; --prune removes those that "
                 "an earlier run brought."
             )
+    for where, settings in (
+        *((f"{b.bucket}: ", b.settings) for b in outcome.buckets),
+        ("", outcome.people),
+    ):
+        yield from _settings_of(where, settings)
+    yield _verdict(outcome, plan)
+
+
+def _settings_of(where: str, settings: list[Setting]) -> Iterator[str]:
+    """What became of settings, policies and users; nothing of those that were equal."""
+    for state, said in ((CARRIED, "carried over"), (WOULD, WOULD)):
+        names = [each.what for each in settings if each.state == state]
+        if names:
+            yield f"{where}{', '.join(names)}: {said}."
+    for each in settings:
+        if each.state in NOT_CARRIED:
+            yield f"Not carried over: {where}{each.what}: {each.why}."
+
+
+def _verdict(outcome: Outcome, plan: Plan) -> str:
+    missing = sum(one.missing + one.different for one in outcome.buckets)
+    if plan.dry:
+        return f"{missing:,} objects would be moved. Nothing was changed."
     if outcome.complete:
-        yield f"All equal after {outcome.seconds:g} s."
-    elif plan.compare_only:
-        yield "Not equal."
-    else:
-        yield (
-            f"Not equal after {outcome.seconds:g} s. Is the source still being written? Run the "
-            "same command again; it moves only what differs."
-        )
+        return f"All equal after {outcome.seconds:g} s."
+    if plan.compare_only:
+        return "Not equal."
+    return (
+        f"Not equal after {outcome.seconds:g} s. Is the source still being written? Run the "
+        "same command again; it moves only what differs."
+    )
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:
@@ -251,6 +313,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "complete": outcome.complete,
         "seconds": outcome.seconds,
         "notes": outcome.notes,
+        "people": [asdict(each) for each in outcome.people],
         "buckets": [{**asdict(one), "equal": one.equal} for one in outcome.buckets],
         "failures": [
             {"bucket": bucket, "key": _printable(key), "why": why}

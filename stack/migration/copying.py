@@ -1,4 +1,4 @@
-"""One object, moved with its bytes, headers, user metadata and tags.
+"""One object, or one version of it, moved with its bytes, headers, user metadata and tags.
 
 The ETag stays: an object of parts is written with the same parts. The target checks what arrives by
 Content-MD5 wherever the ETag is an MD5. Its time of change cannot be carried over by S3;
@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 from urllib.parse import quote
 
 from stack.migration.memory import Memory
 from stack.migration.throttle import Throttle
-from stack.s3.client import S3, Entry, etag_of
+from stack.s3.client import S3, Entry, Version, etag_of
 from stack.s3.errors import S3Error
 from stack.s3.signing import UNSIGNED_PAYLOAD
 from stack.s3.transport import Answer, Unreachable
@@ -32,6 +33,7 @@ _KEPT = (
     "content-type", "content-encoding", "content-language", "content-disposition",
     "cache-control", "expires",
 )  # fmt: skip
+_GONE = ("NoSuchKey", "NoSuchVersion", "NotFound")
 _CLASSES = ("STANDARD", "REDUCED_REDUNDANCY")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _OF_PARTS = re.compile(r"[0-9a-f]{32}-(\d+)")
@@ -43,6 +45,18 @@ class Gone(Exception):
 
 class Damaged(Exception):
     """What arrived is not what was sent."""
+
+
+class Place(NamedTuple):
+    """An object of the source; a ``version`` of it, or "" for what is current."""
+
+    bucket: str
+    key: str
+    version: str
+
+    def query(self, *more: tuple[str, str]) -> list[tuple[str, str]]:
+        """The query that asks for it."""
+        return [*more, *([("versionId", self.version)] if self.version else [])]
 
 
 class Copier:
@@ -67,16 +81,17 @@ class Copier:
         self._throttle, self._parts, self._keep_times = throttle, parts, keep_times
         self._moved = moved
 
-    def copy(self, bucket: str, entry: Entry) -> None:
-        """Move one object. Raises Gone, Damaged, S3Error, Unreachable."""
+    def copy(self, bucket: str, entry: Entry | Version) -> None:
+        """Move one object, or one version. Raises Gone, Damaged, S3Error, Unreachable."""
+        place = Place(bucket, entry.key, entry.version if isinstance(entry, Version) else "")
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 if _OF_PARTS.fullmatch(entry.etag):
-                    return self._copy_parts(bucket, entry.key)
-                return self._copy_whole(bucket, entry.key)
+                    return self._copy_parts(place)
+                return self._copy_whole(place)
             except (S3Error, Unreachable) as error:
                 if isinstance(error, S3Error):
-                    if error.status == 404 and error.code in ("NoSuchKey", "NotFound"):
+                    if error.status == 404 and error.code in _GONE:
                         raise Gone from None
                     if error.status < 500 and error.code != "PreconditionFailed":
                         raise
@@ -86,12 +101,14 @@ class Copier:
 
     # -- in one piece -----------------------------------------------------------------------------
 
-    def _copy_whole(self, bucket: str, key: str) -> None:
-        answer = self._source.get(bucket, key, headers={"x-amz-checksum-mode": "ENABLED"})
+    def _copy_whole(self, place: Place) -> None:
+        bucket, key, _ = place
+        wanted = {"x-amz-checksum-mode": "ENABLED"}
+        answer = self._source.get(bucket, key, place.query(), headers=wanted)
         etag = etag_of(answer)
         if _OF_PARTS.fullmatch(etag):  # replaced by one of parts since it was listed
-            return self._copy_parts(bucket, key)
-        headers = self._headers(bucket, key, answer.headers)
+            return self._copy_parts(place)
+        headers = self._headers(place, answer.headers)
         headers |= _checksums(answer.headers)
         checked = _MD5.fullmatch(etag) is not None and not _encrypted(answer.headers)
         if checked:
@@ -129,17 +146,18 @@ class Copier:
 
     # -- in parts ---------------------------------------------------------------------------------
 
-    def _copy_parts(self, bucket: str, key: str) -> None:
-        head = self._source.head(bucket, key)
+    def _copy_parts(self, place: Place) -> None:
+        bucket, key, _ = place
+        head = self._source.head(bucket, key, place.query())
         if head is None:
             raise Gone
         etag, size = etag_of(head), int(head.headers.get("content-length", 0))
         found = _OF_PARTS.fullmatch(etag)
         if found is None:
-            return self._copy_whole(bucket, key)
-        sizes, known = self._part_sizes(bucket, key, size, int(found[1]))
-        upload = self._upload(bucket, key, etag, head.headers)
-        etags = self._send_parts(bucket, key, etag, upload, sizes)
+            return self._copy_whole(place)
+        sizes, known = self._part_sizes(place, size, int(found[1]))
+        upload = self._upload(place, etag, head.headers)
+        etags = self._send_parts(place, etag, upload, sizes)
         try:
             arrived = self._target.complete_upload(bucket, key, upload, etags)
         finally:
@@ -151,39 +169,39 @@ class Copier:
         self._memory.remember_pair(bucket, key, etag, arrived)
         return None
 
-    def _part_sizes(self, bucket: str, key: str, size: int, count: int) -> tuple[list[int], bool]:
+    def _part_sizes(self, place: Place, size: int, count: int) -> tuple[list[int], bool]:
         """(sizes of an object's parts, whether the source told them)"""
-        first = self._part_size(bucket, key, 1)
+        first = self._part_size(place, 1)
         if first is None or count == 1:
             told = first is not None or count == 1
             part = size if count == 1 else max(_PART, -(-size // 10_000))
             return _even(size, part), told
         if first * (count - 1) < size <= first * count:
             return _even(size, first), True
-        sizes = [first, *(self._part_size(bucket, key, n) or 0 for n in range(2, count + 1))]
+        sizes = [first, *(self._part_size(place, n) or 0 for n in range(2, count + 1))]
         return sizes, True
 
-    def _part_size(self, bucket: str, key: str, number: int) -> int | None:
+    def _part_size(self, place: Place, number: int) -> int | None:
         """Bytes of one part; None where the source does not tell."""
-        head = self._source.head(bucket, key, [("partNumber", str(number))])
+        query = place.query(("partNumber", str(number)))
+        head = self._source.head(place.bucket, place.key, query)
         if head is None or "x-amz-mp-parts-count" not in head.headers:
             return None
         return int(head.headers["content-length"])
 
-    def _upload(self, bucket: str, key: str, etag: str, headers: Mapping[str, str]) -> str:
+    def _upload(self, place: Place, etag: str, headers: Mapping[str, str]) -> str:
         """The upload that an earlier run began, or a new one."""
+        bucket, key, _ = place
         upload = self._memory.upload(bucket, key, etag)
         if upload and self._target.parts(bucket, key, upload):
             return upload
-        upload = self._target.start_upload(bucket, key, self._headers(bucket, key, headers))
+        upload = self._target.start_upload(bucket, key, self._headers(place, headers))
         self._memory.remember_upload(bucket, key, etag, upload)
         return upload
 
-    def _send_parts(
-        self, bucket: str, key: str, etag: str, upload: str, sizes: list[int]
-    ) -> list[str]:
+    def _send_parts(self, place: Place, etag: str, upload: str, sizes: list[int]) -> list[str]:
         """ETags of all parts; those that are there from an earlier run are not sent again."""
-        there = self._target.parts(bucket, key, upload)
+        there = self._target.parts(place.bucket, place.key, upload)
         starts = [sum(sizes[:place]) for place in range(len(sizes))]
 
         def send(number: int) -> str:
@@ -191,19 +209,21 @@ class Copier:
             if known is not None and known[0] == size:
                 self._moved(size)
                 return known[1]
-            return self._send_part(bucket, key, etag, upload, number, starts[number - 1], size)
+            return self._send_part(place, etag, upload, number, starts[number - 1], size)
 
         return list(self._parts.map(send, range(1, len(sizes) + 1)))
 
     def _send_part(
-        self, bucket: str, key: str, etag: str, upload: str, number: int, start: int, size: int
+        self, place: Place, etag: str, upload: str, number: int, start: int, size: int
     ) -> str:
+        bucket, key, _ = place
         wanted = {"range": f"bytes={start}-{start + size - 1}", "if-match": f'"{etag}"'}
         query = [("partNumber", str(number)), ("uploadId", upload)]
         for attempt in range(1, _ATTEMPTS + 1):
             digest = hashlib.md5(usedforsecurity=False)
             try:
-                answer = self._source.get(bucket, key, headers=wanted if size else {})
+                ranged = wanted if size else {}
+                answer = self._source.get(bucket, key, place.query(), headers=ranged)
                 blocks = self._blocks(answer, digest.update)
                 headers = {"content-length": str(size)}
                 done = self._target.request(
@@ -226,7 +246,7 @@ class Copier:
 
     # -- what belongs to it -----------------------------------------------------------------------
 
-    def _headers(self, bucket: str, key: str, given: Mapping[str, str]) -> dict[str, str]:
+    def _headers(self, place: Place, given: Mapping[str, str]) -> dict[str, str]:
         """The headers to store an object with, tags included."""
         headers = {name: given[name] for name in _KEPT if given.get(name)}
         headers |= {n: v for n, v in given.items() if n.startswith("x-amz-meta-")}
@@ -237,7 +257,7 @@ class Copier:
             headers["content-encoding"] = encoding
         if given.get("x-amz-storage-class") in _CLASSES:
             headers["x-amz-storage-class"] = given["x-amz-storage-class"]
-        tags = self._tags(bucket, key) if int(given.get("x-amz-tagging-count") or 0) else []
+        tags = self._tags(place) if int(given.get("x-amz-tagging-count") or 0) else []
         if tags:
             headers["x-amz-tagging"] = "&".join(
                 f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in tags
@@ -248,14 +268,14 @@ class Copier:
                 headers["x-amz-meta-mtime"] = f"{moment.timestamp():.0f}"
         return headers
 
-    def _tags(self, bucket: str, key: str) -> list[tuple[str, str]]:
+    def _tags(self, place: Place) -> list[tuple[str, str]]:
         """An object's tags; none, and counted, where the source counts but does not tell them."""
         try:
-            return self._aside.tags(bucket, key)
+            return self._aside.tags(*place)
         except S3Error as error:
             if error.code != "NotImplemented":
                 raise
-            self.untagged.append(f"{bucket}/{key}")
+            self.untagged.append(f"{place.bucket}/{place.key}")
             return []
 
 

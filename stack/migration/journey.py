@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
+from stack.migration import versions
 from stack.migration.comparison import compare
 from stack.migration.copying import Copier, Gone, belongings
 from stack.migration.memory import Memory
+from stack.migration.settings import CARRIED, LEFT, Setting, Settings, reason
 from stack.migration.throttle import Throttle
-from stack.s3.client import S3, Entry
-from stack.s3.errors import S3Error, parse
+from stack.migration.versions import History
+from stack.s3.client import S3, Entry, Version
+from stack.s3.errors import S3Error
 from stack.s3.transport import Unreachable
 from stack.store import CommandError
 
-#: Settings of a bucket that are not carried over: (sub-resource, what it is called).
-_LEFT_BEHIND = (
-    ("lifecycle", "lifecycle rules"), ("policy", "a bucket policy"), ("cors", "CORS rules"),
-    ("notification", "notifications"), ("encryption", "default encryption"),
-    ("object-lock", "object lock"), ("tagging", "tags of the bucket"),
-    ("replication", "replication"),
-)  # fmt: skip
 #: Refusals that will be the same for every object.
 _HOPELESS = frozenset(
     ("XMinioStorageFull", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed",
      "AuthorizationHeaderMalformed", "NoSuchBucket", "QuotaExceeded")
 )  # fmt: skip
 _FAILURES_KEPT = 1000
+#: The seconds that a run began and ended in, as listings write times. A store may tell the time
+#: of a second ago.
+_FROM, _TO = "%Y-%m-%dT%H:%M:%S.000Z", "%Y-%m-%dT%H:%M:%S.999Z"
+_LATE = timedelta(seconds=1)
+#: Finished work is forgotten when so many pieces are waited for.
+_PENDING = 200
 #: A prune that would take more than this share of a bucket is refused: the source may be wrong.
 _PRUNE_MAX = 0.1
 _PRUNE_FREE = 100
@@ -38,9 +42,15 @@ _PRUNE_FREE = 100
 _ASKED_MAX = 1000
 
 
+Stranger = TypeVar("Stranger", Entry, Version)
+
+
 @dataclass
 class Plan:
-    """What is to be done. ``keys``: further keys of each bucket, which no listing shows."""
+    """What is to be done. ``keys``: further keys of each bucket, which no listing shows.
+
+    ``dry`` goes with ``compare_only``: nothing is asked to be equal.
+    """
 
     buckets: list[str]
     parallel: int = 16
@@ -49,14 +59,20 @@ class Plan:
     prune: bool = False
     keep_times: bool = False
     headers: bool = False
+    latest_only: bool = False
+    dry: bool = False
     keys: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass
 class BucketResult:
-    """How one bucket came out. ``objects`` and ``bytes`` are the source's, at the end."""
+    """How one bucket came out. ``objects`` and ``bytes`` are the source's, at the end.
+
+    Where versions are carried, each of them and each delete marker counts as an object.
+    """
 
     bucket: str
+    history: bool = False
     objects: int = 0
     bytes: int = 0
     copied: int = 0
@@ -66,6 +82,7 @@ class BucketResult:
     extra: int = 0
     pruned: int = 0
     notes: list[str] = field(default_factory=list)
+    settings: list[Setting] = field(default_factory=list)
 
     @property
     def equal(self) -> bool:
@@ -80,6 +97,7 @@ class Outcome:
     buckets: list[BucketResult] = field(default_factory=list)
     failures: list[tuple[str, str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    people: list[Setting] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -97,31 +115,13 @@ class Watch:
     moved: Callable[[int, int], None] = lambda objects, size: None
 
 
-def check_source(source: S3, buckets: Sequence[str], latest_only: bool) -> list[str]:
-    """The buckets to move. Raises CommandError for what cannot be moved as it is."""
+def check_source(source: S3, buckets: Sequence[str]) -> list[str]:
+    """The buckets to move. Raises CommandError for those that do not exist."""
     present = source.buckets()
     lacking = [bucket for bucket in buckets if bucket not in present]
     if lacking:
         raise CommandError(f"{source.endpoint} has no bucket {', '.join(lacking)}.")
-    chosen = list(buckets) or present
-    versioned = [] if latest_only else [b for b in chosen if _is_versioned(source, b)]
-    if versioned:
-        raise CommandError(
-            f"Versioned in the source: {', '.join(versioned)}. Only the latest version of each "
-            "object can be moved: say --latest-only if that is enough, and keep the old store "
-            "for the others."
-        )
-    return chosen
-
-
-def _is_versioned(source: S3, bucket: str) -> bool:
-    try:
-        answer = source.request("GET", bucket, query=[("versioning", "")])
-    except S3Error as error:
-        if error.code in ("NotImplemented", "MethodNotAllowed"):
-            return False
-        raise
-    return parse(answer.body).findtext("Status") in ("Enabled", "Suspended")
+    return list(buckets) or present
 
 
 class Journey:
@@ -131,8 +131,9 @@ class Journey:
         self._source, self._target = source, target
         self._plan, self._memory, self._watch = plan, memory, watch
         self._outcome = Outcome()
+        self._settings = Settings(source, target, memory)
+        self._prunes = plan.prune and not plan.compare_only
         self._lost: Exception | None = None
-        self._moved_at: dict[str, str] = {}
         self._room = threading.BoundedSemaphore(plan.parallel * 4)
         self._lock = threading.Lock()
 
@@ -171,50 +172,117 @@ class Journey:
     def _move_bucket(self, bucket: str, pool: ThreadPoolExecutor) -> BucketResult:
         self._watch.stage(bucket)
         result = BucketResult(bucket)
-        result.notes += self._left_behind(bucket)
+        kept = versions.status(self._source, bucket)
+        result.history = bool(kept) and not self._plan.latest_only
         if self._plan.compare_only:
+            if self._plan.dry:
+                result.settings = self._settings.carry(bucket, dry=True)
             return result
         if not self._target.has_bucket(bucket):
             self._target.create_bucket(bucket)
+        if result.history and versions.status(self._target, bucket) != versions.ENABLED:
+            versions.set_status(self._target, bucket, versions.ENABLED)
+        began = self._now()
+        try:
+            self._move_all(result, pool)
+        finally:
+            # What the target got at another time was written by somebody else.
+            self._memory.remember_run(
+                bucket, began.strftime(_FROM), (self._now() + _LATE).strftime(_TO)
+            )
+        result.settings = [
+            *self._set_versioning(bucket, kept), *self._settings.carry(bucket, dry=False)
+        ]  # fmt: skip
+        return result
+
+    def _move_all(self, result: BucketResult, pool: ThreadPoolExecutor) -> None:
         pending: set[Future[None]] = set()
-        for page in compare(self._source, self._target, bucket, self._same(bucket)):
-            self._submit(pool, pending, result, [*page.missing, *page.differing])
-        self._submit(pool, pending, result, self._named(bucket))
+        move = self._move_histories if result.history else self._move_objects
+        move(pool, pending, result)
         for future in pending:
             future.result()
         self._stop_if_lost()
-        # What is younger than this was written by somebody else.
-        self._moved_at[bucket] = self._now()
-        return result
+
+    def _set_versioning(self, bucket: str, wanted: str) -> list[Setting]:
+        """Keep versions from now on as the source does."""
+        if not wanted:
+            return []
+        if versions.status(self._target, bucket) != wanted:
+            try:
+                versions.set_status(self._target, bucket, wanted)
+            except S3Error as error:
+                return [Setting("versioning", LEFT, reason(error))]
+        return [Setting("versioning", CARRIED)]
+
+    def _move_objects(
+        self, pool: ThreadPoolExecutor, pending: set[Future[None]], result: BucketResult
+    ) -> None:
+        bucket = result.bucket
+        for page in compare(self._source, self._target, bucket, self._same(bucket)):
+            for entry in [*page.missing, *page.differing]:
+                self._submit(pool, pending, result, entry.key, [entry])
+        for entry in self._named(bucket):
+            self._submit(pool, pending, result, entry.key, [entry])
+
+    def _move_histories(
+        self, pool: ThreadPoolExecutor, pending: set[Future[None]], result: BucketResult
+    ) -> None:
+        bucket = result.bucket
+        for found in self._compared_histories(bucket):
+            if found.lacking:
+                self._submit(pool, pending, result, found.key, found.lacking)
+
+    def _compared_histories(self, bucket: str) -> Iterator[History]:
+        same = self._same(bucket)
+        yield from versions.compare(self._source, self._target, bucket, same)
+        for key in self._plan.keys.get(bucket, ()):
+            there = versions.one(self._source, bucket, key)
+            if not there:
+                self._note(bucket, key, FileNotFoundError("the source has no such object"))
+            here = versions.one(self._target, bucket, key)
+            yield versions.compared(key, there, here, same)
 
     def _submit(
         self,
         pool: ThreadPoolExecutor,
         pending: set[Future[None]],
         result: BucketResult,
-        entries: Iterable[Entry],
+        key: str,
+        entries: Sequence[Entry | Version],
     ) -> None:
-        for entry in entries:
-            self._stop_if_lost()
-            self._watch.found(1, entry.size)
-            self._room.acquire()
-            pending.add(pool.submit(self._move, result, entry))
-        pending.difference_update([future for future in pending if future.done()])
+        """Let what belongs to one key be moved, one after the other."""
+        self._stop_if_lost()
+        self._watch.found(len(entries), sum(entry.size for entry in entries))
+        self._room.acquire()
+        pending.add(pool.submit(self._move_key, result, key, entries))
+        if len(pending) > _PENDING:
+            pending.difference_update([future for future in pending if future.done()])
 
-    def _move(self, result: BucketResult, entry: Entry) -> None:
+    def _move_key(self, result: BucketResult, key: str, entries: Sequence[Entry | Version]) -> None:
+        moved = 0
         try:
-            if self._lost is None:
-                self._copier.copy(result.bucket, entry)
+            for entry in entries:
+                if self._lost is not None:
+                    break
+                self._move_one(result.bucket, entry)
+                moved += 1
+                self._watch.moved(1, 0)
                 with self._lock:
                     result.copied += 1
                     result.copied_bytes += entry.size
         except Gone:
             pass
-        except Exception as error:  # noqa: BLE001 - one object's trouble must not end the others
-            self._note(result.bucket, entry.key, error)
+        except Exception as error:  # noqa: BLE001 - one key's trouble must not end the others
+            self._note(result.bucket, key, error)
         finally:
-            self._watch.moved(1, 0)
+            self._watch.moved(len(entries) - moved, 0)
             self._room.release()
+
+    def _move_one(self, bucket: str, entry: Entry | Version) -> None:
+        if isinstance(entry, Version) and entry.marker:
+            self._target.delete_one(bucket, entry.key)
+        else:
+            self._copier.copy(bucket, entry)
 
     def _note(self, bucket: str, key: str, error: Exception) -> None:
         hopeless = isinstance(error, Unreachable) and error.reason in ("refused", "name", "tls")
@@ -251,27 +319,15 @@ class Journey:
         size = int(head.headers.get("content-length", 0))
         return Entry(key, size, head.headers.get("etag", "").strip('"'), "")
 
-    def _same(self, bucket: str) -> Callable[[Entry, Entry], bool]:
-        def same(one: Entry, other: Entry) -> bool:
+    def _same(self, bucket: str) -> Callable[[Entry | Version, Entry | Version], bool]:
+        def same(one: Entry | Version, other: Entry | Version) -> bool:
+            if _is_delete(one) or _is_delete(other):
+                return _is_delete(one) and _is_delete(other)
             return one.size == other.size and (
                 one.etag == other.etag or self._memory.same(bucket, one.key, one.etag, other.etag)
             )
 
         return same
-
-    def _left_behind(self, bucket: str) -> list[str]:
-        """Settings of the bucket that stay behind, named so that they can be made anew."""
-        found = []
-        for resource, name in _LEFT_BEHIND:
-            try:
-                answer = self._source.request("GET", bucket, query=[(resource, "")])
-            except (S3Error, Unreachable):
-                continue  # there is none, the store has no such thing, or we may not see it
-            if resource != "notification" or b"Configuration>" in answer.body.replace(
-                b"NotificationConfiguration", b""
-            ):
-                found.append(f"{name} of {bucket} are not carried over: make them anew")
-        return found
 
     # -- comparing --------------------------------------------------------------------------------
 
@@ -279,10 +335,45 @@ class Journey:
         """Compare once more, by new listings, and prune if that was asked for."""
         self._watch.stage(f"comparing {result.bucket}")
         if self._plan.compare_only and not self._target.has_bucket(result.bucket):
-            listed = list(self._source.objects(result.bucket))
-            result.objects = result.missing = len(listed)
-            result.bytes = sum(entry.size for entry in listed)
+            self._count(result)
             return
+        if result.history:
+            self._verify_histories(result, pool)
+        else:
+            self._verify_objects(result, pool)
+
+    def _count(self, result: BucketResult) -> None:
+        """All of the source is missing."""
+        listed: Iterable[Entry | Version] = self._source.objects(result.bucket)
+        if result.history:
+            listed = self._source.versions(result.bucket)
+        for entry in listed:
+            result.objects += 1
+            result.missing += 1
+            result.bytes += entry.size
+
+    def _verify_histories(self, result: BucketResult, pool: ThreadPoolExecutor) -> None:
+        extra: list[Version] = []
+        like: list[Entry] = []
+        for found in self._compared_histories(result.bucket):
+            result.objects += len(found.theirs)
+            result.bytes += sum(version.size for version in found.theirs)
+            result.missing += len(found.lacking)
+            extra += found.extra
+            if self._plan.headers and found.theirs and not (found.lacking or found.extra):
+                last = found.theirs[-1]
+                like += [] if last.marker else [Entry(last.key, last.size, last.etag, "")]
+        result.different += self._unlike(result, like, pool)
+        if self._prunes:
+
+            def remove(ours: list[Version]) -> None:
+                for each in ours:
+                    self._target.delete_one(result.bucket, each.key, each.version)
+
+            extra = self._pruned(result, extra, result.objects, remove)
+        result.extra += len(extra)
+
+    def _verify_objects(self, result: BucketResult, pool: ThreadPoolExecutor) -> None:
         strangers: list[Entry] = []
         kept = 0
         for page in compare(self._source, self._target, result.bucket, self._same(result.bucket)):
@@ -294,36 +385,47 @@ class Journey:
             if self._plan.headers:
                 result.different += self._unlike(result, page.same, pool)
             extra = [entry for entry in page.strangers if not _is_marker(entry)]
-            if self._plan.prune or len(strangers) + len(extra) <= _ASKED_MAX:
+            if self._prunes or len(strangers) + len(extra) <= _ASKED_MAX:
                 strangers += extra
             else:
                 result.extra += len(extra)
             kept += len(page.same)
         strangers = self._absent(result.bucket, strangers, pool)
-        if self._plan.prune:
-            strangers = self._prune(result, strangers, kept)
+        if self._prunes:
+            strangers = self._pruned(
+                result, strangers, kept,
+                lambda ours: self._target.delete(result.bucket, [each.key for each in ours]),
+            )  # fmt: skip
         result.extra += len(strangers)
-        if result.equal and not self._plan.compare_only and not self._outcome.failures:
-            self._memory.remember_run(result.bucket, self._moved_at[result.bucket])
 
     def _absent(self, bucket: str, strangers: list[Entry], pool: ThreadPoolExecutor) -> list[Entry]:
         """Those that really are not in the source: a listing may have hidden them."""
         heads = pool.map(lambda entry: self._source.head(bucket, entry.key), strangers)
         return [entry for entry, head in zip(strangers, heads, strict=True) if head is None]
 
-    def _prune(self, result: BucketResult, strangers: list[Entry], kept: int) -> list[Entry]:
+    def _pruned(
+        self,
+        result: BucketResult,
+        strangers: list[Stranger],
+        kept: int,
+        remove: Callable[[list[Stranger]], object],
+    ) -> list[Stranger]:
         """Remove what an earlier run brought and the source has deleted since; what is left."""
-        finished = self._memory.finished(result.bucket)
-        ours = [entry for entry in strangers if entry.modified <= finished]
+        runs = self._memory.runs(result.bucket)
+
+        def brought(each: Stranger) -> bool:
+            return any(began <= each.modified <= ended for began, ended in runs)
+
+        ours = [each for each in strangers if brought(each)]
         if len(ours) > max(_PRUNE_FREE, kept * _PRUNE_MAX):
             result.notes.append(
                 f"{len(ours)} objects of {result.bucket} are gone from the source, which is more "
                 "than a tenth: nothing was removed. Is it the right source?"
             )
             return strangers
-        self._target.delete(result.bucket, [entry.key for entry in ours])
+        remove(ours)
         result.pruned = len(ours)
-        return [entry for entry in strangers if entry.modified > finished]
+        return [each for each in strangers if not brought(each)]
 
     def _unlike(self, result: BucketResult, entries: list[Entry], pool: ThreadPoolExecutor) -> int:
         """How many of these have other headers or metadata in the target."""
@@ -343,14 +445,17 @@ class Journey:
             result.notes.append(f"{result.bucket}/{key} has other headers or metadata")
         return len(unlike)
 
-    def _now(self) -> str:
-        """The target's time, as its listings write it."""
-        date = self._target.request("GET").headers.get("date", "")
+    def _now(self) -> datetime:
+        """The target's time, to the second; this machine's if it does not tell."""
         try:
-            moment = parsedate_to_datetime(date)
-        except (ValueError, TypeError):
-            return time.strftime("%Y-%m-%dT%H:%M:%S.999Z", time.gmtime())
-        return moment.strftime("%Y-%m-%dT%H:%M:%S.999Z")
+            date = self._target.request("GET").headers.get("date", "")
+            return parsedate_to_datetime(date).astimezone(UTC)
+        except (ValueError, TypeError, S3Error, Unreachable):
+            return datetime.now(UTC)
+
+
+def _is_delete(entry: Entry | Version) -> bool:
+    return isinstance(entry, Version) and entry.marker
 
 
 def _is_marker(entry: Entry) -> bool:

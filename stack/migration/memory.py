@@ -1,25 +1,40 @@
 """What a migration must remember between its runs, in a small SQLite file.
 
 Whether an object has arrived is read from the listings of both stores. Only what these do not tell
-is kept here: ETags that cannot be equal, uploads in parts that were interrupted, when runs ended.
+is kept here: ETags that cannot be equal, uploads in parts that were interrupted, the settings of
+buckets that were brought, when runs began and ended.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import sqlite3
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS pairs (bucket TEXT, key TEXT, source TEXT, target TEXT,
-    PRIMARY KEY (bucket, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS etags (bucket TEXT, key TEXT, source TEXT, target TEXT,
+    PRIMARY KEY (bucket, key, source, target)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS uploads (bucket TEXT, key TEXT, etag TEXT, upload TEXT,
     PRIMARY KEY (bucket, key)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS runs (bucket TEXT PRIMARY KEY, finished TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS settings (bucket TEXT, name TEXT, source TEXT, target TEXT, refused TEXT,
+    PRIMARY KEY (bucket, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS runs (bucket TEXT, began TEXT, ended TEXT,
+    PRIMARY KEY (bucket, began)) WITHOUT ROWID;
 """
+
+
+class Brought(NamedTuple):
+    """A setting that was brought: fingerprints of the source's and of what the target then told,
+    and what of it the target refused: (what, why)."""
+
+    source: str
+    target: str
+    refused: list[tuple[str, str]]
 
 
 def default_path(source: str, target: str) -> Path:
@@ -44,12 +59,12 @@ class Memory:
 
     def same(self, bucket: str, key: str, source: str, target: str) -> bool:
         """Whether ``target`` is known to be the ETag of the source's ``source`` over there."""
-        row = self._one("SELECT source, target FROM pairs WHERE bucket=? AND key=?", bucket, key)
-        return row == (source, target)
+        sql = "SELECT 1 FROM etags WHERE bucket=? AND key=? AND source=? AND target=?"
+        return self._one(sql, bucket, key, source, target) is not None
 
     def remember_pair(self, bucket: str, key: str, source: str, target: str) -> None:
-        """The object with the ETag ``source`` has the ETag ``target`` in the target."""
-        self._do("INSERT OR REPLACE INTO pairs VALUES (?,?,?,?)", bucket, key, source, target)
+        """What has the ETag ``source`` there has the ETag ``target`` in the target."""
+        self._do("INSERT OR REPLACE INTO etags VALUES (?,?,?,?)", bucket, key, source, target)
 
     def upload(self, bucket: str, key: str, etag: str) -> str:
         """The upload that was begun for this very object; "" if none."""
@@ -63,13 +78,27 @@ class Memory:
     def forget_upload(self, bucket: str, key: str) -> None:
         self._do("DELETE FROM uploads WHERE bucket=? AND key=?", bucket, key)
 
-    def finished(self, bucket: str) -> str:
-        """When the last complete run ended, by the target's clock (ISO 8601); "" if none did."""
-        row = self._one("SELECT finished FROM runs WHERE bucket=?", bucket)
-        return str(row[0]) if row else ""
+    def setting(self, bucket: str, name: str) -> Brought | None:
+        """What an earlier run made of a setting; None if it brought none."""
+        sql = "SELECT source, target, refused FROM settings WHERE bucket=? AND name=?"
+        row = self._one(sql, bucket, name)
+        return Brought(row[0], row[1], json.loads(row[2])) if row else None
 
-    def remember_run(self, bucket: str, finished: str) -> None:
-        self._do("INSERT OR REPLACE INTO runs VALUES (?,?)", bucket, finished)
+    def remember_setting(self, bucket: str, name: str, brought: Brought) -> None:
+        values = (brought.source, brought.target, json.dumps(brought.refused))
+        self._do("INSERT OR REPLACE INTO settings VALUES (?,?,?,?,?)", bucket, name, *values)
+
+    def forget_setting(self, bucket: str, name: str) -> None:
+        self._do("DELETE FROM settings WHERE bucket=? AND name=?", bucket, name)
+
+    def runs(self, bucket: str) -> list[tuple[str, str]]:
+        """When runs moved objects of a bucket, by the target's clock (ISO 8601): (from, to)."""
+        with self._lock:
+            rows = self._file.execute("SELECT began, ended FROM runs WHERE bucket=?", (bucket,))
+            return list(rows)
+
+    def remember_run(self, bucket: str, began: str, ended: str) -> None:
+        self._do("INSERT OR REPLACE INTO runs VALUES (?,?,?)", bucket, began, ended)
 
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):

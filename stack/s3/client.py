@@ -39,6 +39,17 @@ class Entry(NamedTuple):
     modified: str
 
 
+class Version(NamedTuple):
+    """A version of an object, or a delete marker, in a listing of versions."""
+
+    key: str
+    version: str
+    size: int
+    etag: str
+    modified: str
+    marker: bool
+
+
 class S3:
     """One endpoint with one user's credentials. Safe to share among threads.
 
@@ -175,6 +186,44 @@ class S3:
             if not token:
                 return
 
+    def versions(self, bucket: str, prefix: str = "") -> Iterator[Version]:
+        """All versions and delete markers, those of a key together and its newest first."""
+        query = [("versions", ""), ("encoding-type", "url"), ("max-keys", "1000")]
+        query += [("prefix", prefix)] if prefix else []
+        more: list[tuple[str, str]] = []
+        while True:
+            tree = _tree(self.request("GET", bucket, query=query + more))
+            encoded = tree.findtext("EncodingType") == "url"
+            for row in tree:
+                if row.tag in ("Version", "DeleteMarker"):
+                    yield _version(row, encoded)
+            if tree.findtext("IsTruncated") != "true":
+                return
+            marker = tree.findtext("NextKeyMarker") or ""
+            more = [
+                ("key-marker", _decoded(marker) if encoded else marker),
+                ("version-id-marker", tree.findtext("NextVersionIdMarker") or ""),
+            ]
+
+    def document(self, bucket: str, resource: str) -> bytes | None:
+        """A configuration of a bucket, as ``?lifecycle`` or ``?policy`` tells it; None if there is
+        none, no such bucket, or no such thing in this store."""
+        try:
+            return self.request("GET", bucket, query=[(resource, "")]).body
+        except S3Error as error:
+            if error.status == 404 or error.code in ("NotImplemented", "MethodNotAllowed"):
+                return None
+            raise
+
+    def put_document(self, bucket: str, resource: str, document: bytes) -> None:
+        """Replace a configuration of a bucket."""
+        headers = {"content-md5": md5(document)}
+        self.request("PUT", bucket, query=[(resource, "")], headers=headers, body=document)
+
+    def delete_document(self, bucket: str, resource: str) -> None:
+        """Take a configuration of a bucket away."""
+        self.request("DELETE", bucket, query=[(resource, "")])
+
     # -- objects ----------------------------------------------------------------------------------
 
     def put(
@@ -224,6 +273,12 @@ class S3:
                     fields, answer.headers,
                 )  # fmt: skip
 
+    def delete_one(self, bucket: str, key: str, version: str = "") -> None:
+        """Delete an object, which hides it behind a delete marker where versions are kept, or one
+        of its versions for good."""
+        query = [("versionId", version)] if version else []
+        self.request("DELETE", bucket, key, query=query)
+
     # -- objects in parts -------------------------------------------------------------------------
 
     def start_upload(self, bucket: str, key: str, headers: Mapping[str, str] | None = None) -> str:
@@ -264,9 +319,10 @@ class S3:
                 return found
             marker = tree.findtext("NextPartNumberMarker") or ""
 
-    def tags(self, bucket: str, key: str) -> list[tuple[str, str]]:
-        """An object's tags."""
-        tree = _tree(self.request("GET", bucket, key, query=[("tagging", "")]))
+    def tags(self, bucket: str, key: str, version: str = "") -> list[tuple[str, str]]:
+        """The tags of an object, or of one of its versions."""
+        query = [("tagging", ""), *([("versionId", version)] if version else [])]
+        tree = _tree(self.request("GET", bucket, key, query=query))
         return [(t.findtext("Key") or "", t.findtext("Value") or "") for t in tree.iter("Tag")]
 
     def abort_upload(self, bucket: str, key: str, upload: str) -> None:
@@ -304,11 +360,22 @@ def _entry(row: Element, encoded: bool) -> Entry:
     found = {child.tag: child.text or "" for child in row}
     key = found.get("Key", "")
     return Entry(
-        unquote_plus(key, errors="surrogateescape") if encoded else key,
+        _decoded(key) if encoded else key,
         int(found.get("Size") or 0),
         found.get("ETag", "").strip('"'),
         found.get("LastModified", ""),
     )
+
+
+def _version(row: Element, encoded: bool) -> Version:
+    found = _entry(row, encoded)
+    version = row.findtext("VersionId") or "null"
+    marker = row.tag == "DeleteMarker"
+    return Version(found.key, version, found.size, found.etag, found.modified, marker)
+
+
+def _decoded(key: str) -> str:
+    return unquote_plus(key, errors="surrogateescape")
 
 
 def _worth_another_try(error: S3Error | Unreachable) -> bool:
