@@ -24,14 +24,14 @@ class Person:
     @classmethod
     def known(cls, store: Store, access_key: str, secret_key: str, email: str = "") -> Person:
         """Whoever has these keys; the store tells the rest."""
-        owner = _signing(store, access_key, secret_key).list_buckets()["Owner"]
+        owner = signing(store, access_key, secret_key).list_buckets()["Owner"]
         return cls.of(store, access_key, secret_key, owner["ID"], owner["DisplayName"], email)
 
     @classmethod
     def of(cls, store: Store, access_key: str, secret_key: str, *names: str) -> Person:
         """The person of these keys, and of this id, display name and e-mail address."""
         raw = RawClient(store.host, access_key, secret_key)
-        return cls(_signing(store, access_key, secret_key), raw, *names)
+        return cls(signing(store, access_key, secret_key), raw, *names)
 
     @classmethod
     def anonymous(cls, store: Store) -> Person:
@@ -50,9 +50,10 @@ class Person:
         return {"ID": self.id, "DisplayName": self.display_name}
 
 
-def _signing(store: Store, access_key: str, secret_key: str) -> Any:
+def signing(store: Store, access_key: str, secret_key: str, version: str = "s3v4") -> Any:
+    """A client that signs with these keys. ``version``: "s3v4", or "s3" for version 2."""
     return _client(
-        store, version="s3v4", aws_access_key_id=access_key, aws_secret_access_key=secret_key
+        store, version=version, aws_access_key_id=access_key, aws_secret_access_key=secret_key
     )
 
 

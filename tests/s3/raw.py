@@ -56,8 +56,8 @@ class RawClient:
         """``host`` is what requests say; ``address`` (host and port) is what they are sent to."""
         self.host = host
         self.address = address or host
-        self._access_key = access_key
-        self._secret_key = secret_key
+        self.access_key = access_key
+        self.secret_key = secret_key
 
     def request(
         self,
@@ -124,7 +124,7 @@ class RawClient:
         signed = {n: v for n, v in headers.items() if n not in ("content-length", "expect")} | added
         scope, names, signature = self._signature(method, path, query, signed, payload, now)
         added["authorization"] = (
-            f"AWS4-HMAC-SHA256 Credential={self._access_key}/{scope}, SignedHeaders={names}, "
+            f"AWS4-HMAC-SHA256 Credential={self.access_key}/{scope}, SignedHeaders={names}, "
             f"Signature={signature}"
         )
         return added
@@ -134,7 +134,7 @@ class RawClient:
         now = _now()
         scope = f"{now[:8]}/{_REGION}/s3/aws4_request"
         parameters = (
-            f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={self._access_key}%2F"
+            f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={self.access_key}%2F"
             f"{quote(scope, safe='')}&X-Amz-Date={now}&X-Amz-Expires={expires}"
             "&X-Amz-SignedHeaders=host"
         )
@@ -161,7 +161,7 @@ class RawClient:
         scope = f"{now[:8]}/{_REGION}/s3/aws4_request"
         digest = hashlib.sha256(canonical.encode("latin-1")).hexdigest()
         to_sign = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{digest}"
-        key = f"AWS4{self._secret_key}".encode()
+        key = f"AWS4{self.secret_key}".encode()
         for step in (now[:8], _REGION, "s3", "aws4_request", to_sign):
             key = hmac.digest(key, step.encode(), "sha256")
         return scope, names, key.hex()
