@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import re
 import time
 import zipfile
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ from xml.etree.ElementTree import Element
 from defusedxml.ElementTree import fromstring
 
 from storage.console.answers import CONTENT_POLICY, guarded, problem
+from storage.console.entries import Entries
 from storage.console.request import Request
 from storage.console.sessions import Session
 from storage.console.upstream import Upstream, read
@@ -22,7 +22,6 @@ from storage.console.upstream import Upstream, read
 _PAGE_BYTES_MAX = 16 * 1024 * 1024
 #: Objects of one archive at most; more is what SDKs and `mc mirror` are for.
 ENTRIES_MAX = 100_000
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
@@ -80,7 +79,7 @@ async def _zipped(
     keys: AsyncIterator[tuple[str, str]],
 ) -> AsyncIterator[bytes]:
     pipe = _Pipe()
-    names: dict[str, int] = {}
+    names = Entries()
     missing: list[str] = []
     # Stored, not deflated: media does not shrink, and a stream should cost little.
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
@@ -94,7 +93,7 @@ async def _zipped(
                 if response.status != 200:
                     missing.append(f"{key}: {response.status}")
                     continue
-                info = zipfile.ZipInfo(_entry(key[len(base) :], names), _moment(modified))
+                info = zipfile.ZipInfo(names.add(key[len(base) :]), _moment(modified))
                 with archive.open(info, "w", force_zip64=True) as entry:
                     async for piece in response.aiter_stream():
                         entry.write(piece)
@@ -102,7 +101,7 @@ async def _zipped(
             yield pipe.take()
             await asyncio.sleep(0)
         if missing:
-            archive.writestr(_entry("MISSING.txt", names), "\n".join(missing))
+            archive.writestr(names.add("MISSING.txt"), "\n".join(missing))
     yield pipe.take()
 
 
@@ -142,23 +141,6 @@ async def _chain(
     yield first
     async for each in rest:
         yield each
-
-
-def _entry(name: str, taken: dict[str, int]) -> str:
-    """A name that unpacks below the target folder on every system, each once.
-
-    ``taken`` tells of each name how often it was wanted, so that a hundred thousand names that
-    come to the same are not counted up from the beginning each.
-    """
-    parts = [_UNSAFE.sub("_", part) for part in name.split("/")]
-    safe = "/".join("_" if part in ("", ".", "..") else part for part in parts)
-    entry, number = safe, taken.get(safe, 0)
-    while entry in taken:
-        number += 1
-        entry = f"{safe} ({number})"
-    taken[safe] = number or 1
-    taken[entry] = max(1, taken.get(entry, 0))
-    return entry
 
 
 def _moment(text: str) -> tuple[int, int, int, int, int, int]:

@@ -55,6 +55,11 @@ export function fill(element, ...children) {
   return element;
 }
 
+/** A text of ours whose parts between backticks are what people type. */
+export function rich(text) {
+  return text.split("`").map((part, at) => (at % 2 ? h("code", {}, part) : part));
+}
+
 const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
 
 /** A stored name as text: what is invisible, or turns writing around, is shown by its number. */

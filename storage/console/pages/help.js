@@ -23,7 +23,7 @@ export async function render(page) {
   fill(
     page,
     head(T.nav.help, [], T.help.lead),
-    state.session.configured ? null : note(T.share.host(new URL(endpoint).host), "", "info"),
+    state.session.configured ? null : note(T.help.host(new URL(endpoint).host), "", "info"),
     h("div", { class: "columns" }, Object.entries(clients).map(([name, text]) => card(T.help.clients[name], copyable(text))), card(T.help.api, [h("p", {}, T.help.apiLead), h("div", { class: "row" }, h("a", { href: "../docs" }, T.help.docs), h("a", { href: "../openapi.json" }, "openapi.json"))])),
   );
 }

@@ -19,7 +19,7 @@ export async function render(page, { parts, link }) {
   const may = (action) => rights.objects.includes(action);
   const headers = answer.headers;
   const object = { bucket, key, version, size: Number(headers.get("content-length")), type: typeOf(headers), encoding: headers.get("content-encoding") ?? "" };
-  const view = h("div", { class: "preview" }, h("p", { class: "muted" }, T.common.loading));
+  const view = h("div", { class: "preview" }, h("p", { class: "wait", role: "status" }, T.common.loading));
   const folder = key.slice(0, key.replace(/\/$/, "").lastIndexOf("/") + 1);
   const removed = () => (location.hash = link("browse", bucket, folder));
   const tools = [
@@ -44,7 +44,7 @@ function details(object, headers) {
     T.object.details,
     facts([
       [T.object.name, h("bdi", {}, shown(object.key))],
-      [T.object.size, `${bytes(object.size)} (${count(object.size)} B)`],
+      [T.object.size, object.size < 1024 ? bytes(object.size) : `${bytes(object.size)} (${count(object.size)} B)`],
       [T.object.type, object.type],
       [T.object.modified, moment(headers.get("last-modified"))],
       [T.object.etag, h("code", {}, headers.get("etag") ?? "")],

@@ -1,24 +1,24 @@
 // A link that lets its holder download one object for a while.
 import { sign, state } from "./api.js";
-import { fill, h, svg } from "./dom.js";
+import { fill, h, rich, svg } from "./dom.js";
 import { moment } from "./format.js";
 import { qr } from "./qr.js";
 import { T } from "./texts.js";
-import { ask, copyable, field, note } from "./ui.js";
+import { ask, copyable, fail, field, note } from "./ui.js";
 import { isTidiedUp } from "./transfers.js";
 
 const PERIODS = [15, 60, 240, 720];
 
 export async function share(bucket, key, version) {
-  if (isTidiedUp(key)) throw new Error(T.browse.dots);
-  const period = h("select", { on: { change: () => make() } }, PERIODS.map((minutes) => h("option", { value: minutes, selected: minutes === 60 }, minutes < 60 ? T.share.minutes(minutes) : T.share.hours(minutes / 60))));
+  if (isTidiedUp(key)) throw new Error(T.share.dots);
+  const period = h("select", { on: { change: () => make().catch(fail) } }, PERIODS.map((minutes) => h("option", { value: minutes, selected: minutes === 60 }, minutes < 60 ? T.share.minutes(minutes) : T.share.hours(minutes / 60))));
   const out = h("div", { class: "stack" });
   const make = async () => {
     const wanted = Number(period.value) * 60;
     const [url] = await sign([{ method: "GET", bucket, key, query: version ? { versionId: version } : {}, seconds: wanted }]);
     const seconds = Number(new URL(url).searchParams.get("X-Amz-Expires"));
     const ends = moment(Date.now() + seconds * 1000);
-    fill(out, copyable(url), h("p", { class: "hint" }, T.share.ends(ends), seconds < wanted - 5 ? ` ${T.share.short}` : ""), picture(url), h("p", { class: "hint" }, T.share.host(new URL(url).host)));
+    fill(out, copyable(url), h("p", { class: "hint" }, T.share.ends(ends)), seconds < wanted - 5 ? note(rich(T.share.short), "warn", "alert") : null, picture(url), h("p", { class: "hint" }, T.share.host(new URL(url).host)));
   };
   await make();
   await ask({ title: T.share.title, action: T.common.done, cancel: null, body: [note(T.share.lead, "", "link"), field(T.share.expires, period), out] });

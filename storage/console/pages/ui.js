@@ -1,5 +1,5 @@
 // Dialogs, menus, toasts, fields: what pages are made of.
-import { fill, h, icon, named } from "./dom.js";
+import { fill, h, icon, named, rich } from "./dom.js";
 import { T } from "./texts.js";
 
 // -- toasts ---------------------------------------------------------------------------------------
@@ -121,6 +121,7 @@ export function ask({ title, body, submit, action = T.common.save, kind = "prima
   return new Promise((resolve) => {
     const error = h("p", { class: "error", role: "alert" });
     const confirm = h("button", { class: kind, type: "submit" }, action);
+    const dismiss = cancel && closeable ? h("button", { type: "button", on: { click: () => dialog.close() } }, cancel) : null;
     let result = null;
     const form = h(
       "form",
@@ -145,7 +146,7 @@ export function ask({ title, body, submit, action = T.common.save, kind = "prima
       h("h2", { id: "dialog-title" }, title),
       body,
       error,
-      h("div", { class: "row end" }, cancel && closeable ? h("button", { type: "button", on: { click: () => dialog.close() } }, cancel) : null, action && confirm),
+      h("div", { class: "row end" }, dismiss, action && confirm),
     );
     const dialog = h("dialog", { class: wide ? "wide" : "", "aria-labelledby": "dialog-title" }, form);
     dialog.addEventListener("cancel", (event) => closeable || event.preventDefault());
@@ -155,7 +156,9 @@ export function ask({ title, body, submit, action = T.common.save, kind = "prima
     });
     document.body.append(dialog);
     dialog.showModal();
-    (form.querySelector("[autofocus], input, textarea, select") ?? confirm).focus();
+    // What destroys something is not one key more away than what asked for it.
+    const harmless = kind === "danger" && dismiss ? dismiss : confirm;
+    (form.querySelector("[autofocus], input, textarea, select") ?? harmless).focus();
   });
 }
 
@@ -267,7 +270,7 @@ export function pairs(given, { key = T.object.tagKey, value = T.object.tagValue,
 
 /** The head of a page. */
 export function head(title, tools = [], lead) {
-  return h("div", { class: "page-head" }, h("h1", { tabindex: "-1" }, title), h("div", { class: "row" }, tools), lead ? h("p", { class: "lead" }, lead) : null);
+  return h("div", { class: "page-head" }, h("h1", { tabindex: "-1" }, title), h("div", { class: "row" }, tools), lead ? h("p", { class: "lead" }, rich(lead)) : null);
 }
 
 export { named };
