@@ -1,8 +1,8 @@
-"""The console's server: pages, sign-in, and the two APIs on behalf of who is signed in.
+"""The console's server: sign-in, and the two APIs on behalf of who is signed in.
 
 Paths below ``/console/``:
 
-``""``, ``static/*``   the page and its parts
+``""``, ``static/*``   the page and its parts (``storage.console.front``)
 ``session``            GET who is signed in, POST sign in, PUT stay signed in, DELETE sign out
 ``control/*``          the control API with the session's token
 ``s3``                 S3, signed with the session's credentials
@@ -26,7 +26,7 @@ from urllib.parse import parse_qsl, unquote
 import httpcore
 import msgspec
 
-from storage.console import archive, neutral, signing, static
+from storage.console import archive, neutral, signing
 from storage.console.answers import (
     CONTENT_POLICY,
     Headers,
@@ -38,6 +38,7 @@ from storage.console.answers import (
 from storage.console.farewells import Farewells
 from storage.console.request import Malformed, Request, TooLarge
 from storage.console.sessions import Session, Sessions
+from storage.console.static import s3_origin
 from storage.console.tables.serve import Tables
 from storage.console.upstream import Crowded, Refused, Upstream
 from storage.serving.doorway import CONSOLE, Birth
@@ -60,7 +61,6 @@ _USES = frozenset(("", "empty", "document", "image", "audio", "video", "track"))
 _BODY_BYTES_MAX = 1024 * 1024
 _SIGN_MAX = 1000
 _ID = re.compile(r"[A-Za-z0-9_-]{43}").fullmatch
-_HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(:[0-9]{1,5})?").fullmatch
 
 # From the browser on to S3, and from S3 back. Everything else is between neighbours.
 _TO_S3 = re.compile(
@@ -100,7 +100,6 @@ class Console:
         self._upstream = Upstream(birth)
         self._farewells = Farewells(self._end_in_store)
         self._sessions = Sessions(on_end=self._farewells.add)
-        self._pages = static.Pages()
         self._tables = Tables(self._upstream)
         self._last = time.monotonic()
         self._busy = 0
@@ -145,10 +144,7 @@ class Console:
 
     async def _route(self, request: Request) -> None:
         path = request.path.removeprefix(CONSOLE + "/")
-        head, _, rest = path.partition("/")
-        if path == "" or head == "static":
-            await self._pages.answer(request, rest if head == "static" else "", _s3(self, request))
-            return
+        head = path.partition("/")[0]
         handler: Handler | None = {
             "session": self._session, "control": self._control, "s3": self._s3_plane,
             "sign": self._sign, "zip": self._zip, "table": self._table,
@@ -242,7 +238,7 @@ class Console:
             "me": me,
             "expires": session.expires,
             "page": session.page,
-            "s3": _s3(self, request),
+            "s3": s3_origin(self._upstream.birth, request),
             "configured": bool(birth.external_endpoint),
             "region": birth.region,
         }
@@ -329,7 +325,7 @@ class Console:
         if session is None:
             return
         document = await request.json(_BODY_BYTES_MAX, list)
-        origin, region = _s3(self, request), self._upstream.birth.region
+        origin, region = s3_origin(self._upstream.birth, request), self._upstream.birth.region
         urls = []
         try:
             for each in msgspec.convert(document[:_SIGN_MAX], list[Wanted]):
@@ -359,17 +355,6 @@ class Console:
         given = dict(parse_qsl(request.query, keep_blank_values=True))
         names = (given.get(name, "") for name in ("bucket", "key", "version"))
         await self._tables.send(request, session, *names)
-
-
-def _s3(console: Console, request: Request) -> str:
-    """The origin at which this browser reaches S3: as configured, else beside this page's host."""
-    birth = console._upstream.birth
-    if birth.external_endpoint:
-        return birth.external_endpoint.rstrip("/")
-    found = _HOST(request.header(b"host"))
-    if found is None:
-        return ""
-    return f"http://{found.group(1)}:{birth.s3[1]}"
 
 
 def _apart(session: Session) -> Session:

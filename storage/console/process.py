@@ -14,7 +14,7 @@ import sys
 
 import msgspec
 
-from storage.console.app import Console
+from storage.console.front import Front
 from storage.serving.doorway import Birth
 from storage.serving.handover import answer_all
 
@@ -29,24 +29,24 @@ def main(arguments: list[str]) -> int:
     hatch = socket.socket(fileno=int(arguments[0]))
     length = int.from_bytes(_exactly(hatch, 4), "big")
     birth = msgspec.json.decode(_exactly(hatch, length), type=Birth)
-    asyncio.run(_live(hatch, Console(birth)))
+    asyncio.run(_live(hatch, Front(birth)))
     return 0
 
 
-async def _live(hatch: socket.socket, console: Console) -> None:
-    answering = asyncio.create_task(answer_all(hatch, console))
-    watching = asyncio.create_task(_until_idle(console))
+async def _live(hatch: socket.socket, front: Front) -> None:
+    answering = asyncio.create_task(answer_all(hatch, front))
+    watching = asyncio.create_task(_until_idle(front))
     await asyncio.wait((answering, watching), return_when=asyncio.FIRST_COMPLETED)
     for task in (answering, watching):
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-    await console.close()
+    await front.close()
 
 
-async def _until_idle(console: Console) -> None:
+async def _until_idle(front: Front) -> None:
     # Looking also ends what is over, in the store as well.
-    while not console.is_idle(IDLE):  # noqa: ASYNC110 - time passes without any event
+    while not front.is_idle(IDLE):  # noqa: ASYNC110 - time passes without any event
         await asyncio.sleep(LOOK)
 
 

@@ -19,7 +19,8 @@ export const state = { session: null, askAgain: null, onRefused: null };
 // at the sign-in. Other origins can't read or write it.
 const PAGE = `oversight-page:${location.pathname}`;
 
-function remembered() {
+/** What this page was told when it signed in; "" if nobody did. */
+export function remembered() {
   try {
     return localStorage.getItem(PAGE) ?? "";
   } catch {

@@ -1,5 +1,5 @@
 // The page: who is signed in, which page is shown, and the frame around it.
-import { control, may, session, state } from "./api.js";
+import { control, may, remembered, session, state } from "./api.js";
 import { fill, h, icon } from "./dom.js";
 import { signIn, signInAgain } from "./signin.js";
 import { T } from "./texts.js";
@@ -161,7 +161,7 @@ async function stay() {
 }
 
 async function begin() {
-  state.session = await session("GET").catch(() => null);
+  if (remembered()) state.session = await session("GET").catch(() => null);
   const said = sessionStorage.getItem(SAID);
   sessionStorage.removeItem(SAID);
   if (said) toast(said, true);
