@@ -101,6 +101,29 @@ class LangfuseStandIn(HttpServer):
         self.exports.append(body)
         self.event_keys.append(key)
 
+    def take_scores(self, scores: list[dict[str, Any]]) -> dict[str, Any]:
+        """POST /api/public/scores: they become events like those of the ingestion API."""
+        now = datetime.now(UTC).isoformat()
+        self.take_batch(
+            [
+                {"id": str(uuid.uuid4()), "type": "score-create", "timestamp": now, "body": each}
+                for each in ({"id": str(uuid.uuid4()), **score} for score in scores)
+            ]
+        )
+        return {"message": "Accepted"}
+
+    def take_batch(self, batch: list[dict[str, Any]]) -> dict[str, Any]:
+        """POST /api/public/ingestion: one object an event, below what it is about."""
+        for event in batch:
+            kind = event["type"].partition("-")[0]
+            kind = kind if kind in ("trace", "score") else "observation"
+            key = f"events/{PROJECT}/{kind}/{event['body']['id']}/{event['id']}.json"
+            body = json.dumps([event]).encode()
+            self.s3.put_object(
+                Bucket=self.bucket, Key=key, Body=body, ContentType="application/json"
+            )
+        return {"successes": [{"id": event["id"], "status": 201} for event in batch], "errors": []}
+
     def observations(self, trace_id: str) -> dict[str, Any]:
         """GET /api/public/v2/observations: what a worker would have read from the event objects."""
         found = []
@@ -138,6 +161,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(401, {"message": "wrong keys"})
         if self.path == "/api/public/media":
             return self._answer(201, self._api.announce_media(json.loads(body)))
+        if self.path == "/api/public/scores":
+            return self._answer(202, self._api.take_scores(json.loads(body)))
+        if self.path == "/api/public/ingestion":
+            return self._answer(207, self._api.take_batch(json.loads(body)["batch"]))
         if self.path == "/api/public/otel/v1/traces":
             self._api.take_export(body)
             return self._answer(200, None)

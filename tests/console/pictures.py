@@ -50,7 +50,7 @@ def _take(store: ServedStore) -> None:
         )
         for name, scheme, place, there in (
             ("objects", "light", ("object", "langfuse", "media/support-bot/waves.png"), "img"),
-            ("langfuse", "dark", ("langfuse", "trace", "support-bot", trace_id(4)), ".event img"),
+            ("langfuse", "dark", ("langfuse", "trace", "support-bot", trace_id(4)), ".media img"),
             ("monitoring", "light", ("monitoring",), ".chart"),
         ):
             page = browser.new_page(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stack.client import Control
 from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore
@@ -49,3 +49,14 @@ def add_user(served: ServedStore, *policies: str) -> Person:
     name = f"user-{uuid.uuid4().hex[:8]}"
     made = control.call("POST", "users", body={"name": name, "policies": list(policies)})
     return Person(name, made["access_key"], made["secret_key"])
+
+
+def violations(checker: Any, page: Any) -> list[str]:
+    """What an accessibility checker (axe) finds against WCAG 2.1 A and AA."""
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+    response = checker.run(page, options=options).response
+    return [
+        f"{each['id']}: {node['html'][:120]}"
+        for each in response["violations"]
+        for node in each["nodes"]
+    ]

@@ -12,7 +12,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.console.conftest import Open, sign_in, visit
-from tests.console.scene import HOSTILE
+from tests.console.scene import HOSTILE, trace_id
+from tests.console.surroundings import violations
 from tests.serving import SECRET_KEY, ServedStore
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -553,8 +554,8 @@ def test_a_key_is_made_rotated_and_removed(page: Any) -> None:
 
 def test_a_trace_is_found_and_read(page: Any) -> None:
     visit(page, "langfuse")
-    until(page, lambda: _reloaded(page).locator("a.bucket:has-text('support-bot')").count())
-    page.click("a.bucket:has-text('support-bot')")
+    until(page, lambda: _reloaded(page).locator("td a:has-text('support-bot')").count())
+    page.click("td a:has-text('support-bot')")
     page.wait_for_selector(".chart rect")
     page.click("main tbody a:text-is('2026-11-10')")
     page.wait_for_selector(".crumbs [aria-current]:has-text('2026-11-10')")
@@ -584,7 +585,7 @@ def test_media_of_a_trace_are_shown(page: Any, s3: Any) -> None:
     )
     trace = found.rpartition("/")[2].removesuffix(".json").replace("-", "")
     visit(page, "langfuse", "trace", "support-bot", trace)
-    until(page, lambda: _reloaded(page).locator(".event img").count())
+    until(page, lambda: _reloaded(page).locator(".media img").count())
 
 
 def test_monitoring_counts_what_happens(page: Any, s3: Any) -> None:
@@ -611,6 +612,8 @@ PLACES = [
     ("people", "policies"),
     ("langfuse",),
     ("langfuse", "project", "support-bot"),
+    ("langfuse", "day", "support-bot", "2026-11-10"),
+    ("langfuse", "trace", "support-bot", trace_id(4)),
     ("monitoring",),
     ("doctor",),
     ("help",),
@@ -621,7 +624,7 @@ PLACES = [
 def test_every_page_is_accessible(open_page: Open, scheme: str) -> None:
     page = open_page(color_scheme=scheme)
     checker = axe.Axe()
-    found = {"sign-in": _violations(checker, page)}
+    found = {"sign-in": violations(checker, page)}
     sign_in(page)
     for place in PLACES:
         visit(page, *place)
@@ -629,18 +632,8 @@ def test_every_page_is_accessible(open_page: Open, scheme: str) -> None:
             f"() => document.querySelector('main')?.dataset.place === '{place[0]}'"
         )
         page.wait_for_load_state("networkidle")
-        found["/".join(place)] = _violations(checker, page)
+        found["/".join(place)] = violations(checker, page)
     assert {place: why for place, why in found.items() if why} == {}
-
-
-def _violations(checker: Any, page: Any) -> list[str]:
-    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
-    response = checker.run(page, options=options).response
-    return [
-        f"{each['id']}: {node['html'][:120]}"
-        for each in response["violations"]
-        for node in each["nodes"]
-    ]
 
 
 @pytest.mark.parametrize("width", [360, 3840])

@@ -1,187 +1,224 @@
-// What Langfuse keeps in the store: project, day, trace, and its events in order.
-import { control, list, s3, s3Path } from "./api.js";
-import { bars } from "./charts.js";
-import { fill, h, icon, named, shown } from "./dom.js";
-import { bytes, compact, count, moment } from "./format.js";
-import { jsonTree } from "./preview.js";
+// What Langfuse keeps in the store: usage across projects, project, day, and the traces of a day.
+import { control } from "./api.js";
+import { COLOURS, spark, stacks } from "./charts.js";
+import { fill, h, icon, named } from "./dom.js";
+import { bytes, compact, count, duration, moment } from "./format.js";
 import { T } from "./texts.js";
-import { badge, button, card, empty, head, meter, note, stat, table } from "./ui.js";
+import { trace } from "./trace.js";
+import { button, card, empty, head, meter, note, stat } from "./ui.js";
 
 const L = T.langfuse;
-/** Bytes of one object of events that are read and shown. */
-const EVENT_MAX = 4 * 1024 * 1024;
+/** Days that charts may show, and pages that are asked for at most. */
+const PERIODS = [30, 90, 365];
+const PAGES_MAX = 25;
+/** Milliseconds between two looks at how far the index is, while it is not up to date. */
+const EVERY = 2000;
+/** Seconds of being behind that are worth a word. */
+const BEHIND = 60;
+const DAY_MS = 86_400_000;
 
-/** A heading with what belongs to it. */
-const block = (label, content) => h("section", {}, h("h3", { class: "muted small" }, label), content);
 const api = (path, query) => control("GET", ["langfuse", ...(path ? [path] : [])], undefined, query);
+const right = (label, more = "") => h("th", { scope: "col", class: `num ${more}` }, label);
+const wideOnly = "wide-only";
 
 export async function render(page, context) {
   const [what = "", ...rest] = context.parts;
   const progress = await api("");
-  const body = h("div", { class: "stack" });
-  const search = h("input", { type: "search", placeholder: L.search, "aria-label": L.search, spellcheck: "false" });
+  const body = h("div", { class: "stack langfuse" });
+  const search = h("input", { type: "search", placeholder: L.search, "aria-label": L.search, spellcheck: "false", autocapitalize: "none", value: what === "search" ? (rest[0] ?? "") : "" });
   const find = h("form", { class: "search", role: "search", on: { submit: (event) => (event.preventDefault(), search.value.trim() && (location.hash = context.link("langfuse", "search", search.value.trim()))) } }, icon("search"), search);
-  const building = progress.state === "stocktaking" ? [note(L.indexing(progress.total ? Math.round((100 * progress.done) / progress.total) : 0)), meter(progress.total ? progress.done / progress.total : 0, L.title)] : [];
-  fill(page, head(L.title, [find], L.lead), building, body);
+  fill(page, head(L.title, [find], what ? "" : L.lead), howFar(progress, context), body);
   const pages = { "": projects, project, day, trace, search: found };
   await (pages[what] ?? projects)(body, rest, context, progress);
 }
 
-// -- projects and days ----------------------------------------------------------------------------
+/** How far the index is, kept up to date while it is not. */
+function howFar(progress, { signal }) {
+  const place = h("div", { role: "status" });
+  const draw = ({ state, done, total, behind, lag }) => {
+    const taking = state === "stocktaking";
+    const late = !taking && behind > 0 && lag > BEHIND;
+    if (taking) {
+      const share = total ? done / total : 0;
+      fill(place, note(h("div", { class: "stack tight" }, L.stocktaking(count(done), count(total), Math.round(100 * share)), meter(share, L.title))));
+    } else fill(place, late ? note(L.behind(count(behind), duration(lag)), "warn") : null);
+    return taking || late;
+  };
+  const again = async () => {
+    if (signal.aborted) return;
+    const now = document.hidden ? null : await api("").catch(() => null);
+    if (signal.aborted || (now && !draw(now))) return;
+    setTimeout(again, EVERY);
+  };
+  if (draw(progress)) setTimeout(again, EVERY);
+  return place;
+}
 
-async function projects(body, _, { link }) {
-  const { projects: all } = await api("projects");
-  if (!all.length) return fill(body, h("div", { class: "card" }, empty("trace", L.noProjects, L.noProjectsLead)));
-  const tiles = all.map((each) => h("a", { class: "card bucket", href: link("langfuse", "project", each.project) }, h("div", { class: "top" }, icon("trace"), h("b", {}, named(each.project))), h("div", { class: "figures" }, h("div", {}, h("b", {}, compact(each.objects)), h("span", {}, L.events)), h("div", {}, h("b", {}, bytes(each.bytes)), h("span", {}, T.buckets.bytes))), h("p", { class: "small muted" }, `${each.first} – ${each.last}`)));
-  return fill(body, h("div", { class: "grid" }, tiles));
+/** Every page of a paged answer, up to a bound: {rows, more}. */
+async function every(path, what, query) {
+  const rows = [];
+  let after = "";
+  for (let number = 0; number < PAGES_MAX; number += 1) {
+    const page = await api(path, { ...query, ...(after ? { after } : {}) });
+    rows.push(...page[what]);
+    after = page.next;
+    if (!after) break;
+  }
+  return { rows, more: Boolean(after) };
 }
 
 const path = (link, ...steps) => h("nav", { class: "crumbs", "aria-label": L.title }, h("a", { href: link("langfuse") }, L.projects), steps.map(([label, href], at) => [h("span", { class: "sep", "aria-hidden": "true" }, "/"), at === steps.length - 1 ? h("span", { "aria-current": "page" }, named(label)) : h("a", { href }, named(label))]));
 
-async function project(body, [name], { link }) {
-  const days = await api("days", { project: name });
-  const total = (pick) => days.reduce((sum, each) => sum + pick(each), 0);
-  const chart = [...days].reverse().slice(-60).map((each) => ({ label: each.day.slice(5), value: each.bytes }));
-  const rows = days.map((each) => h("tr", {}, h("td", {}, h("a", { href: link("langfuse", "day", name, each.day) }, each.day)), h("td", { class: "num" }, count(each.traces)), h("td", { class: "num" }, count(each.objects)), h("td", { class: "num" }, bytes(each.bytes)), h("td", { class: "wide-only" }, h("span", { class: "row" }, each.kinds.map((kind) => badge(`${kind.kind} ${compact(kind.objects)}`))))));
-  fill(body, path(link, [name]), h("div", { class: "grid" }, stat(L.traces, compact(total((each) => each.traces))), stat(L.events, compact(total((each) => each.objects))), stat(T.monitoring.stored, bytes(total((each) => each.bytes)))), card(L.usage, bars(L.usage, chart, bytes)), h("section", { class: "card" }, table([L.days, right(L.traces), right(L.events), right(T.common.size), h("th", { class: "wide-only" }, L.kinds)], rows)));
+// -- usage across projects ------------------------------------------------------------------------
+
+async function projects(body, _, { link }) {
+  const { rows: all, more } = await every("projects", "projects", {});
+  if (!all.length) return fill(body, h("div", { class: "card" }, empty("trace", L.noProjects, L.noProjectsLead)));
+  const usage = usageChart("", all.reduce((last, each) => (each.last > last ? each.last : last), ""));
+  const table = h("div");
+  usage.whenRead((rows) => fill(table, overview(all, rows, link)));
+  const sum = (pick) => all.reduce((whole, each) => whole + pick(each), 0);
+  fill(
+    body,
+    more ? note(L.notAll) : null,
+    h("div", { class: "grid stats" }, stat(L.projects, count(all.length)), stat(L.objects, compact(sum((each) => each.objects))), stat(T.monitoring.stored, bytes(sum((each) => each.bytes))), kindStats(all)),
+    usage.element,
+    table,
+  );
+  return usage.read();
 }
 
-const right = (label) => h("th", { scope: "col", class: "num" }, label);
+/** What projects keep, by kind, the largest first. */
+function kindStats(all) {
+  const kinds = new Map();
+  for (const each of all) for (const kind of each.kinds) kinds.set(kind.kind, (kinds.get(kind.kind) ?? 0) + kind.bytes);
+  return [...kinds].sort((a, b) => b[1] - a[1]).slice(0, 3).map(([kind, size]) => stat(L.kind[kind] ?? kind, bytes(size)));
+}
+
+/** Projects with their growth: the last seven days that were read against the seven before. */
+function overview(all, rows, link) {
+  const weeks = growth(rows);
+  const line = (each) => {
+    const { week, before, days } = weeks.get(each.project) ?? { week: 0, before: 0, days: [] };
+    const change = before ? Math.round((100 * (week - before)) / before) : null;
+    const kinds = each.kinds.map((kind) => `${L.kind[kind.kind] ?? kind.kind} ${compact(kind.objects)} (${bytes(kind.bytes)})`).join(", ");
+    return h("tr", {}, h("td", {}, h("div", { class: "name" }, icon("trace"), h("div", {}, h("a", { href: link("langfuse", "project", each.project) }, named(each.project)), h("div", { class: "small muted" }, kinds)))), h("td", { class: "num" }, compact(each.objects)), h("td", { class: "num" }, bytes(each.bytes)), h("td", { class: `num ${wideOnly}` }, bytes(week / 7)), h("td", { class: `num ${wideOnly}` }, change === null ? (week ? L.fresh : "–") : `${change > 0 ? "+" : change < 0 ? "−" : ""}${Math.abs(change)} %`), h("td", { class: `${wideOnly} sparks` }, days.length > 1 ? spark(L.usage, days) : null), h("td", { class: wideOnly }, each.last));
+  };
+  const heads = h("thead", {}, h("tr", {}, h("th", { scope: "col" }, L.project), right(L.objects), right(T.common.size), right(L.perDay, wideOnly), right(L.change, wideOnly), h("th", { scope: "col", class: wideOnly }, L.usage), h("th", { scope: "col", class: wideOnly }, L.lastDay)));
+  const sorted = [...all].sort((a, b) => b.bytes - a.bytes);
+  return h("section", { class: "card" }, h("header", {}, h("h2", {}, L.projects)), h("div", { class: "table-wrap overview" }, h("table", {}, heads, h("tbody", {}, sorted.map(line)))));
+}
+
+/** Bytes by project in the last week, the one before, and by day. */
+function growth({ rows, days }) {
+  const found = new Map();
+  const place = new Map(days.map((day, at) => [day, at]));
+  for (const row of rows) {
+    if (!found.has(row.project)) found.set(row.project, { week: 0, before: 0, days: days.map(() => 0) });
+    const each = found.get(row.project);
+    const at = place.get(row.day);
+    if (at === undefined) continue;
+    const age = days.length - 1 - at;
+    if (age < 7) each.week += row.bytes;
+    else if (age < 14) each.before += row.bytes;
+    each.days[at] += row.bytes;
+  }
+  return found;
+}
+
+/** Usage by day as stacked bars, of one project or (split by project) of all. */
+function usageChart(project, last) {
+  const readers = [];
+  const select = (label, options) => h("select", { "aria-label": label, on: { change: () => again() } }, options.map(([value, text]) => h("option", { value }, text)));
+  const period = select(L.span, PERIODS.map((days) => [String(days), L.period(days)]));
+  const what = select(L.usageOf, [["bytes", L.bytes], ["objects", L.objects]]);
+  const by = select(L.by, project ? [["kind", L.byKind]] : [["project", L.byProject], ["kind", L.byKind]]);
+  const sized = stacks(L.usage, bytes, { unit: 1024 });
+  const counted = stacks(L.usage, compact);
+  const chart = h("div", {}, sized);
+  let read = null;
+  const draw = () => {
+    const plot = what.value === "bytes" ? sized : counted;
+    fill(chart, plot);
+    plot.update({ times: read.days, series: seriesOf(read, by.value, what.value) });
+  };
+  const again = async () => {
+    const days = Number(period.value);
+    // Up to today, or up to the last day that there is where that is long ago.
+    const today = new Date().toISOString().slice(0, 10);
+    const until = last && Date.parse(today) - Date.parse(last) > days * DAY_MS ? last : today;
+    const first = Date.parse(until) - (days - 1) * DAY_MS;
+    const since = new Date(first).toISOString().slice(0, 10);
+    const { rows } = await every("usage", "rows", { since, until, ...(project ? { project } : {}) });
+    read = { rows, days: Array.from({ length: days }, (_, at) => new Date(first + at * DAY_MS).toISOString().slice(0, 10)) };
+    draw();
+    readers.forEach((reader) => reader(read));
+  };
+  return { element: card(L.usage, [h("div", { class: "row picks" }, period, what, project ? null : by), chart]), whenRead: (reader) => readers.push(reader), read: again };
+}
+
+/** Series of a chart: the largest have colours of their own, the others share one. */
+function seriesOf({ rows, days }, by, what) {
+  const place = new Map(days.map((day, at) => [day, at]));
+  const found = new Map();
+  const add = (label, day, value) => {
+    if (!found.has(label)) found.set(label, days.map(() => 0));
+    if (place.has(day)) found.get(label)[place.get(day)] += value;
+  };
+  for (const row of rows) {
+    if (by === "project") add(row.project, row.day, row[what]);
+    else for (const kind of row.kinds) add(L.kind[kind.kind] ?? kind.kind, row.day, kind[what]);
+  }
+  const total = (values) => values.reduce((a, b) => a + b, 0);
+  const sorted = [...found].sort((a, b) => total(b[1]) - total(a[1])).map(([label, values]) => ({ label, values }));
+  if (sorted.length <= COLOURS) return sorted.length ? sorted : [{ label: L.usage, values: days.map(() => 0) }];
+  const others = sorted.slice(COLOURS - 1);
+  return [...sorted.slice(0, COLOURS - 1), { label: L.others, values: days.map((_, at) => others.reduce((sum, { values }) => sum + values[at], 0)) }];
+}
+
+// -- one project ----------------------------------------------------------------------------------
+
+async function project(body, [name], { link }) {
+  const days = await api("days", { project: name, limit: 400 });
+  const total = (pick) => days.reduce((sum, each) => sum + pick(each), 0);
+  const usage = usageChart(name, days[0]?.day ?? "");
+  const row = (each) => h("tr", {}, h("td", {}, h("a", { href: link("langfuse", "day", name, each.day) }, each.day)), h("td", { class: "num" }, count(each.traces)), h("td", { class: "num" }, count(each.objects)), h("td", { class: "num" }, bytes(each.bytes)), h("td", { class: `${wideOnly} muted` }, each.kinds.map((kind) => `${L.kind[kind.kind] ?? kind.kind} ${compact(kind.objects)}`).join(" · ")));
+  const heads = h("thead", {}, h("tr", {}, h("th", { scope: "col" }, L.day), right(L.traces), right(L.objects), right(T.common.size), h("th", { scope: "col", class: wideOnly }, L.kinds)));
+  fill(
+    body,
+    path(link, [name]),
+    h("div", { class: "grid stats" }, stat(L.traces, compact(total((each) => each.traces))), stat(L.objects, compact(total((each) => each.objects))), stat(T.monitoring.stored, bytes(total((each) => each.bytes)))),
+    usage.element,
+    h("section", { class: "card" }, h("div", { class: "table-wrap" }, h("table", {}, heads, h("tbody", {}, days.map(row))))),
+  );
+  await usage.read();
+}
 
 // -- traces ---------------------------------------------------------------------------------------
 
-async function day(body, [name, date], { link }) {
+const day = (body, [name, date], { link, signal }) => listed(body, path(link, [name, link("langfuse", "project", name)], [date]), (after) => api("traces", { project: name, day: date, ...after }), link, signal, h("p", { class: "muted" }, L.noTraces));
+
+const found = (body, [text], { link, signal }) => listed(body, path(link, [text]), (after) => api("search", { trace: text, ...after }), link, signal, empty("search", L.notFound, L.notFoundLead));
+
+/** Traces page by page. A page may be short, or empty, and have a next one all the same. */
+async function listed(body, crumbs, ask, link, signal, nothing) {
   const rows = h("tbody");
-  const more = h("div", { class: "foot" });
+  const foot = h("div", { class: "foot" });
+  const section = h("section", { class: "card" }, h("div", { class: "table-wrap" }, h("table", {}, heads(), rows)), foot);
   const load = async (after) => {
-    const page = await api("traces", { project: name, day: date, ...(after ? { after } : {}) });
+    const page = await ask(after ? { after } : {});
+    if (signal.aborted) return;
     rows.append(...page.traces.map((each) => traceRow(each, link)));
-    fill(more, page.next ? button(T.common.more, {}, () => load(page.next)) : null);
-    if (!rows.children.length && !page.next) fill(more, L.noTraces);
+    fill(foot, page.next ? [rows.children.length ? null : h("span", { class: "muted" }, L.looked), button(L.more, {}, () => load(page.next))] : null);
+    if (!rows.children.length && !page.next) section.replaceWith(h("div", { class: "card" }, h("div", { class: "body" }, nothing)));
   };
+  fill(body, crumbs, section);
   await load("");
-  fill(body, path(link, [name, link("langfuse", "project", name)], [date]), h("section", { class: "card" }, h("div", { class: "table-wrap" }, h("table", {}, heads(), rows)), more));
 }
 
-const heads = () => h("thead", {}, h("tr", {}, h("th", {}, L.trace), h("th", { class: "wide-only" }, L.first), right(L.events), right(T.common.size)));
+const heads = () => h("thead", {}, h("tr", {}, h("th", { scope: "col" }, L.trace), h("th", { scope: "col", class: wideOnly }, L.first), right(L.events), right(T.common.size)));
 
 function traceRow(each, link) {
-  return h("tr", {}, h("td", {}, h("div", { class: "name" }, icon("trace"), h("div", {}, h("a", { href: link("langfuse", "trace", each.project, each.trace) }, named(each.name || each.trace)), h("div", { class: "small muted mono" }, named(each.trace))))), h("td", { class: "wide-only muted" }, moment(each.first)), h("td", { class: "num" }, `${count(each.objects)}${each.more ? "+" : ""}`), h("td", { class: "num" }, bytes(each.bytes)));
-}
-
-async function found(body, [text], { link }) {
-  const { traces } = await api("search", { trace: text });
-  fill(body, path(link, [text]), traces.length ? h("section", { class: "card" }, h("div", { class: "table-wrap" }, h("table", {}, heads(), h("tbody", {}, traces.map((each) => traceRow(each, link)))))) : h("div", { class: "card" }, empty("search", L.notFound, "")));
-}
-
-// -- one trace ------------------------------------------------------------------------------------
-
-async function trace(body, [name, id], { link }, progress) {
-  const page = await api("events", { trace: id, project: name });
-  const url = progress.url ? `${progress.url}/project/${encodeURIComponent(name)}/traces/${encodeURIComponent(id)}` : "";
-  const cards = h("div", { class: "stack" });
-  fill(body, h("div", { class: "row" }, path(link, [name, link("langfuse", "project", name)], [id]), url ? h("a", { class: "button", href: url, target: "_blank", rel: "noopener noreferrer" }, icon("link"), L.openLangfuse) : null), page.events.length ? cards : h("div", { class: "card" }, empty("trace", L.notFound, "")));
-  const more = h("div");
-  const add = (events, next) => {
-    cards.append(...events.map((event, at) => eventCard(event, id, link, at < 4)));
-    more.remove();
-    if (next) {
-      fill(more, button(T.common.more, {}, async () => {
-        const following = await api("events", { trace: id, project: name, after: next });
-        add(following.events, following.next);
-      }));
-      cards.append(more);
-    }
-  };
-  add(page.events, page.next);
-}
-
-function eventCard(event, id, link, open) {
-  const content = h("div", { class: "body stack" }, h("p", { class: "muted" }, T.common.loading));
-  const details = h("details", { class: "card event", open }, h("summary", {}, h("span", { class: "row" }, badge(event.kind, "accent"), h("b", {}, named(event.name || event.key.split("/").at(-1))), h("span", { class: "muted small" }, moment(event.time)), h("span", { class: "muted small" }, bytes(event.size)), event.flaw ? badge(event.flaw, "warn") : null)), content);
-  const load = () => show(content, event, id, link).catch((error) => fill(content, note(error.message, "bad", "alert")));
-  if (open) load();
-  else details.addEventListener("toggle", load, { once: true });
-  return details;
-}
-
-async function show(place, event, id, link) {
-  const source = h("p", { class: "small" }, h("a", { href: link("object", event.bucket, event.key) }, named(event.key)));
-  if (event.kind === "media") return fill(place, media(event.bucket, event.key), source);
-  const answer = await s3("GET", event.bucket, event.key, {}, { headers: event.size > EVENT_MAX ? { range: `bytes=0-${EVENT_MAX - 1}` } : {} });
-  const text = await answer.text();
-  let document;
-  try {
-    document = JSON.parse(text);
-  } catch {
-    return fill(place, h("pre", { tabindex: "0" }, text.slice(0, EVENT_MAX)), source);
-  }
-  const parts = partsOf(document, id);
-  const shownMedia = await referred(text, event);
-  return fill(place, parts.map((part) => [part.name ? h("h3", {}, named(part.name)) : null, part.input === undefined ? null : block(L.input, value(part.input)), part.output === undefined ? null : block(L.output, value(part.output))]), shownMedia.length ? block(L.media, h("div", { class: "grid" }, shownMedia)) : null, h("details", {}, h("summary", {}, L.raw), jsonTree(document, 1)), source);
-}
-
-const REFERENCE = /@@@langfuseMedia:type=[^|@]{1,100}\|id=([A-Za-z0-9_-]{1,64})\|source=[^@]{1,40}@@@/g;
-const MEDIA_MAX = 12;
-
-/** Media that an object refers to, shown; their ids begin the names of their objects. */
-async function referred(text, event) {
-  const ids = [...new Set([...text.matchAll(REFERENCE)].map(([, id]) => id))].slice(0, MEDIA_MAX);
-  const listings = await Promise.all(ids.map((id) => list(event.bucket, { prefix: `media/${event.project}/${id}`, max: 1 }).catch(() => ({ objects: [] }))));
-  return listings.flatMap(({ objects }) => objects).map(({ key }) => media(event.bucket, key)).filter(Boolean);
-}
-
-/** What an object says of a trace: spans of OpenTelemetry, or events of Langfuse's own API. */
-function partsOf(document, id) {
-  const resources = (Array.isArray(document) ? document : [document]).flatMap((each) => each?.resourceSpans ?? [each]);
-  const spans = resources.flatMap((each) => each?.scopeSpans ?? []).flatMap((each) => each.spans ?? []);
-  if (spans.length) return spans.filter((span) => hex(span.traceId) === id.toLowerCase()).map((span) => ({ name: span.name, input: attribute(span, ["langfuse.observation.input", "langfuse.trace.input", "input.value", "gen_ai.prompt"]), output: attribute(span, ["langfuse.observation.output", "langfuse.trace.output", "output.value", "gen_ai.completion"]) }));
-  return (Array.isArray(document) ? document : [document]).filter(Boolean).map((event) => event.body ?? event).map(({ name, input, output }) => ({ name, input: input ?? undefined, output: output ?? undefined }));
-}
-
-// Trace ids come as hexadecimal digits, as base64, or as the bytes of a Node.js Buffer.
-function hex(id) {
-  if (typeof id === "string") {
-    if (/^[0-9a-f]{32}$/i.test(id)) return id.toLowerCase();
-    try {
-      return [...atob(id)].map((c) => c.charCodeAt(0).toString(16).padStart(2, "0")).join("");
-    } catch {
-      return id;
-    }
-  }
-  return (id?.data ?? []).map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-function attribute(span, names) {
-  for (const name of names) {
-    const found = (span.attributes ?? []).find(({ key }) => key === name)?.value;
-    if (found) return found.stringValue ?? found.intValue ?? found.doubleValue ?? found.boolValue ?? found;
-  }
-  return undefined;
-}
-
-/** An input or output: chat messages one below the other, documents as trees, text as text. */
-function value(content) {
-  let document = content;
-  if (typeof content === "string") {
-    try {
-      document = JSON.parse(content);
-    } catch {
-      return h("pre", { class: "said", tabindex: "0" }, content);
-    }
-  }
-  const messages = Array.isArray(document) ? document : document?.messages;
-  if (Array.isArray(messages) && messages.length && messages.every((each) => each && typeof each === "object" && "role" in each && "content" in each)) {
-    return h("div", { class: "stack tight" }, messages.map((each) => h("div", { class: "message" }, badge(shown(String(each.role)), "accent"), typeof each.content === "string" ? h("pre", { class: "said" }, each.content) : jsonTree(each.content, 3))));
-  }
-  if (document === null || typeof document !== "object") return h("pre", { class: "said", tabindex: "0" }, String(document));
-  return jsonTree(document, 3);
-}
-
-function media(bucket, key) {
-  const source = s3Path(bucket, key);
-  if (/\.(png|jpe?g|gif|webp|avif)$/i.test(key)) return h("div", { class: "preview" }, h("img", { src: source, alt: shown(key) }));
-  if (/\.(mp3|wav|ogg|m4a)$/i.test(key)) return h("div", { class: "preview" }, h("audio", { src: source, controls: true, preload: "metadata" }));
-  if (/\.(mp4|webm|mov)$/i.test(key)) return h("div", { class: "preview" }, h("video", { src: source, controls: true, preload: "metadata" }));
-  return null;
+  const name = h("div", { class: "name" }, icon("trace"), h("div", {}, h("a", { href: link("langfuse", "trace", each.project, each.trace) }, named(each.name || each.trace)), h("div", { class: "small muted" }, h("span", { class: "mono" }, named(each.trace)), " · ", named(each.project))));
+  return h("tr", {}, h("td", {}, name), h("td", { class: `${wideOnly} muted` }, moment(each.first)), h("td", { class: "num" }, `${count(each.objects)}${each.more ? "+" : ""}`), h("td", { class: "num" }, bytes(each.bytes)));
 }

@@ -1,0 +1,380 @@
+"""The Langfuse view: traces of Langfuse's own SDK and of others, usage, progress, and rights."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import sys
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stack.client import Control
+from tests.clients import tools
+from tests.clients.langfuse_stand_in import PROJECT, PUBLIC_KEY, SECRET_KEY, LangfuseStandIn
+from tests.console.conftest import Open, client_of, sign_in, until_there, visit
+from tests.console.scene import furnish, png, trace_id
+from tests.console.surroundings import violations
+from tests.serving import ACCESS_KEY, ServedStore, clean_environment
+from tests.serving import SECRET_KEY as ROOT_SECRET
+
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+pytest.importorskip("langfuse", reason="the Langfuse SDK is not installed")
+pytest.importorskip("opentelemetry.proto", reason="opentelemetry-proto is not installed")
+
+URL = "https://langfuse.example.com"
+PICTURE = png(320, 180)
+AT = 1_794_301_200_000
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedStore]:
+    """A store that knows where people open Langfuse."""
+    folder = tmp_path_factory.mktemp("langfuse")
+    settings = {"OVERSIGHT_LANGFUSE_URL": URL}
+    with ServedStore(folder / "drive", folder / "log", ("--workers", "2"), settings) as store:
+        furnish(client_of(store))
+        until_there(f"{store.console}/console/")
+        yield store
+
+
+@pytest.fixture(scope="module")
+def s3(served: ServedStore) -> Any:
+    return client_of(served)
+
+
+@pytest.fixture(scope="module")
+def agent(served: ServedStore, s3: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The id of a trace that an agent sent with Langfuse's SDK."""
+    folder = tmp_path_factory.mktemp("agent")
+    picture = folder / "picture.png"
+    picture.write_bytes(PICTURE)
+    with LangfuseStandIn(s3, "langfuse") as langfuse:
+        environment = clean_environment(
+            LANGFUSE_BASE_URL=langfuse.url,
+            LANGFUSE_PUBLIC_KEY=PUBLIC_KEY,
+            LANGFUSE_SECRET_KEY=SECRET_KEY,
+        )
+        told = tools.run(
+            sys.executable, "-m", "tests.console.langfuse_agent", picture, env=environment
+        )
+        assert langfuse.refused == []
+    return str(told).strip()
+
+
+def until_shown(page: Any, place: tuple[str, ...], selector: str) -> None:
+    """Visit until something is there: the index follows a moment behind what was written."""
+    for _ in range(150):
+        page.evaluate("() => document.querySelector('main > *')?.setAttribute('data-old', '')")
+        visit(page, *place)
+        page.evaluate("() => dispatchEvent(new HashChangeEvent('hashchange'))")
+        try:
+            page.wait_for_selector(f"main > :not([data-old]) >> {selector}", timeout=1000)
+        except Exception as error:
+            if "Timeout" not in type(error).__name__:
+                raise
+        else:
+            return
+    raise AssertionError(f"{selector} does not appear")
+
+
+def rows(page: Any) -> list[tuple[str, str]]:
+    """The tree: (name, level)."""
+    found = page.eval_on_selector_all(
+        ".tree-view .observation",
+        "all => all.map(each => [each.querySelector('.what b').innerText, each.ariaLevel])",
+    )
+    return [(name, level) for name, level in found]
+
+
+# -- a trace of the SDK ---------------------------------------------------------------------------
+
+
+def test_a_trace_of_the_sdk_is_a_tree_with_all_that_was_said(page: Any, agent: str) -> None:
+    until_shown(page, ("langfuse", "trace", PROJECT, agent), ".scores li:has-text('grounded')")
+    assert rows(page) == [
+        ("The whole trace", "1"), ("support-agent", "2"), ("search-handbook", "3"),
+        ("embed-query", "4"), ("plan", "3"), ("inventory", "3"), ("capacity_forecast", "3"),
+        ("answer", "3"), ("shown-to-user", "3"),
+    ]  # fmt: skip
+    text = page.inner_text("main")
+    for said in (
+        "Capacity question", "ada@example.com", "shift-42", "storage", "2026.11",
+        "1,046", "912 in, 134 out", "$0.000496", "1 error", "helpful", "0.9",
+        "Figures and a next step.", "When is it full", "Drive 2 is full in about 19 days",
+        "platform",
+    ):  # fmt: skip
+        assert said in text, said
+    link = page.locator("a:has-text('Open in Langfuse')")
+    assert link.get_attribute("href") == f"{URL}/project/{PROJECT}/traces/{agent}"
+    assert link.get_attribute("rel") == "noopener noreferrer"
+
+
+def test_a_generation_is_a_conversation_with_tools_and_media(page: Any, agent: str) -> None:
+    until_shown(page, ("langfuse", "trace", PROJECT, agent), ".observation:has-text('answer')")
+    page.click(".observation:has-text('answer')")
+    roles = page.locator(".detail .message > header b").all_inner_texts()
+    assert [role.lower() for role in roles] == ["system", "user", "assistant", "tool", "assistant"]
+    assert "capacity_forecast" in page.inner_text(".detail .message.assistant >> nth=0")
+    assert "days_left" in page.inner_text(".detail .message.tool")
+    page.wait_for_function(
+        "() => document.querySelector('.message.user .media img')?.naturalWidth === 320"
+    )
+    assert "594 (498 in, 96 out)" in page.inner_text(".detail")
+    page.click(".observation:has-text('plan')")
+    detail = page.inner_text(".detail")
+    for said in ("Time to first token", "cache_read_input_tokens 256", "$0.000179"):
+        assert said in detail, said
+    page.click(".detail summary:text-is('Model parameters')")
+    page.wait_for_selector(".detail .tree :text('temperature')")
+    page.click(".observation:has-text('inventory')")
+    assert "the inventory did not answer within 2 s" in page.inner_text(".detail .note.bad")
+
+
+def test_the_tree_is_used_by_keyboard(page: Any, agent: str) -> None:
+    until_shown(page, ("langfuse", "trace", PROJECT, agent), ".observation:has-text('answer')")
+    focused = "() => document.activeElement.querySelector('.what b')?.innerText"
+    page.focus(".tree-view [aria-selected=true]")
+    for key, name in (
+        ("ArrowDown", "support-agent"), ("ArrowRight", "search-handbook"),
+        ("ArrowRight", "embed-query"), ("ArrowLeft", "search-handbook"), ("End", "shown-to-user"),
+        ("ArrowLeft", "support-agent"),
+    ):  # fmt: skip
+        page.keyboard.press(key)
+        assert page.evaluate(focused) == name, key
+    page.keyboard.press("ArrowLeft")
+    assert [name for name, _ in rows(page)] == ["The whole trace", "support-agent"]
+    assert page.evaluate(focused) == "support-agent"
+    page.keyboard.press("ArrowRight")
+    assert len(rows(page)) == 9
+    page.keyboard.press("Enter")
+    assert page.evaluate("() => document.activeElement.matches('.detail')")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_trace_is_accessible(open_page: Open, agent: str, scheme: str) -> None:
+    page = sign_in(open_page(color_scheme=scheme, viewport={"width": 1360, "height": 3000}))
+    until_shown(page, ("langfuse", "trace", PROJECT, agent), ".observation:has-text('answer')")
+    checker, found = axe.Axe(), {}
+    for name in ("answer", "plan", "inventory", "The whole trace"):
+        page.click(f".observation:has-text('{name}')")
+        found[name] = violations(checker, page)
+    assert {name: why for name, why in found.items() if why} == {}
+
+
+# -- other bodies ---------------------------------------------------------------------------------
+
+
+def span(trace: str, number: int, parent: int, name: str, **said: Any) -> dict[str, Any]:
+    """A span of OTLP in JSON."""
+    return {
+        "traceId": trace,
+        "spanId": f"{number:016x}",
+        "parentSpanId": f"{parent:016x}" if parent else "",
+        "name": name,
+        "startTimeUnixNano": str((AT + number) * 10**6),
+        "endTimeUnixNano": str((AT + number + 40) * 10**6),
+        "attributes": [
+            {"key": key.replace("__", "."), "value": _value(value)} for key, value in said.items()
+        ],
+    }
+
+
+def _value(value: Any) -> dict[str, Any]:
+    return {"intValue": str(value)} if isinstance(value, int) else {"stringValue": value}
+
+
+def store(s3: Any, project: str, document: Any, *, packed: bool = False) -> None:
+    """An object of the OTel layout."""
+    body = json.dumps(document).encode()
+    key = f"events/otel/{project}/2026/11/10/09/00/{uuid.uuid4()}.json"
+    s3.put_object(Bucket="langfuse", Key=key, Body=gzip.compress(body) if packed else body)
+
+
+def test_otlp_requests_in_gzip_with_ids_in_base64(page: Any, s3: Any) -> None:
+    trace = uuid.uuid4().hex
+    coded = base64.b64encode(bytes.fromhex(trace)).decode()
+    asked = json.dumps([{"role": "user", "parts": [{"type": "text", "content": "How many?"}]}])
+    spans = [
+        span(coded, 1, 0, "root"),
+        span(
+            coded, 2, 1, "chat", gen_ai__request__model="some-model",
+            gen_ai__usage__input_tokens=7, gen_ai__usage__output_tokens=3,
+            gen_ai__input__messages=asked, gen_ai__completion="Three.",
+        ),
+    ]  # fmt: skip
+    store(s3, "otlp", {"resourceSpans": [{"scopeSpans": [{"spans": spans[1:]}]}]}, packed=True)
+    store(s3, "otlp", [{"resourceSpans": [{"scopeSpans": [{"spans": spans[:1]}]}]}])
+    until_shown(page, ("langfuse", "trace", "otlp", trace), ".observation:has-text('chat')")
+    until_shown(page, ("langfuse", "trace", "otlp", trace), ".observation:has-text('root')")
+    assert rows(page)[1:] == [("root", "2"), ("chat", "3")]
+    page.click(".observation:has-text('chat')")
+    detail = page.inner_text(".detail")
+    assert "How many?" in page.inner_text(".detail .message.user")
+    for said in ("Three.", "some-model", "10 (7 in, 3 out)"):
+        assert said in detail, said
+
+
+def test_events_of_the_ingestion_api(page: Any, s3: Any) -> None:
+    """Both layouts may speak of one trace; an update adds to what was there."""
+    trace = f"my trace/{uuid.uuid4()}"
+
+    def event(kind: str, folder: str, **body: Any) -> None:
+        number = uuid.uuid4()
+        found = {"id": str(number), "type": kind, "timestamp": "2026-11-10T09:00:00Z", "body": body}
+        s3.put_object(
+            Bucket="langfuse", Key=f"events/older/{folder}/{body['id']}/{number}.json",
+            Body=json.dumps([found]).encode(),
+        )  # fmt: skip
+
+    event("trace-create", "trace", id=trace, name="An older trace", userId="grace", tags=["v2"])
+    event("span-create", "observation", id="s", traceId=trace, name="step",
+          startTime="2026-11-10T09:00:01Z")  # fmt: skip
+    event("span-update", "observation", id="s", traceId=trace, output={"rows": 3},
+          endTime="2026-11-10T09:00:03.500Z")  # fmt: skip
+    event("generation-create", "observation", id="g", traceId=trace, parentObservationId="s",
+          name="ask", model="m-1", input=[{"role": "user", "content": "Hello"}], output="Hi",
+          usage={"promptTokens": 4, "completionTokens": 2}, startTime="2026-11-10T09:00:02Z",
+          endTime="2026-11-10T09:00:03Z")  # fmt: skip
+    event("score-create", "score", id="sc", traceId=trace, name="kind", value=1, comment="polite")
+    place = ("langfuse", "trace", "older", trace)
+    until_shown(page, place, ".scores li:has-text('polite')")
+    until_shown(page, place, ".observation:has-text('ask')")
+    assert rows(page)[1:] == [("step", "2"), ("ask", "3")]
+    text = page.inner_text("main")
+    for said in ("An older trace", "grace", "v2", "2.50 s", "4 in, 2 out", "polite"):
+        assert said in text, said
+    page.click(".observation:has-text('ask')")
+    assert "Hello" in page.inner_text(".detail .message.user")
+
+
+def test_what_strangers_wrote_breaks_nothing(page: Any, s3: Any) -> None:
+    """Markup, circles of parents, a broken object, one that is too large: the rest is shown."""
+    trace = uuid.uuid4().hex
+    markup = "<img src=x onerror=alert(1)>\u202e"
+    nested: Any = "deep"
+    for _ in range(200):
+        nested = [nested]
+    spans = [
+        span(trace, 1, 2, markup, langfuse__observation__input=markup,
+             langfuse__observation__type="<b>", langfuse__observation__level=markup),
+        span(trace, 2, 1, "circle", langfuse__observation__input=json.dumps(nested)),
+        span(trace, 3, 3, "its own parent", langfuse__observation__output="x" * 100_000),
+        span(trace, 4, 99, "an orphan", langfuse__observation__input=json.dumps(
+            [{"role": "__proto__", "content": {"__proto__": {"a": 1}}},
+             {"role": "user", "content": [None, 5, {"type": "image_url", "image_url": {
+                 "url": "javascript:alert(1)"}}]}])),
+        *(span(trace, number, number - 1, f"step {number}") for number in range(10, 700)),
+    ]  # fmt: skip
+    store(s3, "hostile", [{"scopeSpans": [{"spans": spans}]}, {"scopeSpans": 5}, None, 7])
+    mention = f'[{{"scopeSpans":[{{"spans":[{{"traceId":"{trace}"'
+    for end in ("", 'x"' * 5_000_000):
+        key = f"events/otel/hostile/2026/11/10/09/00/{uuid.uuid4()}.json"
+        s3.put_object(Bucket="langfuse", Key=key, Body=f"{mention}{end}".encode())
+    place = ("langfuse", "trace", "hostile", trace)
+    until_shown(page, place, "text=2 objects could not be read")
+    first = len(rows(page))
+    page.click(".tree-view button:has-text('more')")
+    names = [name for name, _ in rows(page)]
+    assert len(names) == 4 + 690 + 1 > first
+    assert {"circle", "its own parent", "an orphan", "step 10"} <= set(names)
+    assert any("⟨U+202E⟩" in name for name in names)
+    assert page.locator("main img[src=x]").count() == 0
+    page.click(".observation:has-text('an orphan')")
+    page.wait_for_selector(".detail .message.user")
+    assert page.locator(".detail a[href^='javascript:']").count() == 0
+    page.click(".observation:has-text('its own parent')")
+    page.click("button:has-text('Show all 100000 characters')")
+    assert len(page.inner_text(".detail .said")) == 100_000
+
+
+# -- usage, search, progress ----------------------------------------------------------------------
+
+
+def test_usage_across_projects(page: Any, agent: str) -> None:
+    until_shown(page, ("langfuse",), f"td a:has-text('{PROJECT}')")
+    page.wait_for_selector(".plot rect")
+    legend = page.locator(".legend span").all_inner_texts()
+    assert {"support-bot", PROJECT} <= set(legend)
+    page.select_option("select[aria-label='Split by']", "kind")
+    page.wait_for_selector(".legend span:text-is('OpenTelemetry')")
+    page.select_option("select[aria-label='Shown']", "objects")
+    page.click("figure summary:text-is('As a table')")
+    row = page.locator("figure tbody tr:has(th:text-is('2026-11-10'))")
+    assert row.count() == 1
+    assert int(row.locator("td").first.inner_text()) >= 1
+    line = page.inner_text("tr:has(td a:has-text('support-bot'))")
+    assert "OpenTelemetry 60" in line
+    page.focus(".plot")
+    page.keyboard.press("End")
+    last = page.inner_text(".readout b")
+    page.keyboard.press("ArrowLeft")
+    assert page.inner_text(".readout b") < last
+    assert page.get_attribute(".readout", "aria-live") == "polite"
+
+
+def test_progress_of_the_back_fill_is_shown_until_it_is_over(page: Any) -> None:
+    answers = [
+        {"state": "stocktaking", "done": 400, "total": 1000, "behind": 0, "lag": 3},
+        {"state": "stocktaking", "done": 900, "total": 1000, "behind": 0, "lag": 5},
+        {"state": "following", "behind": 5000, "lag": 90},
+        {"state": "following", "behind": 0, "lag": 0},
+    ]
+
+    def answer(route: Any) -> None:
+        found = route.fetch().json()
+        route.fulfill(json=found | (answers.pop(0) if len(answers) > 1 else answers[0]))
+
+    page.route("**/control/api/v1/langfuse", answer)
+    visit(page, "langfuse")
+    page.wait_for_selector("text=400 of about 1,000 objects (40 %)")
+    assert page.get_attribute("[role=progressbar]", "aria-valuenow") == "40"
+    page.wait_for_selector("text=900 of about 1,000 objects (90 %)")
+    page.wait_for_selector("text=The index is 90 seconds behind (5,000 changes)")
+    page.wait_for_selector("text=is 90 seconds behind", state="detached")
+
+
+# -- rights ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reader(served: ServedStore, agent: str) -> tuple[str, str]:
+    """Key and secret of a user who may list and read one project's objects only."""
+    name = f"one-{uuid.uuid4().hex[:8]}"
+    prefixes = [f"{folder}/support-bot/" for folder in ("events/otel", "events", "media")]
+    statements = [
+        {"Effect": "Allow", "Action": "s3:GetObject",
+         "Resource": [f"arn:aws:s3:::langfuse/{prefix}*" for prefix in prefixes]},
+        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::langfuse",
+         "Condition": {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}}},
+    ]  # fmt: skip
+    control = Control(served.console, ACCESS_KEY, ROOT_SECRET)
+    document = {"Version": "2012-10-17", "Statement": statements}
+    control.call("PUT", f"policies/{name}", body=document)
+    made = control.call("POST", "users", body={"name": name, "policies": [name]})
+    return made["access_key"], made["secret_key"]
+
+
+def test_who_may_read_one_project_sees_that_one(
+    open_page: Open, reader: tuple[str, str], agent: str
+) -> None:
+    theirs = sign_in(open_page(), *reader)
+    until_shown(theirs, ("langfuse",), "td a:has-text('support-bot')")
+    theirs.wait_for_selector(".plot rect")
+    assert theirs.locator("td a").all_inner_texts() == ["support-bot"]
+    assert PROJECT not in theirs.inner_text("main")
+    mine = trace_id(1)
+    visit(theirs, "langfuse", "trace", "support-bot", mine)
+    theirs.wait_for_selector(".media img")
+    for place in (
+        ("langfuse", "search", agent),
+        ("langfuse", "trace", PROJECT, agent),
+        ("langfuse", "trace", "support-bot", agent),
+    ):
+        visit(theirs, *place)
+        theirs.wait_for_selector("text=No trace has this id.")
+    visit(theirs, "langfuse", "search", mine)
+    theirs.wait_for_selector(f"td :text('{mine}')")
