@@ -45,6 +45,10 @@ _FOUND_ID = re.compile(
 )
 
 
+#: What may be wrong with an object: nothing, it is no such document, or too large to be read whole.
+SOUND, DAMAGED, LARGE = range(3)
+
+
 class Damaged(Exception):
     """The body is not what such an object holds."""
 
@@ -108,6 +112,26 @@ def unpacked(body: bytes | bytearray, most: int) -> tuple[bytes | bytearray, boo
         return unpacker.decompress(body, most), unpacker.eof
     except zlib.error:
         raise Damaged from None
+
+
+def understood(place: Place, body: bytes | bytearray) -> tuple[list[Mention], int]:
+    """The traces that the object at ``place`` speaks of, and what is wrong with it."""
+    try:
+        body, whole = unpacked(body, BODY_BYTES_MAX)
+        if not whole:
+            return search(place, bytes(body[:HEAD_BYTES])), LARGE
+        return mentions(place, body), SOUND
+    except Damaged:
+        return searched(place, body), DAMAGED
+
+
+def searched(place: Place, body: bytes | bytearray) -> list[Mention]:
+    """What the beginning of a body tells that can't be decoded, packed or not."""
+    try:
+        body, _ = unpacked(body, HEAD_BYTES)
+    except Damaged:
+        body = b""
+    return search(place, bytes(body[:HEAD_BYTES]))
 
 
 def mentions(place: Place, body: bytes | bytearray) -> list[Mention]:

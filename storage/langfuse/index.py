@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import apsw
 import msgspec
 
-from storage.langfuse.bodies import Mention, normalized
+from storage.langfuse.bodies import DAMAGED, SOUND, Mention, normalized
 from storage.langfuse.keys import KINDS
 
 FILE = "langfuse.db"
@@ -76,7 +76,6 @@ _EVENTS_IN_ALL = _EVENTS.format(
 )
 
 Trace = bytes | str
-FLAWS = SOUND, DAMAGED, LARGE = (0, 1, 2)
 # What passes, and says nothing of the file.
 _PASSING = (
     apsw.BusyError,

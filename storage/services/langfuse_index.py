@@ -20,7 +20,9 @@ from storage.config import Config
 from storage.engine.embedded.engine import EmbeddedEngine
 from storage.engine.interface import FeedEvent, Following, SetCursor, Version
 from storage.langfuse import bodies
-from storage.langfuse.index import DAMAGED, LARGE, SOUND, Change, Found, Progress, Unusable, Writer
+from storage.langfuse.apart import understood_apart
+from storage.langfuse.bodies import DAMAGED, LARGE, SOUND
+from storage.langfuse.index import Change, Found, Progress, Unusable, Writer
 from storage.langfuse.index import remove as remove_index
 from storage.langfuse.keys import EVENTS, Layout, Place, layout
 from storage.services.feed import Follower
@@ -48,7 +50,10 @@ _CURSOR_SECONDS = 5.0
 _PAUSE = 5.0
 #: Rests between two rebuilds double up to this, until one of them was of use.
 _PAUSE_MAX = 600.0
+#: Bodies from which on a thread decodes them ...
 _THREAD_BYTES = 64 << 10
+#: ... and, where requests are served from this process, another process.
+_APART_BYTES = 256 << 10
 _logger = logging.getLogger("oversight.langfuse")
 
 
@@ -309,18 +314,20 @@ class LangfuseIndex:
         except errors.NoSuchKey:
             return [], SOUND  # it has just been replaced: that comes next
         if large:
-            return _searched(place, body), LARGE
+            return bodies.searched(place, body), LARGE
         if len(body) < _THREAD_BYTES:
-            return _understood(place, body)
-        return await asyncio.to_thread(_understood, place, body)
+            return bodies.understood(place, body)
+        if self._engine.is_local and len(body) > _APART_BYTES:
+            return await asyncio.to_thread(understood_apart, place, body)
+        return await asyncio.to_thread(bodies.understood, place, body)
 
-    async def _head(self, version: Version, size: int) -> bytes:
+    async def _head(self, version: Version, size: int) -> bytes | bytearray:
         if not version.files:
             return (await self._engine.read_inline(version))[:size]
         blocks = bytearray()
         async for block in self._engine.read(version, 0, min(size, version.size)):
             blocks += block
-        return bytes(blocks)
+        return blocks
 
     async def _apply(self, writer: Writer, changes: Sequence[Change], progress: Progress) -> None:
         await asyncio.to_thread(writer.apply, changes, progress)
@@ -344,22 +351,3 @@ class LangfuseIndex:
                 share=int(1000 * self._budget.share(self._lag())),
             )
         )
-
-
-def _understood(place: Place, body: bytes | bytearray) -> tuple[list[bodies.Mention], int]:
-    try:
-        body, whole = bodies.unpacked(body, bodies.BODY_BYTES_MAX)
-        if not whole:
-            return bodies.search(place, bytes(body[: bodies.HEAD_BYTES])), LARGE
-        return bodies.mentions(place, body), SOUND
-    except bodies.Damaged:
-        return _searched(place, body), DAMAGED
-
-
-def _searched(place: Place, body: bytes | bytearray) -> list[bodies.Mention]:
-    """What the beginning of a body tells that can't be decoded."""
-    try:
-        body, _ = bodies.unpacked(body, bodies.HEAD_BYTES)
-    except bodies.Damaged:
-        body = b""
-    return bodies.search(place, bytes(body[: bodies.HEAD_BYTES]))

@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 from storage.control import langfuse, langfuse_sight
 from storage.engine.interface import AmendObject
 from storage.engine.memory import MemoryEngine
-from storage.langfuse.bodies import Mention
-from storage.langfuse.index import DAMAGED, DAY_MS, Change, Found, Progress, Reader, Writer
+from storage.langfuse.bodies import DAMAGED, Mention
+from storage.langfuse.index import DAY_MS, Change, Found, Progress, Reader, Writer
 from storage.langfuse.keys import layout
 
 from .conftest import problem

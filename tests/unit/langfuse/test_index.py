@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.langfuse.bodies import Mention
+from storage.langfuse.bodies import DAMAGED, Mention
 from storage.langfuse.index import (
-    DAMAGED,
     DAY_MS,
     FILE,
     Change,

@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,11 +18,10 @@ from storage.config import Config
 from storage.engine.embedded.engine import EmbeddedEngine
 from storage.engine.interface import AmendObject, Bucket, Following, PutSystem, SetBucketConfig
 from storage.langfuse import bodies
+from storage.langfuse.apart import understood_apart
+from storage.langfuse.bodies import DAMAGED, LARGE, SOUND
 from storage.langfuse.index import (
-    DAMAGED,
     FILE,
-    LARGE,
-    SOUND,
     Change,
     Event,
     Progress,
@@ -29,6 +29,7 @@ from storage.langfuse.index import (
     Unusable,
     Writer,
 )
+from storage.langfuse.keys import Place
 from storage.services import langfuse_index
 from storage.services.feed import LOST
 from storage.services.langfuse_index import (
@@ -235,6 +236,35 @@ async def test_bodies_in_gzip(config: Config, monkeypatch: pytest.MonkeyPatch) -
         flaws = {found.key.split("/")[3]: found.flaw for found in kept.events()}
         assert flaws == {"sound": SOUND, "cut": LARGE, "bomb": LARGE, "large": LARGE}
         assert (kept.told.objects, kept.told.flawed) == (5, 4)
+        kept.close()
+
+
+async def test_large_bodies_are_decoded_by_another_process(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where requests are served from this one, which must not wait for it."""
+    apart: list[int] = []
+
+    def counted(place: Place, body: bytes) -> tuple[list[bodies.Mention], int]:
+        apart.append(len(body))
+        return understood_apart(place, body)
+
+    monkeypatch.setattr(langfuse_index, "understood_apart", counted)
+    async with alone(config) as engine:
+        kept, bucket = Kept(engine, config), await langfuse(engine)
+        traces = [f"{number:032x}" for number in range(1, 40)]
+        large = [*json.loads(export(*traces)), {"pad": "x" * 300_000}]
+        await put(engine, bucket, OTEL.format("large"), json.dumps(large).encode())
+        await put(engine, bucket, OTEL.format("broken"), b"[" + b"x" * 300_000)
+        await put(engine, bucket, OTEL.format("small"), export(TRACE))
+        await kept.run()
+        assert sorted(apart) == [300_001, len(json.dumps(large))]
+        assert [kept.keys(trace) for trace in traces] == [[OTEL.format("large")]] * 39
+        assert (kept.told.objects, kept.told.flawed) == (3, 1)
+        monkeypatch.setattr(sys, "executable", "/nowhere")
+        await put(engine, bucket, OTEL.format("large"), json.dumps(large).encode())
+        await kept.run()
+        assert kept.told.flawed == 2
         kept.close()
 
 
