@@ -79,10 +79,36 @@ def decide(
     allows does not reach the object. ``acl`` is called at most once, and only where nothing else
     has decided.
     """
+    facts = RequestFacts(principal, object_owner or owner, context, action)
+    return judge(
+        principal,
+        action,
+        resource,
+        facts,
+        owner=owner,
+        resource_policy=resource_policy,
+        block=block,
+        object_owner=object_owner,
+        acl=acl,
+    )
+
+
+def judge(
+    principal: Principal,
+    action: str,
+    resource: str,
+    facts: RequestFacts,
+    *,
+    owner: str,
+    resource_policy: Policy | None,
+    block: Block,
+    object_owner: str,
+    acl: Acl | None,
+) -> Decision:
+    """``decide`` for whoever has the facts at hand."""
     boundary = principal.boundary
     if principal.root and boundary is None:
         return _ROOT
-    facts = RequestFacts(principal, object_owner or owner, context, action)
     granted = _ROOT if principal.root else None
     refused = None
     for policy in principal.policies:
@@ -93,13 +119,14 @@ def decide(
             granted = granted or found
     if resource_policy is not None:
         found = evaluate(resource_policy, principal, action, resource, facts)
-        if found is not None:
-            if found.allowed:
-                refused = _withheld(found, principal, owner, resource_policy, block, object_owner)
-                if refused is None:
-                    granted = granted or found
-            elif not (action in OWNERS_OWN and principal.id == owner and boundary is None):
+        if found is not None and not found.allowed:
+            if not (action in OWNERS_OWN and principal.id == owner and boundary is None):
                 return found
+            found = evaluate(resource_policy, principal, action, resource, facts, denials=False)
+        if found is not None:
+            refused = _withheld(found, principal, owner, resource_policy, block, object_owner)
+            if refused is None:
+                granted = granted or found
     if boundary is not None:
         found = evaluate(boundary, principal, action, resource, facts)
         if found is None:
@@ -134,10 +161,19 @@ def _withheld(
 
 
 def evaluate(
-    policy: Policy, principal: Principal, action: str, resource: str, facts: RequestFacts
+    policy: Policy,
+    principal: Principal,
+    action: str,
+    resource: str,
+    facts: RequestFacts,
+    *,
+    denials: bool = True,
 ) -> Decision | None:
-    """What one policy says; None if it says nothing. Denials stand first in ``for_action``."""
+    """What one policy says, without its ``denials`` if they don't count; None if it says nothing.
+    Denials stand first in ``for_action``."""
     for statement in policy.for_action(action):
+        if not (denials or statement.allow):
+            continue
         if statement.principals is not None and not statement.principals.include(principal):
             continue
         if statement.plain:
@@ -162,7 +198,7 @@ class RequestFacts:
     whatever a request brings along.
     """
 
-    __slots__ = ("_action", "_context", "_make", "_owner", "_principal")
+    __slots__ = ("_action", "_context", "_make", "_owner", "_principal", "asked_owner")
 
     def __init__(
         self, principal: Principal, owner: str, make: Callable[[], Context], action: str
@@ -172,6 +208,8 @@ class RequestFacts:
         self._make = make
         self._action = action
         self._context: Context | None = None
+        self.asked_owner = False
+        """Whether a policy has asked for the account that the resource belongs to."""
 
     def __call__(self, key: str) -> tuple[str, ...] | None:
         own = _OWN.get(key)
@@ -197,6 +235,7 @@ class RequestFacts:
 
     @property
     def owner(self) -> str:
+        self.asked_owner = True
         return self._owner
 
     @property

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from storage.iam import acl, block, ownership
 from storage.iam.bucket_policy import stored_policy
 from storage.iam.conditions import Context, Doubtful
-from storage.iam.decide import OPEN, decide
+from storage.iam.decide import OPEN, RequestFacts, judge
 from storage.iam.policy import Decision, Policy
 from storage.iam.principal import Principal
 from storage.iam.users import ROOT_ID
@@ -103,7 +103,8 @@ def decide_on(
     """Decide whether ``principal`` may do ``action`` on a bucket, or on the object ``key`` in it.
 
     ``found`` is the object as it exists, None where there is none; with ``looked`` False nobody has
-    looked yet, and ObjectNeeded is raised where it matters.
+    looked yet, and ObjectNeeded is raised where it matters. (Where the bucket's owner is let in for
+    owning it, it is not: who uses an object of another account decides once more.)
     """
     policy, closure = None, OPEN
     if found is not None and not is_of_object(action):
@@ -111,17 +112,28 @@ def decide_on(
     if bucket.config:
         policy = policy_of(bucket)
         closure = block.of(bucket.config.get(BLOCK))
-    return decide(
+    object_owner = "" if found is None else foreign_owner(bucket, found)
+    facts = RequestFacts(principal, object_owner or bucket.owner, context, action)
+    decision = judge(
         principal,
         action,
         arn(bucket.name, key),
-        context,
+        facts,
         owner=bucket.owner,
         resource_policy=policy,
         block=closure,
-        object_owner="" if found is None else foreign_owner(bucket, found),
+        object_owner=object_owner,
         acl=lambda: ask_acl(principal, action, bucket, found, looked=looked),
     )
+    if (
+        not (looked or decision.allowed)
+        and facts.asked_owner
+        and key
+        and is_of_object(action)
+        and _may_hold_others(bucket)
+    ):
+        raise ObjectNeeded
+    return decision
 
 
 def policy_of(bucket: Bucket) -> Policy | None:
@@ -139,7 +151,12 @@ def foreign_owner(bucket: Bucket, found: Object) -> str:
     owner = found.owner
     if owner in ("", bucket.owner, acl.ANONYMOUS_ID):
         return ""
-    return "" if bucket.owner == ROOT_ID or acls_disabled(bucket) else owner
+    return owner if _may_hold_others(bucket) else ""
+
+
+def _may_hold_others(bucket: Bucket) -> bool:
+    """Whether objects in the bucket may belong to other accounts, as ``foreign_owner`` says."""
+    return bucket.owner != ROOT_ID and not acls_disabled(bucket)
 
 
 def acls_disabled(bucket: Bucket) -> bool:

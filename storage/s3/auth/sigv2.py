@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import re
 import time
 from collections.abc import Collection, Iterable
 from operator import itemgetter
@@ -67,6 +68,8 @@ _LATER = frozenset(
 )
 _EVERY = _SIGNED | _LATER
 
+_HIDDEN = re.compile(b"&(?:%b)(?:[=&]|\\Z)" % b"|".join(map(re.escape, sorted(_EVERY))))
+
 Items = list[tuple[bytes, bytes]]
 
 
@@ -108,10 +111,12 @@ def verify_query(
     """Verify ``?AWSAccessKeyId=...&Expires=...&Signature=...``; as ``verify_header``.
 
     x-amz-* parameters stand for headers, as some signers put them there. Raises AccessDenied
-    (parameters missing, expired), InvalidArgument (an x-amz-* parameter twice),
+    (parameters missing, expired), InvalidArgument (an x-amz-* parameter twice, or one that holds
+    another),
     InvalidAccessKeyId, InvalidToken, ExpiredToken and SignatureDoesNotMatch.
     """
     items = _items(raw_query)
+    _refuse_hidden(items)
     parameters = dict(reversed(items))
     try:
         access_key, signature = parameters[ACCESS_KEY], parameters[SIGNATURE]
@@ -164,6 +169,22 @@ def mismatch(credential: Credential, to_sign: bytes, signature: bytes) -> S3Erro
         SignatureProvided=shown(signature),
         StringToSignBytes=to_sign.hex(" "),
     )
+
+
+def _refuse_hidden(items: Items) -> None:
+    """Refuse a parameter that holds another one.
+
+    The signature is over decoded values, and can't tell ``a=1&versionId=v`` from one ``a`` whose
+    value is all of that: the holder of a URL could have a version of an object replaced by the
+    newest one. Raises InvalidArgument.
+    """
+    for name, value in items:
+        if name in _EVERY and _HIDDEN.search(value) is not None:
+            raise S3Error(
+                "InvalidArgument",
+                "The value of a signed parameter must not contain another one.",
+                ArgumentName=shown(name),
+            )
 
 
 # -- the string to sign -------------------------------------------------------------------------

@@ -138,6 +138,15 @@ def test_denials_bind_the_owner_but_for_the_policy_itself() -> None:
     )
 
 
+def test_a_denial_that_does_not_bind_the_owner_hides_no_permission() -> None:
+    on = "arn:aws:s3:::box"
+    allow = statement(Action="s3:*", Resource=on)
+    both = policy(allow, statement(Effect="Deny", Action="s3:*", Resource=on))
+    for action, allowed in (("s3:PutBucketPolicy", True), ("s3:PutBucketAcl", False)):
+        found = decide(ADA, action, on, owner=ADA.id, resource_policy=both)
+        assert found.allowed is allowed
+
+
 def test_objects_of_other_accounts_are_not_given_away() -> None:
     open_policy = policy(statement(), statement(Effect="Deny", Action="s3:PutObjectTagging"))
     found = decide(BOB, "s3:GetObject", KEY, owner=ADA.id, resource_policy=open_policy,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from storage.iam.principal import ANONYMOUS, Principal
-from tests.unit.s3.speaking import Heard, Speaking, user
+from tests.unit.s3.speaking import OWN, Heard, Speaking, user
 from tests.unit.s3.test_authorization import completion
 from tests.unit.s3.test_people_who_go import FORM, LARGE
 from tests.unit.s3.test_slow_bodies import acl, block, once
@@ -303,5 +303,37 @@ def test_an_acl_gives_nobody_anothers_attributes() -> None:
             assert heard.status == status
         eve = user("eve", may("GetObjectAttributes"))
         assert (await store(eve, "GET", "/bkt/k", "attributes", headers=asked)).status == 403
+
+    asyncio.run(main())
+
+
+# -- whose an object is ---------------------------------------------------------------------------
+
+
+def test_ones_own_object_in_anothers_bucket() -> None:
+    """``s3:ResourceAccount`` is the object's, also where nothing but it lets in or denies."""
+
+    async def main() -> None:
+        store = Speaking()
+        ada = user("ada", *OWN)
+        assert (await store(ada, "PUT", "/adas")).status == 200
+        everybody = {"x-amz-acl": "public-read-write"}
+        assert (await store(ada, "PUT", "/adas", "acl", headers=everybody)).status == 200
+        bob = user("bob", OWN[1])
+        assert (await store(bob, "PUT", "/adas/k", body=b"x")).status == 200
+        others = {"StringNotEquals": {"s3:ResourceAccount": "${aws:PrincipalAccount}"}}
+        careful = user("bob", ALL, may("*", Condition=others) | {"Effect": "Deny"})
+        for who in (bob, careful):
+            for query in ("", "acl", "tagging", "attributes"):
+                headers = {"x-amz-object-attributes": "ETag"}
+                heard = await store(who, "GET", "/adas/k", query, headers=headers)
+                assert heard.status == 200, (who, query)
+        assert (await store(ada, "PUT", "/adas/a", body=b"x")).status == 200
+        for who in (bob, careful):
+            for query in ("", "acl", "tagging", "attributes"):
+                headers = {"x-amz-object-attributes": "ETag"}
+                heard = await store(who, "GET", "/adas/a", query, headers=headers)
+                assert heard.status == 403, (who, query)
+        assert (await store(careful, "DELETE", "/adas/k")).status == 403
 
     asyncio.run(main())
