@@ -14,6 +14,8 @@ const MULTIPART_FROM = 16 * 1024 * 1024;
 const PART_MIN = 8 * 1024 * 1024;
 const PARTS_MAX = 10_000;
 const TRIES = 4;
+/** What S3 says of credentials that have ended. */
+const OVER = ["ExpiredToken", "InvalidToken", "InvalidAccessKeyId"];
 /** Finished entries that stay listed. */
 const SHOWN_MAX = 200;
 
@@ -154,12 +156,12 @@ async function put(target, body, { type, checksum, onProgress, signal }) {
     const url = through ? s3Path(target.bucket, target.key, target.query) : (await sign([{ method: "PUT", ...target }]))[0];
     const answer = await transmit(url, body, { type, checksum, onProgress, signal, through });
     if (answer.status >= 200 && answer.status < 300) return answer;
+    const refusal = answer.text.includes("<Error>") ? parse(answer.text) : null;
     if (answer.status === 401 && through) await state.askAgain();
     // A presigned URL of a session that is over: the next signature asks to sign in again.
-    else if (answer.status === 403 && attempt === 1) continue;
+    else if (attempt === 1 && (answer.status === 403 || OVER.includes(textOf(refusal, "Code")))) continue;
     else if (attempt >= TRIES || (answer.status >= 400 && answer.status < 500 && answer.status !== 408 && answer.status !== 429)) {
-      const error = answer.text.includes("<Error>") ? parse(answer.text) : null;
-      throw new Error((error && textOf(error, "Message")) || T.errors.unknown(answer.status));
+      throw new Error(textOf(refusal, "Message") || (answer.status ? T.errors.unknown(answer.status) : T.uploads.broken));
     }
     await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** attempt));
   }
