@@ -6,8 +6,12 @@ import http.client
 import json
 import os
 import signal
+import statistics
+import time
+import uuid
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -20,7 +24,7 @@ from tests.console.conftest import (
     visit,
 )
 from tests.console.scene import HOSTILE
-from tests.console.surroundings import console_of, resident
+from tests.console.surroundings import add_user, console_of, resident
 from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore
 
 # -- what was stored ------------------------------------------------------------------------------
@@ -104,6 +108,97 @@ def test_a_stored_script_is_none_of_ours(page: Any, s3: Any, kind: str) -> None:
     assert page.evaluate("() => getComputedStyle(document.body).opacity") == "1"
     # What reads them as data gets them.
     assert page.evaluate("url => fetch(url).then(r => r.status)", f"{url}.js") == 200
+
+
+MARKUP = "<img src=x onerror=alert(1)><svg onload=alert(2)>"
+
+
+def test_what_is_written_beside_objects_does_nothing(page: Any, s3: Any) -> None:
+    """Metadata, headers and bodies of events, which anybody who writes to a bucket chooses."""
+    page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    s3.put_object(
+        Bucket="datahub", Key="marked.txt", Body=MARKUP.encode(), ContentType=f"text/{MARKUP}",
+        Metadata={"note": MARKUP}, ContentDisposition=MARKUP, CacheControl=MARKUP,
+    )  # fmt: skip
+    visit(page, "object", "datahub", "marked.txt")
+    page.wait_for_selector("dt:text-is('ETag')")
+    assert page.locator("main").inner_text().count("onerror=alert(1)") >= 2
+    nested = {"a": MARKUP, MARKUP: [MARKUP, {"__proto__": MARKUP}]}
+    s3.put_object(Bucket="datahub", Key="marked.json", Body=json.dumps(nested).encode())
+    s3.put_object(Bucket="datahub", Key="marked.csv", Body=f'{MARKUP},b\n"{MARKUP}",2'.encode())
+    for key, place in (("marked.json", ".tree"), ("marked.csv", ".preview table")):
+        visit(page, "object", "datahub", key)
+        page.wait_for_selector(f"{place}:has-text('onerror')")
+    # Alone the icons and pictures of ours are there.
+    assert page.locator("main img, main script, main svg[onload], main [onerror]").count() == 0
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("browse", f"<b>{MARKUP}"), ("object", "datahub", MARKUP), ("settings", MARKUP),
+        ("langfuse", MARKUP), ("langfuse", "support-bot", MARKUP), (MARKUP,),
+        ("people", MARKUP), ("browse", "datahub", "javascript:alert(1)//"), ("__proto__",),
+        ("constructor", "prototype"), ("browse", "..", ".."),
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_addresses_that_others_made_up_do_nothing(page: Any, place: tuple[str, ...]) -> None:
+    page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    visit(page, *place)
+    page.wait_for_load_state("networkidle")
+    page.wait_for_selector("main:not(:empty)")
+    assert "is not a function" not in page.locator("main").inner_text()
+    assert page.locator("main img, main script, main svg[onload], main [onerror]").count() == 0
+    assert page.locator("main a[href^='javascript']").count() == 0
+    visit(page, "help")
+    page.wait_for_selector("h1:text-is('Help')")
+
+
+def test_an_answers_head_holds_no_line_of_others(ask: Ask, signed: Signed) -> None:
+    for name in ("a%0d%0aSet-Cookie:%20x=y", "%0aX: y", "a%00b", "%22; filename=x.exe", "é" * 9):
+        path = f"/console/s3?.bucket=datahub&.key=documents/handbook.md&.save={quote(name, '%')}"
+        answer = ask("GET", path, **signed.headers)
+        assert answer.status == 200
+        assert answer.getheader("set-cookie") is None
+        assert answer.getheader("content-disposition", "").startswith("attachment; filename*=")
+    for path in ("/console", "/", "//evil.example", "/console//evil.example/", "/\\evil.example"):
+        answer = ask("GET", path)
+        assert answer.getheader("location") in (None, "console/"), path
+
+
+def test_answers_with_secrets_are_kept_by_nobody(ask: Ask, signed: Signed) -> None:
+    for path in ("session", "control/api/v1/me", "s3?.bucket=datahub", "zip?bucket=models"):
+        answer = ask("GET", f"/console/{path}", **signed.headers)
+        assert answer.status == 200
+        assert answer.getheader("cache-control") == "no-store", path
+        assert answer.getheader("cross-origin-resource-policy") == "same-origin"
+        assert answer.getheader("referrer-policy") == "no-referrer"
+
+
+def test_the_log_in_tells_no_key_by_its_time(served: ServedStore) -> None:
+    """Unknown keys and wrong secrets take alike: medians, since single tries vary more."""
+    known = add_user(served).key
+
+    def tried(key: str, number: int) -> float:
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", served.console_port, timeout=30,
+            source_address=(f"127.0.{1 + number % 200}.{1 + number % 250}", 0),
+        )  # fmt: skip
+        body = json.dumps({"access_key": key, "secret_key": "wrong-secret"})
+        connection.connect()
+        began = time.perf_counter()
+        connection.request("POST", "/api/v1/login", body, {"content-type": "application/json"})
+        assert connection.getresponse().status == 401
+        return time.perf_counter() - began
+
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for number in range(80):
+        for exists in (True, False):
+            key = known if exists else f"AK{uuid.uuid4().hex[:18].upper()}"
+            times[exists].append(tried(key, number))
+    there, missing = (statistics.median(times[exists]) for exists in (True, False))
+    assert abs(there - missing) < max(0.003, 0.5 * missing)
 
 
 # -- other pages ----------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ async function show() {
   const { signal } = leaving;
   document.querySelectorAll(".nav a").forEach((a) => (a.dataset.page === (PARENTS[name] ?? name) ? a.setAttribute("aria-current", "page") : a.removeAttribute("aria-current")));
   document.querySelector(".side")?.classList.remove("open");
-  if (!PAGES[name]) {
+  if (!Object.hasOwn(PAGES, name)) {
     fill(main, empty("help", T.errors.page, ""));
     return;
   }
