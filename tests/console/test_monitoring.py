@@ -1,0 +1,129 @@
+"""The monitoring page under a real load: figures, charts for every reader, errors by their ids."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.console.conftest import client_of, visit
+from tests.serving import ServedStore
+
+
+@pytest.fixture(scope="module")
+def load(served: ServedStore) -> Iterator[list[str]]:
+    """Clients at work; the request ids of those that were refused."""
+    over, refused = threading.Event(), []
+    s3, stranger = client_of(served), client_of(served, "minio", "not-the-secret")
+
+    def work() -> None:
+        number = 0
+        while not over.wait(0.05):
+            number += 1
+            s3.put_object(Bucket="backups", Key=f"load/{number % 20}", Body=bytes(3000))
+            s3.get_object(Bucket="backups", Key=f"load/{number % 20}")["Body"].read()
+            if number % 10 == 0:
+                try:
+                    stranger.get_object(Bucket="backups", Key="load/secret thing")
+                except ClientError as error:
+                    refused.append(error.response["ResponseMetadata"]["RequestId"])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield refused
+    over.set()
+    thread.join()
+
+
+@pytest.fixture
+def watched(page: Any, load: list[str]) -> Any:
+    """The page, with charts that have something in them."""
+    visit(page, "monitoring")
+    page.wait_for_selector(".plot[aria-label^='Requests per second. From'] path", timeout=60_000)
+    return page
+
+
+def test_what_happens_is_counted(watched: Any, load: list[str]) -> None:
+    page = watched
+    tiles = page.inner_text(".grid.stats")
+    for said in ("Requests per second", "In flight", "median", "Errors per second", "Throughput"):
+        assert said in tiles
+    for operation in ("PutObject", "GetObject"):
+        page.wait_for_selector(f"td button:text-is('{operation}')")
+    for title in ("Workers", "Drives", "Capacity", "Index of Langfuse's objects", "Last errors"):
+        assert page.locator(f'h2:text-is("{title}")').count() == 1
+    row = page.wait_for_selector(f"tr:has(code:text-is('{load[-1]}'))", timeout=30_000)
+    text = row.inner_text()
+    assert "403" in text
+    assert "backups/load/secret thing" in text
+    assert page.locator(f"tr:has(code:text-is('{load[-1]}')) button").count() == 1
+
+
+def test_one_operation_is_looked_at(watched: Any) -> None:
+    page = watched
+    page.click("td button:text-is('PutObject')")
+    page.wait_for_selector("td button[aria-pressed=true]:text-is('PutObject')")
+    assert page.input_value("select[aria-label='Operation']") == "PutObject"
+    with page.expect_request(lambda asked: "monitoring/requests" in asked.url) as waiting:
+        page.select_option("select[aria-label='Period']", "86400")
+    assert "span=86400" in waiting.value.url
+    assert "operation=PutObject" in waiting.value.url
+
+
+def test_charts_are_read_by_keyboard_and_as_tables(watched: Any) -> None:
+    page = watched
+    plot = ".plot[aria-label^='Latency']"
+    page.focus(plot)
+    page.keyboard.press("End")
+    figure = page.locator(f"figure:has({plot})")
+    last = figure.locator(".readout").inner_text()
+    for said in ("median", "95 %", "99 %"):
+        assert said in last
+    page.keyboard.press("Home")
+    assert figure.locator(".readout").inner_text() != last
+    assert figure.locator(".readout").get_attribute("aria-live") == "polite"
+    # An update takes nobody's place away.
+    with page.expect_response(lambda answer: "monitoring/requests" in answer.url):
+        pass
+    page.wait_for_timeout(300)
+    assert page.evaluate(f'() => document.activeElement.matches("{plot}")')
+    assert figure.locator("line.guide").count() == 1
+    page.keyboard.press("Escape")
+    assert figure.locator("line.guide").count() == 0
+    figure.locator("summary").click()
+    heads = figure.locator("thead th").all_inner_texts()
+    assert heads == ["Time", "median", "95 %", "99 %"]
+    assert figure.locator("tbody tr").count() >= 1
+
+
+def test_it_pauses(watched: Any) -> None:
+    page = watched
+    page.click("button:has-text('Pause')")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(6500)
+    assert [url for url in asked if "monitoring" in url] == []
+    page.click("button:has-text('Go on')")
+    page.wait_for_timeout(500)
+    assert [url for url in asked if "monitoring" in url]
+
+
+def test_the_day_on_which_the_drive_is_full_is_told(page: Any) -> None:
+    hours = [
+        {"time": datetime(2026, 11, 1 + n // 24, n % 24, tzinfo=UTC).isoformat(),
+         "total": 10**12, "free": 9 * 10**11 - n * 10**9}
+        for n in range(200)
+    ]  # fmt: skip
+    told = {"growth": 24e9, "full": "2026-12-11T12:00:00Z", "history": hours}
+    page.route(
+        "**/monitoring/capacity*",
+        lambda route: route.fulfill(json=route.fetch().json() | told),
+    )
+    visit(page, "monitoring")
+    page.wait_for_selector("text=the drive is full on 11 December 2026")
+    page.wait_for_selector("text=+22.4 GiB a day")
+    page.wait_for_selector(".plot[aria-label^='Space used'] path")
