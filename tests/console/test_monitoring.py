@@ -127,3 +127,18 @@ def test_the_day_on_which_the_drive_is_full_is_told(page: Any) -> None:
     page.wait_for_selector("text=the drive is full on 11 December 2026")
     page.wait_for_selector("text=+22.4 GiB a day")
     page.wait_for_selector(".plot[aria-label^='Space used'] path")
+
+
+def test_buckets_tell_how_they_grew(page: Any) -> None:
+    points = [
+        {"day": f"2026-11-{day:02}", "objects": day, "bytes": day * 1024**2} for day in range(1, 22)
+    ]
+    page.route(
+        "**/control/api/v1/trends*",
+        lambda route: route.fulfill(json=[{"bucket": "models", "points": points}]),
+    )
+    visit(page, "help")
+    visit(page, "buckets")
+    tile = page.wait_for_selector(".bucket:has-text('models')")
+    assert "+20.0 MiB in 20 days" in tile.inner_text()
+    assert page.locator(".bucket svg.spark[role=img][aria-label]").count() == 1

@@ -45,9 +45,17 @@ function tile(bucket, link, trend) {
     { class: "card bucket", href: link("browse", bucket.name) },
     h("div", { class: "top" }, icon("bucket"), h("b", {}, named(bucket.name))),
     h("div", { class: "figures" }, h("div", { title: count(bucket.objects) }, h("b", {}, compact(bucket.objects)), h("span", {}, T.buckets.objects)), h("div", {}, h("b", {}, bytes(bucket.bytes)), h("span", {}, T.buckets.bytes))),
-    trend?.length > 1 ? spark(T.buckets.trend, trend.map((point) => point.bytes)) : null,
+    trend?.length > 1 ? growth(trend) : null,
     h("p", { class: "small muted" }, T.buckets.created(ago(bucket.created)), bucket.owner === state.session.me.user ? "" : ` ${T.buckets.owner(bucket.owner)}`, bucket.uploads ? ` · ${T.buckets.uploads(bucket.uploads)}` : ""),
   );
+}
+
+/** Which way a bucket went, as a line and in words. */
+function growth(trend) {
+  const sizes = trend.map((point) => point.bytes);
+  const change = sizes.at(-1) - sizes[0];
+  const days = Math.round((Date.parse(trend.at(-1).day) - Date.parse(trend[0].day)) / 86_400_000);
+  return [spark(T.buckets.trend, sizes), h("p", { class: "small" }, T.buckets.change(`${change < 0 ? "−" : "+"}${bytes(Math.abs(change))}`, days))];
 }
 
 async function newBucket(link) {

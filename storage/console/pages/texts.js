@@ -16,7 +16,7 @@ export const T = {
   },
   buckets: {
     title: "Buckets", lead: (n, bytes) => `${n} · ${bytes}`, count: (n) => (n === 1 ? "1 bucket" : `${n} buckets`), create: "Create a bucket", createTitle: "Create a bucket", name: "Name", nameHint: "3 to 63 of a–z, 0–9, dots and hyphens.", objects: "objects", bytes: "stored", created: (when) => `Created ${when}`, owner: (who) => `by ${who}`, uploads: (n) => `${n} uploads in progress`,
-    empty: "No buckets yet", emptyLead: "A bucket holds objects. Langfuse and DataHub each want one.", settings: "Settings", filter: "Filter buckets", versioned: "Keep all versions of every object", trend: "Bytes by day, over 30 days", mayNot: "You may not create buckets.",
+    empty: "No buckets yet", emptyLead: "A bucket holds objects. Langfuse and DataHub each want one.", settings: "Settings", filter: "Filter buckets", versioned: "Keep all versions of every object", trend: "Bytes by day, over 30 days", change: (bytes, days) => (days === 1 ? `${bytes} since yesterday` : `${bytes} in ${days} days`), mayNot: "You may not create buckets.",
   },
   browse: {
     filter: "Filter by prefix", upload: "Upload", files: "Files …", folder: "A folder …", newFolder: "New folder", folderName: "Name of the folder", folderHint: "S3 has no folders: an empty object whose name ends with / stands for it.",
