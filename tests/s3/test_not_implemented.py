@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from storage.s3.headers import REFUSED
 from storage.s3.routes import BUCKET, OBJECT, ROUTES, Route
 from tests.s3.raw import RawClient
 
@@ -36,3 +37,13 @@ def test_a_refused_operation_touches_nothing(raw: RawClient, boto_client: Any, b
 def test_methods_that_mean_nothing(raw: RawClient, bucket: str, method: str, path: str) -> None:
     answer = raw.request(method, "/" + path.replace("BUCKET", bucket), body=b"")
     assert (answer.status, answer.code) == (405, "MethodNotAllowed")
+
+
+@pytest.mark.parametrize("name", [name.decode() for name in REFUSED])
+def test_headers_that_ask_for_what_would_be_missing(
+    raw: RawClient, boto_client: Any, bucket: str, name: str
+) -> None:
+    answer = raw.request("PUT", f"/{bucket}/k", body=b"x", headers={name: "x"})
+    assert (answer.status, answer.code) == (501, "NotImplemented")
+    assert answer.text("Header") == name
+    assert "Contents" not in boto_client.list_objects_v2(Bucket=bucket)
