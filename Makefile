@@ -19,10 +19,11 @@ DEV     := $(VENV)/.dev-installed
 DATAHUB := $(VENV)/.datahub-installed
 JS      := tests/clients/js/node_modules/.package-lock.json
 GO_SDK  := $(CACHE)/go-client/client
+JAVA_SDK := $(CACHE)/java-client/Client.class
 MC      := $(CACHE)/mc-$(MC_VERSION)/mc
 MINIO   := $(CACHE)/minio-$(MINIO_VERSION)/minio
 
-.PHONY: help screenshots run env test test-stack-full lint format bench soak fuzz image clients js-clients go-client mc minio datahub lock clean
+.PHONY: help screenshots run env test test-stack-full lint format bench soak fuzz image clients js-clients go-client java-client mc minio datahub lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -68,7 +69,7 @@ image: ## Build the store's image (OVERSIGHT_BASE=... for another base, see docs
 		--build-arg CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) --tag oversight-store/oversight:$(VERSION) \
 		$(if $(BUILD_NETWORK),--network $(BUILD_NETWORK)) $(ARGS) .
 
-clients: mc js-clients go-client ## Get the client tests' tools that are not Python (needs go and npm, no root)
+clients: mc js-clients go-client java-client ## Get the client tests' tools that are not Python (needs go, npm and mvn, no root)
 
 datahub: $(DATAHUB) ## Get DataHub's SDK and command line (about 450 MB) for their tests
 
@@ -79,6 +80,8 @@ minio: $(MINIO) ## Build MinIO's last source, which migration is tested against 
 js-clients: $(JS)
 
 go-client: $(GO_SDK) ## Build the tests' program with the AWS SDK for Go (needs go)
+
+java-client: $(JAVA_SDK) ## Build the tests' program with the AWS SDK for Java (needs a JDK and mvn)
 
 $(MC):
 	@echo "Building mc $(MC_VERSION) (about two minutes, once) ..."
@@ -92,6 +95,12 @@ $(MINIO):
 
 $(GO_SDK): $(wildcard tests/clients/go/*)
 	@cd tests/clients/go && GOFLAGS=-buildvcs=false CGO_ENABLED=0 go build -o $@ .
+
+$(JAVA_SDK): $(wildcard tests/clients/java/*)
+	@rm -rf $(@D) && mkdir -p $(@D)
+	@mvn --quiet --batch-mode --file tests/clients/java dependency:copy-dependencies \
+		-DincludeScope=runtime -DoutputDirectory=$(@D)/lib
+	@javac -d $(@D) -cp '$(@D)/lib/*' tests/clients/java/Client.java
 
 $(JS): tests/clients/js/package-lock.json
 	@cd $(<D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error

@@ -15,6 +15,8 @@ from tests.serving import clean_environment
 
 JS_FOLDER = Path(__file__).parent / "js"
 GO_FOLDER = Path(__file__).parent / "go"
+JAVA_FOLDER = Path(__file__).parent / "java"
+RUBY_FOLDER = Path(__file__).parent / "ruby"
 #: Names that clients, and signatures, encode in their own ways.
 ODD_KEYS = (
     "with space", "plus+sign", "per%cent", "per%2Fcent", "é/日本", "quo'te\"", "a&b=c", "q?u#e",
@@ -88,6 +90,27 @@ def go_client() -> Path:
     program = _CACHE / "go-client" / "client"
     if not program.exists():
         pytest.skip("the program with the AWS SDK for Go is missing: run `make go-client`")
+    return program
+
+
+@functools.cache
+def java_client() -> tuple[str, ...]:
+    """The command that runs the program of ``java/``, built with the AWS SDK for Java."""
+    folder = _CACHE / "java-client"
+    if not (folder / "Client.class").exists():
+        pytest.skip("the program with the AWS SDK for Java is missing: run `make java-client`")
+    return "java", "-cp", f"{folder}:{folder}/lib/*", "-XX:TieredStopAtLevel=1", "Client"
+
+
+@functools.cache
+def ruby_client() -> tuple[str | Path, ...]:
+    """The command that runs the program of ``ruby/`` with the AWS SDK for Ruby."""
+    program = (debian("ruby"), RUBY_FOLDER / "client.rb")
+    sdk = subprocess.run(
+        ["ruby", "-e", 'require "aws-sdk-s3"'], capture_output=True, timeout=60, check=False
+    )
+    if sdk.returncode:
+        pytest.skip("the AWS SDK for Ruby is missing: apt install ruby-aws-sdk-s3")
     return program
 
 

@@ -14,7 +14,10 @@ ROWS = dict(
 
 def test_python_packages() -> None:
     lock = (ROOT / "requirements-dev.lock").read_text()
-    names = ("boto3", "aiobotocore", "s3fs", "obstore", "pyarrow", "duckdb", "awscli")
+    names = (
+        "boto3", "aiobotocore", "s3fs", "obstore", "deltalake", "polars", "pyarrow", "duckdb",
+        "awscli",
+    )  # fmt: skip
     wanted = {name: name for name in names} | {
         "minio": "minio (Python)",
         "langfuse": "langfuse (Python)",
@@ -36,3 +39,9 @@ def test_go_modules() -> None:
     assert ROWS["AWS SDK for Go v2, service/s3"] == pinned
     (mc,) = re.findall(r"^MC_VERSION := \S+-(\d{8})", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert ROWS["mc"].replace("-", "") == mc
+
+
+def test_java_package() -> None:
+    project = (ROOT / "tests/clients/java/pom.xml").read_text()
+    (pinned,) = re.findall(r"<artifactId>s3</artifactId>\s*<version>(\S+)</version>", project)
+    assert ROWS["AWS SDK for Java 2, s3"] == pinned
