@@ -1,6 +1,6 @@
 // Work on many objects: delete, copy, move. A folder stands for everything below it.
 import { all, crc32, escaped, parse, s3, textOf, walk } from "./api.js";
-import { shown } from "./dom.js";
+import { brief } from "./dom.js";
 import { count } from "./format.js";
 import { T } from "./texts.js";
 import { longWork } from "./transfers.js";
@@ -73,9 +73,9 @@ function refuseOverlap(chosen, destination) {
   const within = (key, entry) => (entry.folder ? key.startsWith(entry.key) : key === entry.key);
   for (const entry of chosen) {
     const to = { key: destination(entry.key), folder: entry.folder };
-    if (to.key === entry.key) throw new Error(T.browse.samePlace(shown(entry.key)));
+    if (to.key === entry.key) throw new Error(T.browse.samePlace(brief(entry.key)));
     const other = chosen.find((each) => within(to.key, each) || within(each.key, to));
-    if (other) throw new Error(T.browse.overlap(shown(to.key), shown(other.key)));
+    if (other) throw new Error(T.browse.overlap(brief(to.key), brief(other.key)));
   }
 }
 
@@ -87,7 +87,7 @@ export function copyChosen(bucket, base, chosen, target, prefix, { move = false,
   return longWork(move ? T.work.moving : T.work.copying, async (report, signal) => {
     let done = 0;
     const failed = [];
-    const fail = (key, { code, message }) => failed.push(`${shown(key)}: ${move && code === "PreconditionFailed" ? T.work.changed : message}`);
+    const fail = (key, { code, message }) => failed.push(`${brief(key)}: ${move && code === "PreconditionFailed" ? T.work.changed : message}`);
     for await (const objects of objectsOf(bucket, chosen, signal)) {
       const queue = [...objects];
       const copied = [];

@@ -67,6 +67,12 @@ export function shown(name) {
   return name.replace(HIDDEN, (c) => (c === "\n" ? "⏎" : `⟨U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`));
 }
 
+/** A stored name in a sentence: of a very long one the beginning and the end. */
+export function brief(name) {
+  const text = shown(name);
+  return text.length > 90 ? `${text.slice(0, 50)} … ${text.slice(-30)}` : text;
+}
+
 /** A stored name as an element of its own direction. */
 export function named(name) {
   return h("bdi", {}, shown(name));
