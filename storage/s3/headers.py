@@ -90,10 +90,15 @@ REFUSED: dict[bytes, str] = {
     b"x-amz-object-lock-mode": _LOCK,
     b"x-amz-object-lock-retain-until-date": _LOCK,
     b"x-amz-object-lock-legal-hold": _LOCK,
+    b"x-amz-object-lock-event-hold": _LOCK,
+    b"x-amz-object-lock-event-hold-duration-days": _LOCK,
+    b"x-amz-object-lock-event-hold-duration-years": _LOCK,
     b"x-amz-bucket-object-lock-enabled": _LOCK,
     b"x-amz-mfa": "MFA delete is not implemented.",
     b"x-amz-website-redirect-location": "Website redirects are not implemented.",
     b"x-amz-write-offset-bytes": "Appending to objects is not implemented.",
+    b"x-amz-bucket-namespace": "Namespaces of buckets are not implemented.",
+    b"x-amz-if-match-initiated-time": "Aborting an upload on a condition is not implemented.",
     b"x-amz-checksum-sha512": _CHECKSUM,
     b"x-amz-checksum-md5": _CHECKSUM,
     b"x-amz-checksum-xxhash64": _CHECKSUM,
@@ -102,6 +107,7 @@ REFUSED: dict[bytes, str] = {
 }
 #: Values of refused headers that ask for what is the case anyway.
 HARMLESS: dict[bytes, frozenset[bytes]] = {
+    b"x-amz-bucket-namespace": frozenset((b"global",)),
     b"x-amz-bucket-object-lock-enabled": frozenset((b"false", b"False")),
     b"x-amz-server-side-encryption-bucket-key-enabled": frozenset((b"false", b"False")),
 }
