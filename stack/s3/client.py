@@ -200,10 +200,9 @@ class S3:
             if tree.findtext("IsTruncated") != "true":
                 return
             marker = tree.findtext("NextKeyMarker") or ""
-            more = [
-                ("key-marker", _decoded(marker) if encoded else marker),
-                ("version-id-marker", tree.findtext("NextVersionIdMarker") or ""),
-            ]
+            version = tree.findtext("NextVersionIdMarker")
+            more = [("key-marker", _decoded(marker) if encoded else marker)]
+            more += [("version-id-marker", version)] if version else []  # S3 refuses an empty one
 
     def document(self, bucket: str, resource: str) -> bytes | None:
         """A configuration of a bucket, as ``?lifecycle`` or ``?policy`` tells it; None if there is
