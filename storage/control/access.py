@@ -52,9 +52,13 @@ class Caller(msgspec.Struct, frozen=True, eq=False):
 
     def require_undenied(self, action: str) -> None:
         """Raise a Problem where a policy denies ``action``, which nothing needs to allow."""
-        decision = decide(self.principal, action, "", lambda: _Facts(self))
-        if not decision.allowed and decision.source:
+        if self.denied(action):
             raise _denied(action)
+
+    def denied(self, action: str) -> bool:
+        """Whether a policy denies ``action``, rather than that none allows it."""
+        decision = decide(self.principal, action, "", lambda: _Facts(self))
+        return not decision.allowed and bool(decision.source)
 
     async def renewed(self) -> Caller:
         """The same caller as they are now: anything may have changed while a body came.

@@ -53,6 +53,8 @@ PolicyName = Annotated[str, Path(description="Name of the policy.")]
 PolicyNames = Annotated[list[str], Field(max_length=32)]
 
 _POLICY_NAME_MAX = 128
+#: Everyone may make keys for themselves, and every process reads them all. Root may make more.
+KEYS_OF_USER_MAX = 256
 _STATUS_ACTIONS = {"enabled": "admin:EnableUser", "disabled": "admin:DisableUser"}
 
 
@@ -253,6 +255,11 @@ async def create_key(caller: SignedIn, new: NewKey) -> NewSecret:
     identity = await caller.plane.identity()
     owner = _account(caller, identity, new.user)
     _require_own(caller, owner, "admin:CreateServiceAccount")
+    if len(_keys_of(identity, owner)) >= KEYS_OF_USER_MAX and not caller.principal.root:
+        raise Problem(
+            409, "TooManyKeys", f"A user has at most {KEYS_OF_USER_MAX} access keys: remove those "
+            "that are not used.",
+        )  # fmt: skip
     document = "" if new.policy is None else json.dumps(new.policy)
     try:
         key, secret = _new_key(

@@ -42,6 +42,13 @@ STORE_ACTIONS = (
     "s3:ListAllMyBuckets",
 )
 
+#: What is done with access keys.
+KEY_ACTIONS = (
+    "admin:CreateServiceAccount",
+    "admin:RemoveServiceAccount",
+    "admin:UpdateServiceAccount",
+)
+
 Duration = Annotated[
     int,
     Field(
@@ -80,6 +87,7 @@ class Me(BaseModel):
         description="What of the actions that concern the whole store is allowed; those on a "
         "bucket are at /api/v1/buckets/{bucket}/rights."
     )
+    own_keys: list[str] = Field(description="What of those is allowed with one's own access keys.")
     expires: datetime
 
 
@@ -196,8 +204,16 @@ def _me(caller: Caller) -> Me:
         narrowed=principal.boundary is not None,
         policies=[policy.name for policy in principal.policies],
         actions=[action for action in STORE_ACTIONS if caller.allowed(action, _resource(action))],
+        own_keys=[action for action in KEY_ACTIONS if _may_own(caller, action)],
         expires=timestamp(caller.session.expires * 1000),
     )
+
+
+def _may_own(caller: Caller, action: str) -> bool:
+    """Whether an action is allowed with one's own keys (``storage.control.people`` decides)."""
+    if caller.principal.boundary is None:
+        return not caller.denied(action)
+    return caller.allowed(action)
 
 
 def _resource(action: str) -> str:

@@ -155,3 +155,44 @@ def test_no_secret_is_in_any_log(served: ServedStore) -> None:
     for pid in below(os.getpid()):
         line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
         assert secret not in line
+
+
+def test_a_sign_out_while_the_store_hangs_is_made_up_for(
+    served: ServedStore, ask: Ask, signed: Signed
+) -> None:
+    """What was signed with the session ends as soon as the store takes changes again."""
+    wanted = [{"method": "GET", "bucket": "datahub", "key": "documents/handbook.md"}]
+    answer = ask("POST", "/console/sign", wanted, **signed.headers)
+    _, _, host, path = json.loads(answer.read())["urls"][0].split("/", 3)
+
+    def fetched() -> int:
+        connection = http.client.HTTPConnection(host, timeout=30)
+        connection.request("GET", f"/{path}")
+        return connection.getresponse().status
+
+    assert fetched() == 200
+    committer = process_of(served, b"committer")
+    os.kill(committer, signal.SIGSTOP)
+    try:
+        answer = ask("DELETE", "/console/session", **signed.headers)
+        assert answer.status == 202
+        assert "told again" in json.loads(answer.read())["detail"]
+        assert "Max-Age=0" in answer.getheader("set-cookie", "")
+        assert ask("GET", "/console/s3?.bucket=datahub", **signed.headers).status == 401
+    finally:
+        os.kill(committer, signal.SIGCONT)
+    deadline = time.monotonic() + 60
+    while fetched() == 200:
+        assert time.monotonic() < deadline, "the link outlives the sign-out"
+        time.sleep(0.2)
+
+
+def process_of(served: ServedStore, role: bytes) -> int:
+    """The store's process of that role."""
+    assert served.process
+    (found,) = (
+        pid
+        for pid in below(served.process.pid)
+        if role in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    )
+    return found

@@ -168,6 +168,20 @@ def test_a_narrowed_key_makes_no_keys(
     assert asked(page, "DELETE", f"keys/{bob.key}") == 403
 
 
+def test_what_a_policy_denies_with_ones_own_keys_is_not_offered(
+    served: ServedStore, open_page: Open, control: Control
+) -> None:
+    name = f"deny-{uuid.uuid4().hex[:8]}"
+    statement = {"Effect": "Deny", "Action": "admin:CreateServiceAccount"}
+    control.call("PUT", "policies", name, body={"Version": "2012-10-17", "Statement": [statement]})
+    bob = add_user(served, name)
+    page = sign_in(open_page(), bob.key, bob.secret)
+    visit(page, "people", "keys")
+    assert menu(page, bob.key) == ["Disable", "Remove"]
+    assert page.locator("button:has-text('New access key')").count() == 0
+    assert asked(page, "POST", "keys", {}) == 403
+
+
 # -- keys and policies ----------------------------------------------------------------------------
 
 

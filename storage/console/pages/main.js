@@ -131,7 +131,7 @@ function lookAtRights() {
   looking ??= session("GET").then(changed, () => {}).finally(() => (looking = null));
 }
 
-const RIGHTS = ["actions", "policies", "narrowed", "display_name"];
+const RIGHTS = ["actions", "own_keys", "policies", "narrowed", "display_name"];
 
 function changed(found) {
   const before = state.session;

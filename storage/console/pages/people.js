@@ -100,11 +100,10 @@ async function keys(body, tools, again) {
   return fill(body, table([P.accessKey, P.userName, P.status, h("th", { class: "wide-only" }, P.created), h("th", { class: "tight" }, h("span", { class: "sr" }, T.common.actions))], rows));
 }
 
-/** Whether something is allowed with a user's keys: one's own are one's own, unless the key in use is
- * narrowed; root's are root's. */
+/** Whether something is allowed with a user's keys: root's are root's. */
 function mayForKeysOf(user, action, isRoot = false) {
   const { me } = state.session;
-  return (user === me.user && !me.narrowed) || (may(action) && (me.root || !isRoot));
+  return user === me.user ? me.own_keys.includes(action) : may(action) && (me.root || !isRoot);
 }
 
 function keyMenu(key, again) {

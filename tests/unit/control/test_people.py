@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from storage.control import people
+
 from .conftest import ROOT, ROOT_SECRET, Rekeyed, SignIn, problem
 
 READ_FIRST = {
@@ -248,3 +250,19 @@ def test_who_may_add_users_does_not_give_them_rights(
     problem(ada.post("/api/v1/users", json=mighty), 403, "AccessDenied")
     assert root.get("/api/v1/users/bob").status_code == 404
     assert ada.post("/api/v1/users", json={"name": "bob"}).status_code == 201
+
+
+def test_a_user_does_not_pile_up_keys(
+    root: TestClient, make_user: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people, "KEYS_OF_USER_MAX", 3)
+    ada, bob = make_user("ada"), make_user("bob")
+    for _ in range(2):
+        assert ada.post("/api/v1/keys", json={}).status_code == 201
+    problem(ada.post("/api/v1/keys", json={}), 409, "TooManyKeys")
+    assert bob.post("/api/v1/keys", json={}).status_code == 201
+    assert root.post("/api/v1/keys", json={"user": "ada"}).status_code == 201
+    for key in ada.get("/api/v1/keys").json():
+        if key["access_key"] != ada.get("/api/v1/me").json()["access_key"]:
+            assert ada.delete(f"/api/v1/keys/{key['access_key']}").status_code == 204
+    assert ada.post("/api/v1/keys", json={}).status_code == 201
