@@ -53,14 +53,11 @@ class Condition(msgspec.Struct, frozen=True, eq=False):
     """"any" and "all" for ForAnyValue and ForAllValues."""
     null: bool = False
     textual: bool = False
-    """Values are texts that may hold variables."""
+    """Values are texts that hold variables."""
 
     def holds(self, facts: Facts, *, allow: bool) -> bool:
         """Whether the condition of a statement that allows, or denies, is true for these facts."""
         given = facts(self.key)
-        if type(given) is Doubtful:
-            each = [self.holds(_with(facts, self.key, one), allow=allow) for one in given]
-            return all(each) if allow else any(each)
         if self.null:
             return bool(self.values[0]) == (given is None)
         if given is None:
@@ -68,6 +65,11 @@ class Condition(msgspec.Struct, frozen=True, eq=False):
                 return self.each == "all" or self.if_exists
             return self.if_exists or self.negated
         values = self._expanded(facts) if self.textual else self.values
+        if len(given) == 1:
+            return self._agrees(given[0], values)
+        if isinstance(given, Doubtful):
+            each = [self.holds(_with(facts, self.key, one), allow=allow) for one in given]
+            return all(each) if allow else any(each)
         if self.each == "all":
             return all(self._agrees(one, values) for one in given)
         if self.negated and not self.each:
@@ -75,6 +77,8 @@ class Condition(msgspec.Struct, frozen=True, eq=False):
         return any(self._agrees(one, values) for one in given)
 
     def _agrees(self, given: str, values: Sequence[Any]) -> bool:
+        if len(values) == 1:
+            return self.test(given, values[0]) != self.negated
         return any(self.test(given, value) for value in values) != self.negated
 
     def _expanded(self, facts: Facts) -> list[str]:
@@ -120,7 +124,7 @@ def _parse_one(operator: str, key: str, value: Any, with_variables: bool) -> Con
     if known is None:
         raise PolicyError(f"Condition operator {operator} is not supported.")
     test, negated, convert = known
-    textual = convert is None
+    textual = convert is None and any("${" in text for text in texts)
     return Condition(
         key.lower(),
         test,

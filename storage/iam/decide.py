@@ -66,6 +66,7 @@ def decide(
     block: Block = OPEN,
     object_owner: str = "",
     acl: Acl | None = None,
+    facts_of: FactsOf | None = None,
 ) -> Decision:
     """Decide whether ``principal`` may do ``action`` on ``resource``.
 
@@ -77,38 +78,12 @@ def decide(
     ``resource_policy`` is the bucket's policy. ``object_owner`` is given for an object that belongs
     to another account than its bucket: policies see that account, and what the bucket's policy
     allows does not reach the object. ``acl`` is called at most once, and only where nothing else
-    has decided.
+    has decided. ``facts_of`` makes another kind of RequestFacts.
     """
-    facts = RequestFacts(principal, object_owner or owner, context, action)
-    return judge(
-        principal,
-        action,
-        resource,
-        facts,
-        owner=owner,
-        resource_policy=resource_policy,
-        block=block,
-        object_owner=object_owner,
-        acl=acl,
-    )
-
-
-def judge(
-    principal: Principal,
-    action: str,
-    resource: str,
-    facts: RequestFacts,
-    *,
-    owner: str,
-    resource_policy: Policy | None,
-    block: Block,
-    object_owner: str,
-    acl: Acl | None,
-) -> Decision:
-    """``decide`` for whoever has the facts at hand."""
     boundary = principal.boundary
     if principal.root and boundary is None:
         return _ROOT
+    facts = (facts_of or RequestFacts)(principal, object_owner or owner, context, action)
     granted = _ROOT if principal.root else None
     refused = None
     for policy in principal.policies:
@@ -122,7 +97,7 @@ def judge(
         if found is not None and not found.allowed:
             if not (action in OWNERS_OWN and principal.id == owner and boundary is None):
                 return found
-            found = evaluate(resource_policy, principal, action, resource, facts, denials=False)
+            found = _permission(resource_policy, principal, action, resource, facts)
         if found is not None:
             refused = _withheld(found, principal, owner, resource_policy, block, object_owner)
             if refused is None:
@@ -160,20 +135,22 @@ def _withheld(
     return None
 
 
-def evaluate(
-    policy: Policy,
-    principal: Principal,
-    action: str,
-    resource: str,
-    facts: RequestFacts,
-    *,
-    denials: bool = True,
+def _permission(
+    policy: Policy, principal: Principal, action: str, resource: str, facts: RequestFacts
 ) -> Decision | None:
-    """What one policy says, without its ``denials`` if they don't count; None if it says nothing.
-    Denials stand first in ``for_action``."""
+    """What one policy allows where its denials don't count; None if nothing."""
     for statement in policy.for_action(action):
-        if not (denials or statement.allow):
-            continue
+        named = statement.principals is None or statement.principals.include(principal)
+        if statement.allow and named and statement.applies(resource, facts):
+            return statement.decision
+    return None
+
+
+def evaluate(
+    policy: Policy, principal: Principal, action: str, resource: str, facts: RequestFacts
+) -> Decision | None:
+    """What one policy says; None if it says nothing. Denials stand first in ``for_action``."""
+    for statement in policy.for_action(action):
         if statement.principals is not None and not statement.principals.include(principal):
             continue
         if statement.plain:
@@ -198,7 +175,7 @@ class RequestFacts:
     whatever a request brings along.
     """
 
-    __slots__ = ("_action", "_context", "_make", "_owner", "_principal", "asked_owner")
+    __slots__ = ("_action", "_context", "_make", "_owner", "_principal")
 
     def __init__(
         self, principal: Principal, owner: str, make: Callable[[], Context], action: str
@@ -208,8 +185,6 @@ class RequestFacts:
         self._make = make
         self._action = action
         self._context: Context | None = None
-        self.asked_owner = False
-        """Whether a policy has asked for the account that the resource belongs to."""
 
     def __call__(self, key: str) -> tuple[str, ...] | None:
         own = _OWN.get(key)
@@ -235,7 +210,6 @@ class RequestFacts:
 
     @property
     def owner(self) -> str:
-        self.asked_owner = True
         return self._owner
 
     @property
@@ -252,6 +226,8 @@ class RequestFacts:
         kind = "root" if self._principal.root else f"user/{self.name}"
         return f"arn:aws:iam::{self.account}:{kind}"
 
+
+FactsOf = Callable[[Principal, str, Callable[[], Context], str], RequestFacts]
 
 _OWN: dict[str, Callable[[RequestFacts], str]] = {
     "aws:username": lambda facts: facts.name,

@@ -86,14 +86,14 @@ class Statement(msgspec.Struct, frozen=True, eq=False):
 
     def applies(self, resource: str, facts: Facts) -> bool:
         """Whether the statement speaks about ``resource`` and its conditions hold."""
-        return self._covers_with(resource, facts) and all(
-            condition.holds(facts, allow=self.allow) for condition in self.conditions
-        )
+        if not (self._covers_with(resource, facts) if self.templates else self.covers(resource)):
+            return False
+        for condition in self.conditions:  # noqa: SIM110 - a generator would cost more than they do
+            if not condition.holds(facts, allow=self.allow):
+                return False
+        return True
 
     def _covers_with(self, resource: str, facts: Facts) -> bool:
-        if not self.templates:
-            return self.covers(resource)
-
         def lookup(key: str) -> str | None:
             values = facts(key)
             return values[0] if values else None

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from storage.iam import acl, block, ownership
 from storage.iam.bucket_policy import stored_policy
 from storage.iam.conditions import Context, Doubtful
-from storage.iam.decide import OPEN, RequestFacts, judge
+from storage.iam.decide import OPEN, RequestFacts, decide
 from storage.iam.policy import Decision, Policy
 from storage.iam.principal import Principal
 from storage.iam.users import ROOT_ID
@@ -112,28 +112,42 @@ def decide_on(
     if bucket.config:
         policy = policy_of(bucket)
         closure = block.of(bucket.config.get(BLOCK))
-    object_owner = "" if found is None else foreign_owner(bucket, found)
-    facts = RequestFacts(principal, object_owner or bucket.owner, context, action)
-    decision = judge(
+    decision = decide(
         principal,
         action,
         arn(bucket.name, key),
-        facts,
+        context,
         owner=bucket.owner,
         resource_policy=policy,
         block=closure,
-        object_owner=object_owner,
+        object_owner="" if found is None else foreign_owner(bucket, found),
         acl=lambda: ask_acl(principal, action, bucket, found, looked=looked),
     )
-    if (
-        not (looked or decision.allowed)
-        and facts.asked_owner
-        and key
-        and is_of_object(action)
-        and _may_hold_others(bucket)
-    ):
-        raise ObjectNeeded
+    if decision.allowed or looked:
+        return decision
+    if key and is_of_object(action) and _may_hold_others(bucket):
+        # Does the refusal rest on whose the object is? Then somebody has to look.
+        decide(
+            principal,
+            action,
+            arn(bucket.name, key),
+            context,
+            owner=bucket.owner,
+            resource_policy=policy,
+            block=closure,
+            facts_of=_OwnerUnknown,
+        )
     return decision
+
+
+class _OwnerUnknown(RequestFacts):
+    """Facts about an object of which nobody knows whose it is."""
+
+    __slots__ = ()
+
+    @property
+    def owner(self) -> str:
+        raise ObjectNeeded
 
 
 def policy_of(bucket: Bucket) -> Policy | None:
