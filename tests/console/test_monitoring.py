@@ -139,6 +139,5 @@ def test_buckets_tell_how_they_grew(page: Any) -> None:
     )
     visit(page, "help")
     visit(page, "buckets")
-    tile = page.wait_for_selector(".bucket:has-text('models')")
-    assert "+20.0 MiB in 20 days" in tile.inner_text()
+    page.wait_for_selector(".bucket:has-text('models') >> text=+20.0 MiB in 20 days")
     assert page.locator(".bucket svg.spark[role=img][aria-label]").count() == 1

@@ -50,7 +50,7 @@ const right = (label) => h("th", { scope: "col", class: "num" }, label);
 /** The page's parts, made once: an update changes what is in them, and takes nobody's place away. */
 function frame(chosen, again) {
   const place = () => h("div");
-  const parts = { warnings: place(), tiles: h("div", { class: "grid stats" }), operations: place(), failures: place(), workers: place(), space: place(), drives: place(), index: place() };
+  const parts = { warnings: place(), tiles: h("div", { class: "grid stats eight" }), operations: place(), failures: place(), workers: place(), space: place(), drives: place(), index: place() };
   const wide = () => chosen.span > HOUR;
   const charts = {
     requests: lines(M.requests, rate, { wide }),
@@ -71,9 +71,9 @@ function frame(chosen, again) {
     fill(pause, icon("history"), chosen.paused ? M.resume : M.pause);
     if (!chosen.paused) again();
   });
-  const over = h("section", { class: "stack" }, h("div", { class: "row bar" }, h("h2", { class: "grow" }, M.over), h("label", { class: "pick" }, span), h("label", { class: "pick" }, operation)), h("div", { class: "grid wide" }, card(M.requests, charts.requests), card(M.throughput, charts.throughput), card(M.latency, charts.latency), card(M.errorsRate, charts.errors)));
+  const over = h("section", { class: "stack" }, h("div", { class: "row bar over-time" }, h("h2", { class: "grow" }, M.over), h("label", { class: "pick" }, span), h("label", { class: "pick" }, operation)), h("div", { class: "grid four" }, card(M.requests, charts.requests), card(M.throughput, charts.throughput), card(M.latency, charts.latency), card(M.errorsRate, charts.errors)));
   const history = h("div", {}, charts.capacity);
-  const body = h("div", { class: "stack" }, parts.warnings, parts.tiles, over, h("div", { class: "grid wide" }, card(M.capacity, [parts.space, history]), h("div", { class: "stack" }, card(M.workers, parts.workers), card(M.drives, parts.drives), parts.index)), parts.operations, parts.failures);
+  const body = h("div", { class: "stack" }, parts.warnings, parts.tiles, over, h("div", { class: "grid wide" }, h("div", { class: "stack" }, card(M.capacity, [parts.space, history]), card(M.drives, parts.drives)), h("div", { class: "stack" }, card(M.workers, parts.workers), parts.index)), parts.operations, parts.failures);
 
   const update = ({ status, drives, live, requests, capacity, errors, langfuse }) => {
     fill(parts.warnings, status.warnings.map((warning) => note(warning, "warn", "alert")));
@@ -175,7 +175,7 @@ function operations(rows, chosen, choose) {
 
 function failures(rows) {
   if (!rows.length) return card(M.lastErrors, h("p", { class: "muted" }, M.noErrors));
-  const row = (each) => h("tr", {}, h("td", {}, moment(each.time)), h("td", {}, badge(String(each.status), each.status >= 500 ? "bad" : "warn")), h("td", {}, each.operation), h("td", { class: "where" }, named(each.bucket + (each.key ? `/${each.key}` : ""))), h("td", { class: "num wide-only" }, seconds(each.seconds)), h("td", {}, h("span", { class: "row tight" }, h("code", {}, each.request_id), copier(each.request_id))));
+  const row = (each) => h("tr", {}, h("td", { class: "when" }, moment(each.time)), h("td", {}, badge(String(each.status), each.status >= 500 ? "bad" : "warn")), h("td", {}, each.operation), h("td", { class: "where" }, named(each.bucket + (each.key ? `/${each.key}` : ""))), h("td", { class: "num wide-only" }, seconds(each.seconds)), h("td", {}, h("span", { class: "row tight" }, h("code", {}, each.request_id), copier(each.request_id))));
   return h("section", { class: "card" }, h("header", {}, h("h2", {}, M.lastErrors), h("span", { class: "muted small" }, M.lastErrorsLead)), table([M.when, M.code, M.operation, M.where, h("th", { scope: "col", class: "num wide-only" }, M.took), M.request], rows.map(row)));
 }
 
