@@ -7,6 +7,8 @@ import contextlib
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -286,3 +288,28 @@ def test_a_head_that_is_too_large_is_not_handed_over() -> None:
     assert asked(query_string=b"x" * (limit + 1), headers=[]) == 431
     assert asked(raw_path=b"/console/" + b"x" * limit, headers=[]) == 431
     assert len(handed) == 1
+
+
+def test_a_process_that_will_not_end_holds_nobody_up() -> None:
+    """One that hangs in the kernel ends late, whatever it is sent: nobody waits for that."""
+    ended = threading.Event()
+
+    class Hanging:
+        def poll(self) -> None:
+            return None
+
+        def kill(self) -> None:
+            pass
+
+        def wait(self) -> int:
+            ended.wait(20)
+            return 0
+
+    birth = doorway.Birth(("127.0.0.1", 1), ("127.0.0.1", 2), "", "us-east-1", "proof")
+    process = doorway.Process(birth)
+    process._process = Hanging()  # type: ignore[assignment]
+    began = time.monotonic()
+    process._forget()
+    assert time.monotonic() - began < 5
+    assert process._process is None
+    ended.set()
