@@ -13,7 +13,7 @@ from storage.s3.caller import caller_key
 from storage.serving import assembly, bootstrap, webserver
 from storage.serving.doorway import Doorway, reachable
 from storage.serving.patience import PatientProtocol
-from storage.serving.starting import Application, Switch
+from storage.serving.starting import Application, Switch, starting_console
 from storage.telemetry.board import Board
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Console:
     def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
         self._config = config
         self._sockets = sockets
-        self._switch = Switch()
+        self._switch = Switch(starting_console)
         self._monitor: Monitor | None = None
         self._doorway: Doorway | None = None
 

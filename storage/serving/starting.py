@@ -1,4 +1,4 @@
-"""What the S3 port says before the engine is ready: alive, not ready, try again."""
+"""What the ports say before the engine is ready: alive, not ready, try again."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ _BODY = (
     b"<Message>The store is starting: it replays its log. Please try again.</Message></Error>"
 )
 
+_PAGE = (
+    b'<!doctype html><html lang="en"><meta charset="utf-8">'
+    b'<meta name="viewport" content="width=device-width"><title>Oversight is starting</title>'
+    b"<h1>The store is starting</h1><p>After a crash it replays its log, which may take minutes. "
+    b"This page asks again by itself.</p></html>"
+)
+
 
 async def starting(scope: Scope, receive: Receive, send: Send) -> None:
     """ASGI application: ``live`` is 200 during replay, all else 503 with Retry-After."""
@@ -31,6 +38,24 @@ async def starting(scope: Scope, receive: Receive, send: Send) -> None:
         body = b"" if scope["method"] == "HEAD" else _BODY
     headers.append((b"content-length", b"%d" % len(body)))
     await _answer(send, 503, headers, body)
+
+
+async def starting_console(scope: Scope, receive: Receive, send: Send) -> None:
+    """The same on the console port, where people come with browsers: those get a page that
+    loads again by itself."""
+    accepted = dict(scope["headers"]).get(b"accept", b"")
+    if scope["method"] != "GET" or b"text/html" not in accepted:
+        await starting(scope, receive, send)
+        return
+    headers = [
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-length", b"%d" % len(_PAGE)),
+        (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+        (b"cache-control", b"no-store"),
+        (b"retry-after", b"1"),
+        (b"refresh", b"1"),
+    ]
+    await _answer(send, 503, headers, _PAGE)
 
 
 async def _answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
