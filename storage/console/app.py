@@ -126,6 +126,8 @@ class Console:
         except Refused as refused:
             await _pass_on(send, refused)
         except Crowded:
+            if request.begun:
+                raise
             await problem(
                 request.send, 429, "TooManyRequests",
                 "Too many of your requests are under way at once: try again when some are done.",

@@ -17,7 +17,7 @@ import pytest
 from storage.console import app as module
 from storage.console.app import COOKIE, Console
 from storage.console.sessions import REQUESTS_OF_USER_MAX, Session
-from storage.console.upstream import Crowded, Refused
+from storage.console.upstream import Crowded, Refused, Upstream
 from storage.serving.doorway import Birth
 
 GUESS = "a" * 43
@@ -320,13 +320,10 @@ def test_a_body_without_a_length_goes_on_without_one(signed: Signed) -> None:
 
 def test_a_session_that_the_store_ended_is_said_to_be_so(signed: Signed) -> None:
     signed.refuses = 401
-    for ask in (
-        lambda: signed.ask("PUT", "/console/session"),
-        lambda: signed.ask("POST", "/console/sign", b"[]"),
-    ):
-        status, document = ask()
-        assert status == 401
-    assert document["code"] == "SessionOver"
+    status, document = signed.ask("PUT", "/console/session")
+    assert (status, document["code"]) == (401, "AccessWithdrawn")
+    status, document = signed.ask("POST", "/console/sign", b"[]")
+    assert (status, document["code"]) == (401, "SessionOver")
 
 
 def test_s3_refusing_a_withdrawn_session_ends_it_and_refusing_an_action_does_not(
@@ -397,7 +394,7 @@ def test_a_user_has_room_for_so_many_requests_and_others_have_theirs(
     signed: Signed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storage.console.upstream.ROOM_SECONDS", 0.05)
-    upstream = module.Upstream(signed.console._upstream.birth)
+    upstream = Upstream(signed.console._upstream.birth)
     greedy = signed.console._sessions._get(signed.id)
     assert greedy is not None
     frugal = Session("bob", time.time() + 3000, "token", owner="bob")
@@ -427,3 +424,24 @@ def test_a_user_has_room_for_so_many_requests_and_others_have_theirs(
             pass
 
     asyncio.run(work())
+
+
+def test_what_is_refused_in_the_middle_of_an_answer_breaks_it_off(
+    signed: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rather than that a second answer stands in the first."""
+
+    async def crowded(request: Any, *_: object) -> None:
+        await request.send({"type": "http.response.start", "status": 200, "headers": []})
+        raise Crowded
+
+    monkeypatch.setattr("storage.console.archive.send_zip", crowded)
+    with pytest.raises(Crowded):
+        signed.ask("GET", "/console/zip", query=b"bucket=b")
+
+    async def full(*_: object) -> None:
+        raise Crowded
+
+    monkeypatch.setattr("storage.console.archive.send_zip", full)
+    status, document = signed.ask("GET", "/console/zip", query=b"bucket=b")
+    assert (status, document["code"]) == (429, "TooManyRequests")
