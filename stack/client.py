@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import select
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -96,6 +97,7 @@ class Control:
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         data = None if body is None else json.dumps(body).encode()
+        self._drop_stale_connection()
         try:
             self._connection.request(method, self._prefix + target, data, headers)
             answer = self._connection.getresponse()
@@ -110,6 +112,13 @@ class Control:
                 f"in {URL}."
             ) from None
         return self._understood(answer.status, content)
+
+    def _drop_stale_connection(self) -> None:
+        """Close a connection that the store has closed, as it does after some seconds without a
+        request: nothing is lost with it yet."""
+        sock = self._connection.sock
+        if sock is not None and select.select([sock], [], [], 0)[0]:
+            self._connection.close()
 
     def _understood(self, status: int, content: bytes) -> Any:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -56,3 +57,47 @@ def test_a_503_of_something_else_is_not_called_no_control_api(answering: Answeri
 def test_what_is_no_control_api_is_called_so(answering: Answering) -> None:
     with pytest.raises(CommandError, match="is no control API"):
         answering(404, b"<html></html>").get("status")
+
+
+def test_a_connection_that_the_store_has_closed_is_made_anew() -> None:
+    """A keep-alive connection ends with its time; the next call must not say that no store is
+    there."""
+    closed = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self._answer(b'{"token": "t"}')
+
+        def do_GET(self) -> None:
+            self._answer(b"{}")
+
+        def _answer(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            self.close_connection = True  # without having said so
+
+        def finish(self) -> None:
+            super().finish()
+            self.connection.shutdown(socket.SHUT_RDWR)
+            closed.set()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        control = Control(f"http://127.0.0.1:{server.server_port}", "key", "secret")
+        control._send("POST", "/api/v1/login", {})
+        for _ in range(3):
+            assert closed.wait(10)
+            closed.clear()
+            assert control._send("GET", "/api/v1/status", None) == {}
+    finally:
+        server.shutdown()
+        server.server_close()
