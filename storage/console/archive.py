@@ -6,7 +6,8 @@ import asyncio
 import io
 import time
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import datetime
 from urllib.parse import quote, unquote_plus
 from xml.etree.ElementTree import Element
@@ -22,6 +23,10 @@ from storage.console.upstream import Upstream, read
 _PAGE_BYTES_MAX = 16 * 1024 * 1024
 #: Objects of one archive at most; more is what SDKs and `mc mirror` are for.
 ENTRIES_MAX = 100_000
+#: Bytes of memory that the names of all archives under way may take: a key may have five hundred
+#: folders, each of them another name.
+NAMES_BYTES_MAX = 72 * 1024 * 1024
+_under_way: set[Entries] = set()
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
@@ -66,8 +71,9 @@ async def send_zip(
          "headers": guarded(headers, CONTENT_POLICY)}
     )  # fmt: skip
     base = prefix[: prefix.rfind("/") + 1]
-    async for data in _zipped(upstream, session, bucket, base, _chain(first, pages)):
-        await request.send({"type": "http.response.body", "body": data, "more_body": True})
+    async with aclosing(_zipped(upstream, session, bucket, base, _chain(first, pages))) as pieces:
+        async for data in pieces:
+            await request.send({"type": "http.response.body", "body": data, "more_body": True})
     await request.send({"type": "http.response.body", "body": b""})
 
 
@@ -77,9 +83,27 @@ async def _zipped(
     bucket: str,
     base: str,
     keys: AsyncIterator[tuple[str, str]],
-) -> AsyncIterator[bytes]:
-    pipe = _Pipe()
+) -> AsyncGenerator[bytes, None]:
     names = Entries()
+    _under_way.add(names)
+    try:
+        written = _written(upstream, session, bucket, base, keys, names)
+        async with aclosing(written) as pieces:
+            async for data in pieces:
+                yield data
+    finally:
+        _under_way.discard(names)
+
+
+async def _written(
+    upstream: Upstream,
+    session: Session,
+    bucket: str,
+    base: str,
+    keys: AsyncIterator[tuple[str, str]],
+    names: Entries,
+) -> AsyncGenerator[bytes, None]:
+    pipe = _Pipe()
     missing: list[str] = []
     # Stored, not deflated: media does not shrink, and a stream should cost little.
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
@@ -88,6 +112,9 @@ async def _zipped(
                 continue
             if len(names) >= ENTRIES_MAX:
                 missing.append(f"everything from {key} on: an archive has {ENTRIES_MAX} objects")
+                break
+            if sum(each.weight for each in _under_way) >= NAMES_BYTES_MAX:
+                missing.append(f"everything from {key} on: no memory is left for its names")
                 break
             async with upstream.s3("GET", bucket, key, [], session) as response:
                 if response.status != 200:

@@ -10,6 +10,8 @@ PART_BYTES_MAX = 200
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f\\:*?"<>|\u200e\u200f\u202a-\u202e\u2066-\u2069]')
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _ROOT = ""
+#: Memory of an entry beside its name, as measured.
+_ENTRY_BYTES = 600
 
 
 class Entries:
@@ -23,6 +25,8 @@ class Entries:
         # not counted up from the beginning each.
         self._taken: dict[str, int] = {}
         self._folders: dict[tuple[str, str], str] = {}
+        #: About how many bytes of memory the names and what the archive keeps of each take.
+        self.weight = 0
 
     def __len__(self) -> int:
         return len(self._taken) - len(self._folders)
@@ -54,6 +58,7 @@ class Entries:
             entry = f"{path}{stem} ({number}){dot}{suffix}"
         self._taken[wanted] = max(number, 1)
         self._taken.setdefault(entry.casefold(), 1)
+        self.weight += _ENTRY_BYTES + 2 * len(entry.encode())
         return entry
 
 
