@@ -13,8 +13,10 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from tests.clients import tools
+from tests.clients.langfuse_stand_in import PROJECT
+from tests.console.agent import send_trace
 from tests.console.conftest import client_of, sign_in, until_there, visit
-from tests.console.scene import furnish, trace_id
+from tests.console.scene import furnish
 from tests.serving import ServedStore
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
@@ -30,27 +32,28 @@ def main() -> int:
     ) as store:  # fmt: skip
         s3 = client_of(store)
         furnish(s3)
+        trace = send_trace(s3, Path(folder))
         until_there(f"{store.console}/console/")
         over = threading.Event()
         traffic = threading.Thread(target=_use, args=(s3, over))
         traffic.start()
         try:
             time.sleep(BUSY)
-            _take(store)
+            _take(store, trace)
         finally:
             over.set()
             traffic.join()
     return 0
 
 
-def _take(store: ServedStore) -> None:
+def _take(store: ServedStore, trace: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=str(tools.chromium()), args=["--no-sandbox"]
         )
         for name, scheme, place, there in (
             ("objects", "light", ("object", "langfuse", "media/support-bot/waves.png"), "img"),
-            ("langfuse", "dark", ("langfuse", "trace", "support-bot", trace_id(4)), ".media img"),
+            ("langfuse", "dark", ("langfuse", "trace", PROJECT, trace), ".scores li"),
             ("monitoring", "light", ("monitoring",), ".chart"),
         ):
             page = browser.new_page(
@@ -60,6 +63,9 @@ def _take(store: ServedStore) -> None:
             sign_in(page)
             visit(page, *place)
             page.wait_for_selector(f"main {there}")
+            if name == "langfuse":
+                page.click(".observation:has-text('answer')")
+                page.wait_for_selector(".media img")
             page.wait_for_timeout(1000)
             page.screenshot(path=FOLDER / f"console-{name}.png")
             page.close()
