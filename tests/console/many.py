@@ -83,12 +83,12 @@ def main(count: int) -> int:
                 page.click("button:text-is('Next')")
                 page.wait_for_selector(f".foot :text('Page {number}')")
             print(f"to page 100: {time.monotonic() - began:.2f} s")
+            print(f"elements in it: {page.evaluate(ELEMENTS)}")
             began = time.monotonic()
             wanted = flat_key(count - 10)
             page.fill("input[type=search]", wanted[:-5])
             page.wait_for_selector(f"a:has-text('{wanted}')")
             print(f"filter by the prefix of one near the end: {time.monotonic() - began:.2f} s")
-            print(f"elements in the page: {page.evaluate(ELEMENTS)}")
             print(f"the console's memory: {resident(console_of(store)) / 1024:.0f} MiB")
             browser.close()
     return 0

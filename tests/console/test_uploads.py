@@ -105,7 +105,7 @@ def test_folders_and_files_are_dropped_together(
     page.wait_for_selector("section.drop.over")
     drag(page, "dragOver", [photos, loose])
     drag(page, "drop", [photos, loose])
-    page.wait_for_selector(".works h2:text-is('131 of 131 files')")
+    page.wait_for_selector(".works h2:text-is('131 of 131 done')")
     page.wait_for_selector("section.drop:not(.over)")
     expected = {
         f"in/photos/2026/{'even' if number % 2 == 0 else 'odd é'}/{number:03}.txt"
@@ -149,7 +149,7 @@ def test_what_waits_is_cancelled_too(page: Any, s3: Any, bucket: str) -> None:
     held.wait(3)  # so many at once
     page.click("button[aria-label='Cancel 5.txt']")
     held.let_go()
-    page.wait_for_selector(".works h2:text-is('5 of 6 files')")
+    page.wait_for_selector(".works h2:text-is('5 of 6 done')")
     assert stored(s3, bucket) == [f"{n}.txt" for n in range(5)]
 
 

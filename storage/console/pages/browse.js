@@ -104,7 +104,7 @@ class Browser {
       "tr",
       {},
       h("td", { class: "tight" }, box),
-      h("td", {}, h("div", { class: "name" }, icon(folder ? "folder" : kindOf(key).icon, folder ? "folder" : ""), h("a", { href }, named(name)))),
+      h("td", {}, h("div", { class: "name" }, icon(folder ? "folder" : kindOf(key).icon, folder ? "folder" : ""), h("a", { href, title: name.length > 90 ? shown(name) : undefined }, named(name)))),
       h("td", { class: "num" }, folder ? "" : bytes(entry.size)),
       h("td", { class: "wide-only muted", title: folder ? "" : moment(entry.modified) }, folder ? "" : ago(entry.modified)),
       h("td", { class: "tight" }, menuButton(T.common.more, () => this.menu(entry, name))),
