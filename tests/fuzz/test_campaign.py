@@ -99,10 +99,11 @@ def test_an_unexpected_exception_is_found(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_hang_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     async def waiting(_call: Call) -> Response:
+        # Not before: what is prepared may take its time on a busy machine.
+        monkeypatch.setattr(subject, "PATIENCE", 0.1)
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr(subject, "PATIENCE", 0.1)
     assert "Hang" in found_with(monkeypatch, "ListObjectVersions", waiting)
 
 
