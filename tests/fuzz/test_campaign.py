@@ -25,14 +25,13 @@ _SEED = 20261122
 _INPUTS = 3 * EPOCH
 _REPLAYED = 150
 #: Operations that the inputs must get through, beside being refused by them.
-_REACHED = frozenset(
-    """
-    AbortMultipartUpload CompleteMultipartUpload CopyObject CreateMultipartUpload DeleteObjects
-    GetObjectAcl GetObjectAttributes GetObjectTagging ListObjectVersions ListObjectsV2 PostObject
-    PutBucketAcl PutBucketCors PutBucketLifecycleConfiguration PutBucketPolicy PutBucketVersioning
-    PutObject PutObjectAcl PutObjectTagging PutPublicAccessBlock UploadPart UploadPartCopy
-    """.split()
-)
+_REACHED = {
+    "AbortMultipartUpload", "CompleteMultipartUpload", "CopyObject", "CreateMultipartUpload",
+    "DeleteObjects", "GetObjectAcl", "GetObjectAttributes", "GetObjectTagging",
+    "ListObjectVersions", "ListObjectsV2", "PostObject", "PutBucketAcl", "PutBucketCors",
+    "PutBucketLifecycleConfiguration", "PutBucketPolicy", "PutBucketVersioning", "PutObject",
+    "PutObjectAcl", "PutObjectTagging", "PutPublicAccessBlock", "UploadPart", "UploadPartCopy",
+}  # fmt: skip
 #: Bytes that a round of the same inputs may add: caches of bounded size are still filling up with
 #: what is new in each round, signatures and ids. One kept object per request is more.
 _GROWTH_MAX = 512 * _REPLAYED
@@ -51,7 +50,7 @@ def test_no_input_breaks_the_store() -> None:
     async def use(running: Campaign) -> None:
         await running.play(0, _INPUTS)
         done = {operation for operation, status in running.tally.operations if status < 300}
-        assert _REACHED <= done, f"never granted: {_REACHED - done}"
+        assert not _REACHED - done, "never granted"
         assert running.tally.statuses[200] > _INPUTS / 10, "most inputs are refused too early"
 
     play(use)
@@ -99,11 +98,10 @@ def test_an_unexpected_exception_is_found(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_hang_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     async def waiting(_call: Call) -> Response:
-        # Not before: what is prepared may take its time on a busy machine.
-        monkeypatch.setattr(subject, "PATIENCE", 0.1)
         await asyncio.Event().wait()
         raise AssertionError
 
+    monkeypatch.setattr(subject, "PATIENCE", 3.0)  # what comes before may take its time
     assert "Hang" in found_with(monkeypatch, "ListObjectVersions", waiting)
 
 
