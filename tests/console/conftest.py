@@ -19,8 +19,6 @@ from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore
 
 playwright = pytest.importorskip("playwright.sync_api")
 
-#: Where people would open Langfuse.
-LANGFUSE_URL = "https://langfuse.example.com"
 #: Milliseconds that a page gets for what it does; a machine under load is slow.
 PATIENCE = 30_000
 
@@ -29,8 +27,7 @@ PATIENCE = 30_000
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedStore]:
     """A store of these tests' own, with something in it."""
     folder = tmp_path_factory.mktemp("console")
-    settings = {"OVERSIGHT_LANGFUSE_URL": LANGFUSE_URL}
-    with ServedStore(folder / "drive", folder / "log", ("--workers", "2"), settings) as store:
+    with ServedStore(folder / "drive", folder / "log", ("--workers", "2")) as store:
         furnish(client_of(store))
         until_there(f"{store.console}/console/")
         yield store
