@@ -72,7 +72,9 @@ class Live(Rates):
     workers: list[WorkerView]
     uptime: int = Field(description="Seconds since the control plane started.")
     cpu_seconds: float = Field(description="CPU time of all processes of the store.")
-    resident: int = Field(description="Resident memory of all processes, in bytes.")
+    resident: int = Field(
+        description="Resident memory of all processes, what they share counted once, in bytes."
+    )
 
 
 class Requests(BaseModel):

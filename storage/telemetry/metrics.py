@@ -244,9 +244,10 @@ def _node(page: Page, found: Snapshot) -> None:
         "counter",
     )  # fmt: skip
     page.add(
-        "minio_node_process_resident_memory_bytes", "Resident memory of all processes.",
+        "minio_node_process_resident_memory_bytes",
+        "Resident memory of all processes, what they share counted once.",
         total.resident,
-    )  # fmt: skip
+    )
     page.add("minio_node_process_starttime_seconds", "Start of the store.", total.started)
     page.add("minio_node_process_uptime_seconds", "Age of the store.", time.time() - total.started)
     page.add("minio_node_file_descriptor_open_total", "Open file descriptors.", total.descriptors)

@@ -20,6 +20,7 @@ class Processes(msgspec.Struct):
 
     cpu_seconds: float = 0.0
     resident: int = 0
+    """Pages that several processes share count once."""
     started: float = 0.0
     descriptors: int = 0
     descriptors_limit: int = 0
@@ -48,7 +49,7 @@ def _children(pid: int) -> list[int]:
 def _add(total: Processes, pid: int) -> None:
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     total.cpu_seconds += (int(stat[11]) + int(stat[12])) / _TICKS
-    total.resident += int(stat[21]) * _PAGE
+    total.resident += _proportional(pid) or int(stat[21]) * _PAGE
     started = _boot_time() + int(stat[19]) / _TICKS
     total.started = min(total.started, started) if total.started else started
     with contextlib.suppress(OSError):
@@ -57,6 +58,19 @@ def _add(total: Processes, pid: int) -> None:
             name, _, value = line.partition(": ")
             if name in total.io:
                 total.io[name] += int(value)
+
+
+def _proportional(pid: int) -> int:
+    """Resident bytes of a process and its share of what it shares; 0 where nobody tells.
+
+    The store's processes share the interpreter, libraries and the index's pages: the sum of their
+    resident sets counts those many times.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def _boot_time() -> float:

@@ -6,6 +6,8 @@ import asyncio
 import base64
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +18,7 @@ from storage.config import Config
 from storage.engine import interface as i
 from storage.engine.memory import MemoryEngine
 from storage.serving import assembly
-from storage.telemetry import board, token
+from storage.telemetry import board, process, token
 from storage.telemetry.endpoint import Endpoint
 
 SECRET = "miniosecret"
@@ -298,3 +300,31 @@ def parse(text: str) -> dict[tuple[str, str], float]:
             assert (sample.name, labels) not in found
             found[sample.name, labels] = sample.value
     return found
+
+
+_TWO_THAT_SHARE = """
+import mmap, os, sys
+shared = mmap.mmap(-1, 64 << 20)
+shared.write(b"x" * len(shared))
+child = os.fork()
+seen = sum(shared[at] for at in range(0, len(shared), 4096))
+if child == 0:
+    print("child", flush=True)
+    os.read(0, 1)
+else:
+    print("parent", flush=True)
+    os.waitpid(child, 0)
+"""
+
+
+def test_memory_that_processes_share_counts_once() -> None:
+    """Two processes with the same 64 MiB are not told to need 128."""
+    program = [sys.executable, "-c", _TWO_THAT_SHARE]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        assert {parent.stdout.readline(), parent.stdout.readline()} == {b"child\n", b"parent\n"}
+        resident = process.measure(parent.pid).resident
+        parent.stdin.write(b".")
+        parent.stdin.close()
+    assert 64 << 20 <= resident < 110 << 20
