@@ -56,9 +56,9 @@ class Meta(msgspec.Struct, array_like=True, omit_defaults=True):
 
     ``headers``: content-type, cache-control ... by lower-case name, as they are returned.
     ``metadata``: x-amz-meta-* without the prefix, lower-case. ``checksums``: base64 by
-    lower-case algorithm (crc32, crc32c, crc64nvme, sha1, sha256); ``checksum_type`` FULL_OBJECT
-    or COMPOSITE. ``upload_id`` names the multipart upload that made the object, so that a
-    repeated completion can be answered.
+    lower-case algorithm (crc32, sha256 ...); ``checksum_type`` FULL_OBJECT or COMPOSITE.
+    ``upload_id`` names the multipart upload that made the object, so that a repeated completion
+    can be answered.
     """
 
     headers: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Checksums that clients send and ask for: five algorithms, one shape.
+"""Checksums that clients send and ask for: ten algorithms, one shape.
 
 Values are base64 of big-endian digests ("Checking object integrity", Amazon S3 User Guide).
 CRCs of parts combine into the CRC of the whole without reading a byte again.
@@ -12,30 +12,32 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import xxhash
 from awscrt import checksums as crt  # type: ignore[import-untyped]
 
 from storage.s3.errors import S3Error
 
-ALGORITHMS = ("crc32", "crc32c", "crc64nvme", "sha1", "sha256")
+#: Digests by algorithm, in bytes.
+_DIGEST_BYTES = {
+    "crc32": 4, "crc32c": 4, "crc64nvme": 8, "sha1": 20, "sha256": 32, "sha512": 64, "md5": 16,
+    "xxhash64": 8, "xxhash3": 8, "xxhash128": 16,
+}  # fmt: skip
+ALGORITHMS = tuple(_DIGEST_BYTES)
 HEADER = {name: b"x-amz-checksum-" + name.encode() for name in ALGORITHMS}
 _BY_HEADER = {header: name for name, header in HEADER.items()}
 _HEADERS = frozenset(_BY_HEADER)
-_DIGEST_BYTES = {"crc32": 4, "crc32c": 4, "crc64nvme": 8, "sha1": 20, "sha256": 32}
 #: How XML and x-amz-checksum-algorithm spell them.
 SPELLED = {name: name.upper() for name in ALGORITHMS}
-_ELEMENT = {
-    "crc32": "ChecksumCRC32",
-    "crc32c": "ChecksumCRC32C",
-    "crc64nvme": "ChecksumCRC64NVME",
-    "sha1": "ChecksumSHA1",
-    "sha256": "ChecksumSHA256",
-}
+_ELEMENT = {name: f"Checksum{spelled}" for name, spelled in SPELLED.items()}
 ALGORITHM_OF_ELEMENT = {element: name for name, element in _ELEMENT.items()}
 
 FULL_OBJECT = "FULL_OBJECT"
 COMPOSITE = "COMPOSITE"
-#: Algorithms that a checksum type of a multipart upload excludes.
-_IMPOSSIBLE = {FULL_OBJECT: ("sha1", "sha256"), COMPOSITE: ("crc64nvme",)}
+#: Algorithms that a checksum type of a multipart upload excludes: only CRCs can be combined.
+_IMPOSSIBLE = {
+    FULL_OBJECT: tuple(name for name in ALGORITHMS if not name.startswith("crc")),
+    COMPOSITE: ("crc64nvme",),
+}
 
 Buffer = bytes | bytearray | memoryview
 
@@ -64,15 +66,21 @@ class Crc:
         return self._value.to_bytes(self._size, "big")
 
 
+#: XXHASH3 is the one of 64 bits.
+_HASHERS: dict[str, Callable[[], Hasher]] = {
+    "crc32": lambda: Crc(crt.crc32, 4),
+    "crc32c": lambda: Crc(crt.crc32c, 4),
+    "crc64nvme": lambda: Crc(crt.crc64nvme, 8),
+    "xxhash64": xxhash.xxh64,
+    "xxhash3": xxhash.xxh3_64,
+    "xxhash128": xxhash.xxh3_128,
+}
+
+
 def new(algorithm: str) -> Hasher:
     """A hasher of one of ``ALGORITHMS``."""
-    if algorithm == "crc32":
-        return Crc(crt.crc32, 4)
-    if algorithm == "crc32c":
-        return Crc(crt.crc32c, 4)
-    if algorithm == "crc64nvme":
-        return Crc(crt.crc64nvme, 8)
-    return hashlib.new(algorithm, usedforsecurity=False)
+    hasher = _HASHERS.get(algorithm)
+    return hashlib.new(algorithm, usedforsecurity=False) if hasher is None else hasher()
 
 
 def encode(digest: bytes) -> str:

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import msgspec
 
+from storage.s3 import checksums
 from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
 
@@ -60,9 +61,8 @@ _DEFAULT_MAX_AGE = 3600
 _DEFAULT_EXPOSED = (
     "ETag", "Content-Length", "Content-Range", "Accept-Ranges", "Last-Modified",
     "x-amz-request-id", "x-amz-id-2", "x-amz-version-id", "x-amz-delete-marker",
-    "x-amz-checksum-crc32", "x-amz-checksum-crc32c", "x-amz-checksum-crc64nvme",
-    "x-amz-checksum-sha1", "x-amz-checksum-sha256", "x-amz-checksum-type", "x-amz-storage-class",
-    "x-amz-tagging-count", "x-amz-mp-parts-count",
+    *(name.decode() for name in checksums.HEADER.values()), "x-amz-checksum-type",
+    "x-amz-storage-class", "x-amz-tagging-count", "x-amz-mp-parts-count",
 )  # fmt: skip
 
 

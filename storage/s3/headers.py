@@ -72,7 +72,6 @@ _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 
 _ENCRYPTION = "Server-side encryption is not implemented."
 _LOCK = "Object lock is not implemented."
-_CHECKSUM = "Checksums of this algorithm are not implemented."
 
 #: Headers that ask for something that would silently be missing, and the reason given. All
 #: others are either honoured or harmless to ignore (docs/s3-compatibility.md).
@@ -99,11 +98,6 @@ REFUSED: dict[bytes, str] = {
     b"x-amz-write-offset-bytes": "Appending to objects is not implemented.",
     b"x-amz-bucket-namespace": "Namespaces of buckets are not implemented.",
     b"x-amz-if-match-initiated-time": "Aborting an upload on a condition is not implemented.",
-    b"x-amz-checksum-sha512": _CHECKSUM,
-    b"x-amz-checksum-md5": _CHECKSUM,
-    b"x-amz-checksum-xxhash64": _CHECKSUM,
-    b"x-amz-checksum-xxhash3": _CHECKSUM,
-    b"x-amz-checksum-xxhash128": _CHECKSUM,
 }
 #: Values of refused headers that ask for what is the case anyway.
 HARMLESS: dict[bytes, frozenset[bytes]] = {

@@ -57,7 +57,7 @@ BUCKET_NAMES: tuple[bytes, ...] = tuple(
     )
 )  # fmt: skip
 
-ALGORITHMS = (b"crc32", b"crc32c", b"crc64nvme", b"sha1", b"sha256")
+ALGORITHMS = (b"crc32", b"crc32c", b"crc64nvme", b"sha1", b"sha256", b"sha512", b"md5", b"xxhash3")
 _DIGEST_SIZES = (4, 4, 8, 20, 32)
 CANNED_ACLS = (b"private", b"public-read", b"public-read-write", b"authenticated-read",
                b"bucket-owner-read", b"bucket-owner-full-control", b"aws-exec-read",

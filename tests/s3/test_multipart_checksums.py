@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import xxhash
 from botocore.exceptions import ClientError
 
 from tests.s3.raw import error_code
@@ -23,11 +24,19 @@ DIGESTS: dict[str, Callable[[bytes], bytes]] = {
     "CRC64NVME": lambda data: crt.crc64nvme(data).to_bytes(8, "big"),
     "SHA1": lambda data: hashlib.sha1(data).digest(),
     "SHA256": lambda data: hashlib.sha256(data).digest(),
+    "SHA512": lambda data: hashlib.sha512(data).digest(),
+    "MD5": lambda data: hashlib.md5(data).digest(),
+    "XXHASH64": xxhash.xxh64_digest,
+    "XXHASH3": xxhash.xxh3_64_digest,
+    "XXHASH128": xxhash.xxh3_128_digest,
 }
+#: Those that boto3 computes by itself; the others are computed here.
+COMPUTED = ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
 PAIRS = [
     ("CRC32", "COMPOSITE"), ("CRC32", "FULL_OBJECT"), ("CRC32C", "COMPOSITE"),
     ("CRC32C", "FULL_OBJECT"), ("CRC64NVME", "FULL_OBJECT"), ("SHA1", "COMPOSITE"),
-    ("SHA256", "COMPOSITE"),
+    ("SHA256", "COMPOSITE"), ("SHA512", "COMPOSITE"), ("MD5", "COMPOSITE"),
+    ("XXHASH64", "COMPOSITE"), ("XXHASH3", "COMPOSITE"), ("XXHASH128", "COMPOSITE"),
 ]  # fmt: skip
 
 
@@ -50,11 +59,13 @@ def begin(client: Any, bucket: str, algorithm: str, kind: str) -> tuple[str, lis
     )["UploadId"]
     parts = []
     for number, body in enumerate(BODIES, 1):
-        answer = client.upload_part(
-            Bucket=bucket, Key="k", UploadId=upload, PartNumber=number, Body=body,
-            ChecksumAlgorithm=algorithm,
-        )  # fmt: skip
         name = f"Checksum{algorithm}"
+        given = {"ChecksumAlgorithm": algorithm}
+        if algorithm not in COMPUTED:
+            given = {name: encoded(algorithm, body)}
+        answer = client.upload_part(
+            Bucket=bucket, Key="k", UploadId=upload, PartNumber=number, Body=body, **given
+        )
         assert answer[name] == encoded(algorithm, body)
         parts.append({"PartNumber": number, "ETag": answer["ETag"], name: answer[name]})
     return upload, parts

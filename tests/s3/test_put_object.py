@@ -10,8 +10,10 @@ import zlib
 from typing import Any
 
 import pytest
+import xxhash
 from botocore.exceptions import ClientError
 
+from storage.s3.checksums import ALGORITHMS, compute
 from tests.s3.raw import UNSIGNED, RawClient, error_code, error_status, md5_base64
 
 LARGE = 3 * 1024 * 1024 + 17
@@ -167,6 +169,11 @@ CHECKSUMS = {
     "CRC32": lambda data: base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode(),
     "SHA1": lambda data: base64.b64encode(hashlib.sha1(data).digest()).decode(),
     "SHA256": lambda data: base64.b64encode(hashlib.sha256(data).digest()).decode(),
+    "SHA512": lambda data: base64.b64encode(hashlib.sha512(data).digest()).decode(),
+    "MD5": lambda data: base64.b64encode(hashlib.md5(data).digest()).decode(),
+    "XXHASH64": lambda data: base64.b64encode(xxhash.xxh64_digest(data)).decode(),
+    "XXHASH3": lambda data: base64.b64encode(xxhash.xxh3_64_digest(data)).decode(),
+    "XXHASH128": lambda data: base64.b64encode(xxhash.xxh3_128_digest(data)).decode(),
 }
 #: "123456789" in the algorithms that need another library.
 CHECK = {"CRC32C": "4waSgw==", "CRC64NVME": "rosUhgp5mIg="}
@@ -194,12 +201,11 @@ def test_checksums_of_the_check_string(boto_client: Any, bucket: str, algorithm:
 
 
 @pytest.mark.parametrize("size", [9, LARGE])
-@pytest.mark.parametrize("algorithm", ["crc32", "crc32c", "crc64nvme", "sha1", "sha256"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_wrong_checksum_leaves_nothing(
     raw: RawClient, bucket: str, algorithm: str, size: int
 ) -> None:
-    length = {"crc32": 4, "crc32c": 4, "crc64nvme": 8, "sha1": 20, "sha256": 32}[algorithm]
-    wrong = base64.b64encode(b"\x01" * length).decode()
+    wrong = compute(algorithm, b"another")
     answer = raw.request(
         "PUT", f"/{bucket}/k", body=b"x" * size, headers={f"x-amz-checksum-{algorithm}": wrong}
     )

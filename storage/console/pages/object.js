@@ -39,7 +39,7 @@ function facts(entries) {
 }
 
 function details(object, headers) {
-  const sums = ["crc32", "crc32c", "crc64nvme", "sha1", "sha256"].map((name) => [`${T.object.checksum} ${name.toUpperCase()}`, headers.get(`x-amz-checksum-${name}`) && h("code", {}, headers.get(`x-amz-checksum-${name}`))]);
+  const sums = ["crc32", "crc32c", "crc64nvme", "sha1", "sha256", "sha512", "md5", "xxhash64", "xxhash3", "xxhash128"].map((name) => [`${T.object.checksum} ${name.toUpperCase()}`, headers.get(`x-amz-checksum-${name}`) && h("code", {}, headers.get(`x-amz-checksum-${name}`))]);
   return card(
     T.object.details,
     facts([

@@ -30,7 +30,10 @@ SQLITE_MIN = 3_051_003
 FILE = "index.db"
 PAGE_BYTES = 4096
 HISTOGRAM_BOUNDS = (1 << 10, 1 << 20, 10 << 20, 64 << 20, 128 << 20, 512 << 20)
-ALGORITHMS = ("", "crc32", "crc32c", "crc64nvme", "sha1", "sha256")
+ALGORITHMS = (
+    "", "crc32", "crc32c", "crc64nvme", "sha1", "sha256", "sha512", "md5", "xxhash64", "xxhash3",
+    "xxhash128",
+)  # fmt: skip
 CHECKSUM_TYPES = ("", "FULL_OBJECT", "COMPOSITE")
 STANDARD = "STANDARD"
 _OBJECT_COLUMNS = """

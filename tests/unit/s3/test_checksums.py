@@ -13,6 +13,22 @@ from storage.s3.errors import S3Error
 CHECK = {"crc32": 0xCBF43926, "crc32c": 0xE3069283, "crc64nvme": 0xAE8B14860A799888}
 
 
+#: The same of XXH64, and of nothing of XXH3, from the specification of xxHash.
+XXHASH = {
+    "xxhash64": (b"123456789", "8cb841db40e6ae83"),
+    "xxhash3": (b"", "2d06800538d394c2"),
+    "xxhash128": (b"", "99aa06d3014798d86001c324468d497f"),
+}
+
+
+@pytest.mark.parametrize("algorithm", list(XXHASH))
+def test_xxhash_is_big_endian(algorithm: str) -> None:
+    data, digest = XXHASH[algorithm]
+    hasher = checksums.new(algorithm)
+    hasher.update(data)
+    assert hasher.digest().hex() == digest
+
+
 @pytest.mark.parametrize("algorithm", list(CHECK))
 def test_check_values(algorithm: str) -> None:
     hasher = checksums.new(algorithm)

@@ -7,14 +7,16 @@ from pathlib import Path
 import botocore.session
 
 import storage
+from storage.s3 import checksums
 from storage.s3.headers import REFUSED
 from storage.s3.routes import ROUTES
 
-#: Read, by names put together: those of the source of a copy are the object's own behind a prefix.
+#: Read, by names put together: those of the source of a copy (the object's own behind a prefix),
+#: and of checksums.
 _PUT_TOGETHER = {
     f"x-amz-copy-source-if-{name}"
     for name in ("match", "none-match", "modified-since", "unmodified-since")
-}
+} | {name.decode() for name in checksums.HEADER.values()}
 #: To leave them out takes no protection from anybody.
 _HARMLESS = {
     "x-amz-bypass-governance-retention": "there is no object lock to bypass",
