@@ -56,11 +56,12 @@ def test_what_happens_is_counted(watched: Any, load: list[str]) -> None:
         page.wait_for_selector(f"td button:text-is('{operation}')")
     for title in ("Workers", "Drives", "Capacity", "Index of Langfuse's objects", "Last errors"):
         assert page.locator(f'h2:text-is("{title}")').count() == 1
+    # The page draws its tables anew meanwhile: this row says the same once it is not shown.
     row = page.wait_for_selector(f"tr:has(code:text-is('{load[-1]}'))", timeout=30_000)
     text = row.inner_text()
     assert "403" in text
     assert "backups/load/secret thing" in text
-    assert page.locator(f"tr:has(code:text-is('{load[-1]}')) button").count() == 1
+    assert row.query_selector("button")
 
 
 def test_one_operation_is_looked_at(watched: Any) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.console.conftest import Open, sign_in, visit
+from tests.console.conftest import PATIENCE, Open, sign_in, visit
 from tests.console.scene import HOSTILE, trace_id
 from tests.console.surroundings import violations
 from tests.serving import SECRET_KEY, ServedStore
@@ -670,3 +670,54 @@ def test_the_chosen_colours_are_kept(page: Any) -> None:
     page.reload()
     page.wait_for_selector(".shell h1")
     assert page.evaluate("() => document.documentElement.dataset.theme") == "dark"
+
+
+def broken_off_once(context: Any, pattern: str) -> list[str]:
+    """Break off the first request for ``pattern``, as a browser does when the network changes."""
+    asked: list[str] = []
+
+    def answer(route: Any) -> None:
+        asked.append(route.request.url)
+        if len(asked) == 1:
+            route.abort("internetdisconnected")
+        else:
+            route.continue_()
+
+    context.route(pattern, answer)
+    return asked
+
+
+def test_a_part_that_does_not_come_is_asked_for_again(served: ServedStore, browser: Any) -> None:
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE)
+    try:
+        asked = broken_off_once(context, "**/static/*/ui.js")
+        page = context.new_page()
+        page.goto(f"{served.console}/console/")
+        sign_in(page)
+        assert len(asked) >= 2
+        assert page.evaluate("sessionStorage.length") == 0
+    finally:
+        context.close()
+
+
+def test_a_part_that_never_comes_is_not_asked_for_without_end(
+    served: ServedStore, browser: Any
+) -> None:
+    context = browser.new_context()
+    try:
+        asked: list[str] = []
+        context.route("**/static/*/main.js", lambda route: (asked.append("."), route.abort()))
+        page = context.new_page()
+        page.goto(f"{served.console}/console/")
+        until(page, lambda: len(asked) == 6)
+        assert page.evaluate("sessionStorage.getItem('oversight-tries')") == "5"
+    finally:
+        context.close()
+
+
+def test_a_question_that_is_broken_off_is_asked_again(page: Any) -> None:
+    asked = broken_off_once(page.context, "**/control/api/v1/users*")
+    visit(page, "people")
+    page.wait_for_selector("h1:text-is('Users and keys')")
+    assert len(asked) >= 2

@@ -40,10 +40,17 @@ function remember(page) {
 /** The header by which the server knows its page. */
 export const mark = () => ({ "x-oversight-console": state.session?.page || remembered() || "none" });
 
+const ask = (path, options) => fetch(path, { credentials: "same-origin", cache: "no-store", ...options, headers: { ...mark(), ...options.headers } });
+
 async function send(path, options = {}) {
   let answer;
   try {
-    answer = await fetch(path, { credentials: "same-origin", cache: "no-store", ...options, headers: { ...mark(), ...options.headers } });
+    // Questions are asked twice: a network that changes breaks off what is under way.
+    answer = await ask(path, options).catch(async (error) => {
+      if (error.name === "AbortError" || !["GET", "HEAD", undefined].includes(options.method)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      return ask(path, options);
+    });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refusal(0, "Unreachable", T.errors.unreachable);
