@@ -6,11 +6,13 @@
   if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
 
   // A network that changes (a container that starts is enough) breaks off what is under way, and a
-  // page without one of its modules stays empty. `main.js` forgets the tries once it runs.
+  // page without one of its modules stays empty: only such a page is loaded again. `main.js` forgets
+  // the tries once it runs.
   const TRIES = "oversight-tries";
   const again = ({ target }) => {
     const tries = Number(sessionStorage.getItem(TRIES));
-    if (!(target instanceof HTMLScriptElement) || tries >= 5) return;
+    const ours = target instanceof HTMLScriptElement && target.src.startsWith(new URL("static/", document.baseURI));
+    if (!ours || tries >= 5 || document.getElementById("app")?.hasChildNodes()) return;
     sessionStorage.setItem(TRIES, tries + 1);
     setTimeout(() => location.reload(), 200 * 2 ** tries);
   };
