@@ -227,6 +227,7 @@ async function one({ work, bucket, file, key }) {
   work.state = "running";
   const began = performance.now();
   const report = (sent) => {
+    if (work.state !== "running") return; // a part that is still on its way must not hide why it ended
     const seconds = (performance.now() - began) / 1000;
     work.progress(file.size ? sent / file.size : 1, seconds > 1 ? `${bytes(sent)} · ${T.uploads.speed(bytes(sent / seconds))}` : bytes(sent));
   };
