@@ -23,6 +23,7 @@ from stack.s3.client import S3, Entry, Version, etag_of
 from stack.s3.errors import S3Error
 from stack.s3.signing import UNSIGNED_PAYLOAD
 from stack.s3.transport import Answer, Unreachable
+from storage import encodedwords
 
 #: Smaller objects are held in memory while they are moved. Unit: bytes.
 WHOLE_MAX = 8 << 20
@@ -283,7 +284,8 @@ def belongings(given: Mapping[str, str]) -> dict[str, str]:
     """What must be the same of an object here and there, besides its bytes."""
     found = {name: given[name] for name in _KEPT if given.get(name)}
     found |= {
-        name: value
+        # Stores differ in whether they encode what is beyond ASCII.
+        name: encodedwords.text(value.encode("utf-8", "surrogateescape").decode("latin-1"))
         for name, value in given.items()
         if name.startswith("x-amz-meta-") and name != "x-amz-meta-mtime"
     }

@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.types import Receive, Scope, Send
 
+from storage import encodedwords
 from storage.control.access import SignedIn, no_such_key, open_bucket, open_object
 from storage.control.buckets import BucketName, timestamp
 from storage.control.forms import Form
@@ -212,7 +213,7 @@ async def get_metadata(caller: SignedIn, bucket: BucketName, key: Key) -> Object
         modified=timestamp(version.modified),
         content_type=meta.headers.get("content-type", ""),
         headers=meta.headers,
-        metadata=meta.metadata,
+        metadata={name: encodedwords.text(value) for name, value in meta.metadata.items()},
         checksums=meta.checksums,
         storage_class=version.storage_class,
         tags=meta.tags if tagged else {},
@@ -316,7 +317,10 @@ def _headers(version: Version) -> dict[str, str]:
         "Content-Type": "application/octet-stream",
         "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
         **{_title(header): _latin(value) for header, value in meta.headers.items()},
-        **{METADATA_PREFIX + header: _latin(value) for header, value in meta.metadata.items()},
+        **{
+            METADATA_PREFIX + name: encodedwords.header(value).decode()
+            for name, value in meta.metadata.items()
+        },
         "ETag": f'"{version.etag}"',
         "Last-Modified": formatdate(version.modified // 1000, usegmt=True),
         "Accept-Ranges": "bytes",

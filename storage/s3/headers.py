@@ -1,7 +1,6 @@
 """Request and response headers: dates, ranges, conditions, metadata, tags, refusals.
 
-Values travel as Latin-1 text inside the store, so that whatever bytes a client sent as metadata
-come back as the same bytes (RFC 2047 words included).
+Values travel as Latin-1 text inside the store, so that whatever bytes a client sent are kept.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from storage import encodedwords
 from storage.engine.interface import Conditions
 from storage.iam.acl import PERMISSIONS, Permission
 from storage.s3.call import HeaderList
@@ -532,9 +532,9 @@ def header_value(text: str) -> bytes:
         return text.encode()
 
 
-def object_headers(stored: Mapping[str, str], metadata: Mapping[str, str]) -> HeaderList:
-    """The headers that an object carries, as they are returned."""
-    result = [(name.encode(), value.encode("latin-1")) for name, value in stored.items()]
-    for name, value in metadata.items():
-        result.append((b"x-amz-meta-" + name.encode("latin-1"), value.encode("latin-1")))
-    return result
+def metadata_headers(metadata: Mapping[str, str]) -> HeaderList:
+    """User metadata as it is returned."""
+    return [
+        (_META + name.encode("latin-1"), encodedwords.header(value))
+        for name, value in metadata.items()
+    ]

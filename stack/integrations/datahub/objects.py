@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stack.store import CommandError, environ
+from storage import encodedwords
 from storage.environment import DEFAULT_PASSWORD, DEFAULT_USER, ROOT_PASSWORD, ROOT_USER, Name, read
 
 DEFAULT_ENDPOINT = "http://localhost:9090"
@@ -136,7 +137,10 @@ class Objects:
             content_encoding=found.get("ContentEncoding", ""),
             version_id=version_id or _version(found.get("VersionId")),
             storage_class=found.get("StorageClass", "STANDARD"),
-            metadata={name.lower(): value for name, value in found.get("Metadata", {}).items()},
+            metadata={
+                name.lower(): encodedwords.text(value)
+                for name, value in found.get("Metadata", {}).items()
+            },
         )
 
     def pages(self, address: Address) -> Iterator[list[Listed]]:

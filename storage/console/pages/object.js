@@ -57,8 +57,19 @@ function details(object, headers) {
 }
 
 function metadata(headers) {
-  const own = [...headers].filter(([name]) => name.startsWith("x-amz-meta-")).map(([name, value]) => [name.slice(11), shown(value)]);
+  const own = [...headers].filter(([name]) => name.startsWith("x-amz-meta-")).map(([name, value]) => [name.slice(11), shown(unworded(value))]);
   return card(T.object.metadata, own.length ? facts(own) : h("p", { class: "muted" }, T.object.noMetadata));
+}
+
+/** What encoded words (RFC 2047) of UTF-8 say; anything else stays as it is. */
+function unworded(value) {
+  if (!/^(=\?utf-8\?b\?[A-Za-z0-9+/=]*\?=[ \t]*)+$/i.test(value)) return value;
+  try {
+    const binary = value.split(/[ \t]+/).map((word) => atob(word.split("?")[3] ?? "")).join("");
+    return new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(binary, (c) => c.charCodeAt(0)));
+  } catch {
+    return value;
+  }
 }
 
 async function tags(object, query, writable) {

@@ -150,7 +150,7 @@ def _add_stored(lines: HeaderList, version: Version) -> None:
     for name, value in stored.items():
         lines.append((name.encode(), value.encode("latin-1")))
     if meta.metadata:
-        lines += headers.object_headers({}, meta.metadata)
+        lines += headers.metadata_headers(meta.metadata)
     if meta.tags:
         lines.append((b"x-amz-tagging-count", b"%d" % len(meta.tags)))
     if version.storage_class != headers.DEFAULT_STORAGE_CLASS:

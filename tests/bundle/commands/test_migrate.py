@@ -231,6 +231,20 @@ def test_other_metadata_is_found_with_headers(
     assert f"{bucket}/x has other headers or metadata" in done.out
 
 
+def test_metadata_beyond_ascii_is_the_same_however_it_is_answered(
+    second: S3, new: S3, bucket: str, migrate: Migrate
+) -> None:
+    second.create_bucket(bucket)
+    for key, value in (("text", "grün"), ("word", "=?UTF-8?Q?gr=C3=BCn?="), ("bytes", "\udcfc")):
+        second.put(bucket, key, b"x", {"x-amz-meta-a": value})
+    assert migrate(second.endpoint, "--bucket", bucket).code == 0
+    assert migrate(second.endpoint, "--bucket", bucket, "--compare", "--headers").code == 0
+    new.put(bucket, "word", b"x", {"x-amz-meta-a": "grün"})
+    assert migrate(second.endpoint, "--bucket", bucket, "--compare", "--headers").code == 0
+    new.put(bucket, "word", b"x", {"x-amz-meta-a": "grun"})
+    assert migrate(second.endpoint, "--bucket", bucket, "--compare", "--headers").code == 1
+
+
 @pytest.mark.parametrize("prune", [False, True])
 def test_prune_removes_what_the_source_deleted_and_nothing_of_others(
     second: S3, new: S3, bucket: str, migrate: Migrate, prune: bool

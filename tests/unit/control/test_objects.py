@@ -86,6 +86,12 @@ def test_metadata_is_kept_and_shown(root: TestClient, bucket: str) -> None:
     assert got["cache-control"] == "max-age=5"
 
 
+def test_metadata_beyond_ascii(root: TestClient, bucket: str) -> None:
+    root.put(url(bucket, "k"), content=b"abc", headers={b"x-amz-meta-by": "grün".encode()})
+    assert root.get(url(bucket, "k", "metadata")).json()["metadata"] == {"by": "grün"}
+    assert root.get(url(bucket, "k")).headers["x-amz-meta-by"] == "=?UTF-8?B?Z3LDvG4=?="
+
+
 def test_too_much_metadata_is_refused(root: TestClient, bucket: str) -> None:
     answer = root.put(url(bucket, "k"), content=b"", headers={"x-amz-meta-a": "x" * 2048})
     problem(answer, 400, "MetadataTooLarge")
