@@ -247,12 +247,11 @@ class Console:
 
     async def _signed_in(self, request: Request) -> Session | None:
         """The session of a request; without one the answer is given here."""
-        page = _page(request)
-        session = self._sessions.find(_cookies(request), page)
+        session = self._found(request)
         if session is None:
             await problem(request.send, 401, "SessionOver", "You are signed out: sign in again.")
             return None
-        if not session.is_shown_by(page):
+        if not session.is_shown_by(_page(request)):
             await problem(
                 request.send, 403, "OtherSession",
                 "This page belongs to another session than the browser's: load it again.",
@@ -261,10 +260,12 @@ class Console:
         self._sessions.touch(session)
         return session.used_from(request.client)
 
+    def _found(self, request: Request) -> Session | None:
+        return self._sessions.find(_cookies(request), _page(request))
+
     def _is_signed_in(self, request: Request) -> bool:
-        page = _page(request)
-        session = self._sessions.find(_cookies(request), page)
-        return session is not None and session.is_shown_by(page)
+        session = self._found(request)
+        return session is not None and session.is_shown_by(_page(request))
 
     # -- the two APIs -----------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from storage.control.problems import Problem
 from storage.engine.interface import Bucket, Version
 from storage.iam.conditions import Context
 from storage.iam.decide import decide
+from storage.iam.errors import TokenInvalid
 from storage.iam.policy import Decision
 from storage.iam.principal import Principal
 from storage.iam.resources import EXISTING_TAG, arn, decide_on, tag_values
@@ -66,13 +67,11 @@ class Caller(msgspec.Struct, frozen=True, eq=False):
         The session's time does not count: what was begun in it may be finished. Raises Problem.
         """
         identity = await self.plane.identity()
-        credential = identity.keyring(self.access_key)
-        if (
-            credential is None
-            or not credential.enabled
-            or identity.has_ended(self.session)
-            or not self.plane.sessions.proves(self.session, credential.secret)
-        ):
+        try:
+            credential = identity.stand_in(self.session)
+        except TokenInvalid:
+            raise _over() from None
+        if not credential.enabled:
             raise _over()
         return msgspec.structs.replace(self, principal=credential.principal)
 

@@ -366,6 +366,10 @@ async def _page(
 ) -> Traces:
     """The next traces that may be read: of ``rows``, (place, trace, project) after a place."""
     page: list[Trace] = []
+
+    def until_here() -> Traces:
+        return Traces(traces=page, next=places.seal(*place) if place else None)
+
     try:
         while found := await rows(place):
             for following, trace, project in found:
@@ -374,9 +378,9 @@ async def _page(
                 if view is not None:
                     page.append(view)
                     if len(page) == limit:
-                        raise Spent
+                        return until_here()
     except Spent:
-        return Traces(traces=page, next=places.seal(*place) if place else None)
+        return until_here()
     return Traces(traces=page, next=None)
 
 

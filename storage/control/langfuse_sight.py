@@ -43,11 +43,11 @@ class Spent(Exception):
 class Sight:
     """What one caller may see. Remembers decisions about prefixes for one request."""
 
-    def __init__(self, caller: Caller, reader: Reader, where: Layout, allowance: int = 0) -> None:
+    def __init__(self, caller: Caller, reader: Reader, where: Layout) -> None:
         self._caller = caller
         self._reader = reader
         self._layout = where
-        self._left = allowance or DECISIONS_MAX
+        self._left = DECISIONS_MAX
         self._buckets: dict[str, Bucket | None] = {}
         self._scopes: dict[tuple[str, str], bool] = {}
 

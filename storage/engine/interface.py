@@ -276,8 +276,6 @@ class Following(msgspec.Struct, frozen=True):
     """0: there is none, 1: it still takes stock of what there was, 2: it follows the feed."""
     position: int = 0
     """It has dealt with the feed up to this seq."""
-    current: int = 0
-    """When it had last heard everything, milliseconds; 0: not since the store's start."""
     done: int = 0
     """Objects that the stocktaking has looked at."""
     total: int = 0

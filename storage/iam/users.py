@@ -219,7 +219,7 @@ class Identity:
         known = self._opened.get(token)
         if known is None:
             session = self._sessions.open(token)
-            known = session, self._stand_in(session)
+            known = session, self.stand_in(session)
             if len(self._opened) >= _SESSIONS_MAX:
                 self._opened.clear()
             self._opened[token] = known
@@ -230,7 +230,11 @@ class Identity:
             raise TokenInvalid
         return credential
 
-    def _stand_in(self, session: Session) -> Credential:
+    def stand_in(self, session: Session) -> Credential:
+        """The credential of a session, with the rights of the key that it stands for, now.
+
+        The session's time does not count. Raises TokenInvalid where it was ended otherwise.
+        """
         parent = self.keyring(session.parent)
         if (
             parent is None
@@ -253,7 +257,7 @@ class Identity:
         where the session was ended otherwise.
         """
         if credential.session is not None:
-            return self._stand_in(credential.session)
+            return self.stand_in(credential.session)
         found = self.keyring(credential.access_key)
         return found if found is not None and found.secret == credential.secret else None
 

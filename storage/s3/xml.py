@@ -316,6 +316,14 @@ def items(node: Node, name: str) -> list[Node]:
     return node.children
 
 
+def only(node: Node, name: str) -> Node:
+    """The one child of ``node``, of this name. Raises MalformedXML."""
+    found = items(node, name)
+    if len(found) != 1:
+        raise malformed(name)
+    return found[0]
+
+
 def children(node: Node) -> list[Node]:
     """The children of an element that holds no text of its own. Raises MalformedXML."""
     if not node.children and node.text and node.text.strip():

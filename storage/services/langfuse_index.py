@@ -113,7 +113,6 @@ class LangfuseIndex:
         self._writer: Writer | None = None
         self._cursor = -1
         self._cursor_at = 0.0
-        self._current = 0
         self._heard = 0
         self._rebuilds = 0
 
@@ -243,7 +242,7 @@ class LangfuseIndex:
             await self._rest(began + left)
         await self._keep_cursor(writer)
         self._rebuilds = 0
-        self._current = self._heard = time.time_ns() // 1_000_000
+        self._heard = time.time_ns() // 1_000_000
         self._publish(writer, behind=0)
 
     def _concerned(self, events: Sequence[FeedEvent]) -> dict[tuple[str, str], None]:
@@ -275,7 +274,7 @@ class LangfuseIndex:
 
     def _lag(self) -> float:
         """Seconds that it is behind."""
-        return max(0.0, time.time() - self._heard / 1000) if self._heard else 0.0
+        return Following(heard=self._heard).lag(time.time())
 
     # -- one object -----------------------------------------------------------------------------
 
@@ -341,7 +340,6 @@ class LangfuseIndex:
             Following(
                 state=FOLLOWING if progress.complete else STOCKTAKING,
                 position=progress.position,
-                current=self._current,
                 done=progress.done,
                 total=max(progress.total, progress.done),
                 objects=writer.objects,

@@ -1,8 +1,9 @@
 """The one socket between the console and a reader of tables.
 
 The reader sends frames: a letter, an offset and a length. ``R`` asks for bytes of the object, which
-come back as they are, as many as were asked for; ``A`` is followed by the answer, JSON in UTF-8, of
-that length, and is the last. A console that can't give what is asked closes the socket.
+come back as they are, as many as were asked for; ``T`` (a table) and ``E`` (why there is none) are
+followed by the answer, JSON in UTF-8, of that length, and are the last. A console that can't give
+what is asked closes the socket.
 """
 
 from __future__ import annotations

@@ -205,12 +205,9 @@ async def authorize_comparison(
     or not.
     """
     action = "s3:GetObjectVersion" if version_id else "s3:GetObject"
-    found = decision(call, action, bucket, key, looked=False, given=given)
-    if found is None:
+    if not decided(call, action, bucket, key, given=given):
         version = await _version(call, bucket, key, version_id)
-        found = decision(call, action, bucket, key, version, given=given)
-    if found is None or not found.allowed:
-        raise S3Error("AccessDenied")
+        authorize_version(call, action, bucket, key, version, given)
 
 
 def seen(call: Call, version: Version) -> bytes:

@@ -65,12 +65,11 @@ def _parse(node: xml.Node) -> Rule:
     single: dict[str, str] = {}
     lists: dict[str, list[str]] = {name: [] for name in _REPEATED}
     for child in xml.children(node):
-        if child.children:
-            raise xml.malformed(child.name)
+        text = xml.leaf(child)
         if child.name in lists:
-            lists[child.name].append(child.text)
+            lists[child.name].append(text)
         elif child.name in _SINGLE and child.name not in single:
-            single[child.name] = child.text
+            single[child.name] = text
         else:
             raise xml.malformed(child.name)
     for name in ("AllowedMethod", "AllowedOrigin"):

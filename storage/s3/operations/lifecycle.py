@@ -70,18 +70,14 @@ async def put_bucket_lifecycle(call: Call) -> Response:
             "Rule ID must be unique. Found same ID for more than one rule",
             ArgumentName="ID",
         )
-    await _set(call, lifecycle.encode(rules))
+    await set_document(call, lifecycle.DOCUMENT, lifecycle.encode(rules))
     return Response(200, [(_MINIMUM_SIZE, _DEFAULT_MINIMUM_SIZE)])
 
 
 async def delete_bucket_lifecycle(call: Call) -> Response:
     """Nothing expires any more."""
-    await _set(call, None)
+    await set_document(call, lifecycle.DOCUMENT, None)
     return Response(204, [])
-
-
-async def _set(call: Call, value: bytes | None) -> None:
-    await set_document(call, lifecycle.DOCUMENT, value)
 
 
 def expiration_header(call: Call, bucket: i.Bucket, key: str, modified: int) -> HeaderList:
@@ -220,9 +216,9 @@ def _children(node: xml.Node, allowed: tuple[str, ...]) -> dict[str, xml.Node]:
 
 def _leaf(parts: dict[str, xml.Node], name: str) -> str:
     node = parts.get(name)
-    if node is None or node.children:
+    if node is None:
         raise xml.malformed(name)
-    return node.text
+    return xml.leaf(node)
 
 
 def _days(parts: dict[str, xml.Node], name: str) -> int:

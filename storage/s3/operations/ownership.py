@@ -29,10 +29,8 @@ async def get_bucket_ownership_controls(call: Call) -> Response:
 async def put_bucket_ownership_controls(call: Call) -> Response:
     """Replace the setting. ACLs that grant anything to others must go before they are disabled."""
     root = xml.parse(await read_document(call), "OwnershipControls")
-    rules = xml.items(root, "Rule")
-    if len(rules) != 1:
-        raise xml.malformed("Rule")
-    state = xml.fields(rules[0], _FIELDS, ("ObjectOwnership",))["ObjectOwnership"]
+    rule = xml.only(root, "Rule")
+    state = xml.fields(rule, _FIELDS, ("ObjectOwnership",))["ObjectOwnership"]
     if state not in ownership.STATES:
         raise xml.malformed("ObjectOwnership")
 

@@ -21,11 +21,7 @@ _PAIR = frozenset(("Key", "Value"))
 
 def parse(body: bytes) -> list[tuple[str, str]]:
     """(name, value) pairs of a Tagging document. Raises MalformedXML."""
-    root = xml.parse(body, "Tagging")
-    sets = xml.items(root, "TagSet")
-    if len(sets) != 1:
-        raise xml.malformed("TagSet")
-    return pairs(sets[0])
+    return pairs(xml.only(xml.parse(body, "Tagging"), "TagSet"))
 
 
 def pairs(tag_set: xml.Node) -> list[tuple[str, str]]:
