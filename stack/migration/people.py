@@ -14,7 +14,16 @@ from typing import Any
 
 from stack.client import Control
 from stack.migration.admin import Admin
-from stack.migration.settings import CARRIED, EQUAL, KEPT, LEFT, REFUSED, WOULD, Setting
+from stack.migration.settings import (
+    CARRIED,
+    EQUAL,
+    KEPT,
+    LEFT,
+    REFUSED,
+    WOULD,
+    Setting,
+    unordered,
+)
 from stack.store import CommandError
 
 #: Part of MinIO, and not a user's work. Those of the same name in the target are its own.
@@ -72,7 +81,7 @@ class People:
 
     def _policy(self, name: str, document: Any, here: Any) -> Setting:
         what = f"policy {name}"
-        if here is not None and here["document"] == document:
+        if here is not None and unordered(here["document"]) == unordered(document):
             return Setting(what, EQUAL)
         if here is not None:
             return Setting(what, KEPT, "the target has another of this name, and keeps it")

@@ -12,6 +12,8 @@ import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from stack.migration.memory import Brought, Memory
 from stack.s3.client import S3
@@ -161,11 +163,11 @@ def _document(s3: S3, bucket: str, resource: str, root: str) -> bytes | None:
 
 
 def _print(document: bytes | None) -> str:
-    """A fingerprint that spelling and the order of rules do not change."""
+    """A fingerprint that spelling, the order of rules and that of their values do not change."""
     if document is None:
         return ""
     readers: tuple[Callable[[], object], ...] = (
-        lambda: json.loads(document),
+        lambda: unordered(json.loads(document)),
         lambda: _plain(parse(document)),
     )
     value: object = document.decode("utf-8", "replace")
@@ -176,6 +178,17 @@ def _print(document: bytes | None) -> str:
         except (ValueError, ET.ParseError):
             continue
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def unordered(policy: Any) -> Any:
+    """A policy in one form of all that mean the same: MinIO tells lists in another order each time,
+    and one value with its list or without."""
+    if isinstance(policy, dict):
+        return {name: unordered(value) for name, value in policy.items()}
+    if isinstance(policy, list):
+        values = sorted(map(unordered, policy), key=partial(json.dumps, sort_keys=True))
+        return values[0] if len(values) == 1 else values
+    return policy
 
 
 def _plain(element: ET.Element) -> object:

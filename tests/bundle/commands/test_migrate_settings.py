@@ -13,6 +13,7 @@ import pytest
 
 from stack.client import Control
 from stack.migration.admin import Admin, Unreadable, unseal
+from stack.migration.settings import unordered
 from stack.s3.client import S3
 from stack.s3.errors import S3Error
 from stack.s3.signing import Credentials
@@ -74,14 +75,14 @@ def test_settings_of_a_minio(minio: S3, new: S3, bucket: str, migrate: Migrate, 
         "lifecycle rules": "carried", refused[0]: "refused",
     }  # fmt: skip
     told = json.loads(new.document(bucket, "policy") or b"")
-    assert told == json.loads(minio.document(bucket, "policy") or b"")
+    assert unordered(told) == unordered(json.loads(minio.document(bucket, "policy") or b""))
     assert b"<Days>90</Days>" in (new.document(bucket, "lifecycle") or b"")
     assert b"<Days>9</Days>" not in (new.document(bucket, "lifecycle") or b"")
     assert b"<Value>a b</Value>" in (new.document(bucket, "tagging") or b"")
     anonymous = new.transport.send("GET", f"/{bucket}/events/a", {"host": new.transport.host})
     assert anonymous.body == b"for all"
     again = states(migrate(minio.endpoint, "--bucket", bucket, "--json"))
-    assert again["lifecycle rules"] == "equal"
+    assert set(again.values()) == {"equal", "refused"}, again
     assert again[refused[0]] == "refused", "it is said again, for it is still not there"
     said = migrate(minio.endpoint, "--bucket", bucket).out
     assert f"Not carried over: {bucket}: {refused[0]}: NotImplemented" in said
