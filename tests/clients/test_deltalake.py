@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.clients import tools
 from tests.conftest import Store
 
 deltalake = pytest.importorskip("deltalake", reason="deltalake is not installed")
@@ -16,14 +17,7 @@ polars = pytest.importorskip("polars", reason="polars is not installed")
 
 @pytest.fixture
 def options(store: Store) -> dict[str, str]:
-    """With the settings of docs/clients.md."""
-    return {
-        "AWS_ENDPOINT_URL": store.endpoint,
-        "AWS_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": store.access_key,
-        "AWS_SECRET_ACCESS_KEY": store.secret_key,
-        "AWS_ALLOW_HTTP": "true",
-    }
+    return {name.upper(): value for name, value in tools.arrow_options(store).items()}
 
 
 def _rows(*numbers: int) -> Any:

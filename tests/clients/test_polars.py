@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from tests.clients import tools
 from tests.conftest import Store
 
 polars = pytest.importorskip("polars", reason="polars is not installed")
@@ -13,14 +14,7 @@ polars = pytest.importorskip("polars", reason="polars is not installed")
 
 @pytest.fixture
 def options(store: Store) -> dict[str, str]:
-    """With the settings of docs/clients.md."""
-    return {
-        "aws_endpoint_url": store.endpoint,
-        "aws_region": "us-east-1",
-        "aws_access_key_id": store.access_key,
-        "aws_secret_access_key": store.secret_key,
-        "aws_allow_http": "true",
-    }
+    return tools.arrow_options(store)
 
 
 def test_parquet_goes_round(options: dict[str, str], bucket: str) -> None:

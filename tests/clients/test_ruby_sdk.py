@@ -8,7 +8,6 @@ import pytest
 
 from tests.clients import tools
 from tests.conftest import Store
-from tests.serving import clean_environment
 
 SCENARIOS = re.findall(
     r'^  "([a-z-]+)" => lambda', (tools.RUBY_FOLDER / "client.rb").read_text(), re.MULTILINE
@@ -17,12 +16,7 @@ SCENARIOS = re.findall(
 
 @pytest.fixture(scope="module")
 def outcome(store: Store) -> dict[str, str]:
-    """What became of each scenario; the SDK takes too long to load for each alone."""
-    environment = clean_environment(
-        S3_ENDPOINT=store.endpoint, S3_ACCESS_KEY=store.access_key, S3_SECRET_KEY=store.secret_key
-    )
-    lines = tools.run(*tools.ruby_client(), env=environment, timeout=180).splitlines()
-    return {line.split()[1].rstrip(":"): line for line in lines if line}
+    return tools.outcomes(store, *tools.ruby_client())
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -8,10 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.serving import clean_environment
+
+if TYPE_CHECKING:
+    from tests.conftest import Store
 
 JS_FOLDER = Path(__file__).parent / "js"
 GO_FOLDER = Path(__file__).parent / "go"
@@ -112,6 +116,26 @@ def ruby_client() -> tuple[str | Path, ...]:
     if sdk.returncode:
         pytest.skip("the AWS SDK for Ruby is missing: apt install ruby-aws-sdk-s3")
     return program
+
+
+def outcomes(store: Store, *command: str | Path) -> dict[str, str]:
+    """What a client's program says of each of its scenarios; they take too long to start alone."""
+    environment = clean_environment(
+        S3_ENDPOINT=store.endpoint, S3_ACCESS_KEY=store.access_key, S3_SECRET_KEY=store.secret_key
+    )
+    lines = run(*command, env=environment, timeout=180).splitlines()
+    return {line.split()[1].rstrip(":"): line for line in lines if line}
+
+
+def arrow_options(store: Store) -> dict[str, str]:
+    """Options of what stands on the Rust crate object_store, as docs/clients.md has them."""
+    return {
+        "aws_endpoint_url": store.endpoint,
+        "aws_region": "us-east-1",
+        "aws_access_key_id": store.access_key,
+        "aws_secret_access_key": store.secret_key,
+        "aws_allow_http": "true",
+    }
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from storage.s3.operations.body import (
     new_file,
 )
 from storage.s3.operations.facts import Value
-from storage.s3.operations.multipart import open_upload, part_number
+from storage.s3.operations.multipart import open_upload, part_number, part_of
 from storage.s3.operations.put_object import (
     authorize_tags,
     now_ms,
@@ -298,9 +298,8 @@ async def pump_version(
 
 async def upload_part_copy(call: Call) -> Response:
     """Store a range of an object as a part."""
-    bucket = call.target
     number = part_number(call)
-    upload = await open_upload(call, bucket)
+    upload = await open_upload(call, call.target)
     opened = await _open_source(call)
     source = opened.version
     start, stop = 0, source.size
@@ -322,24 +321,10 @@ async def upload_part_copy(call: Call) -> Response:
         file = await writer.finish()
         if await access.renewed(call):
             await open_upload(call, call.target)
-    modified = now_ms()
-    await commit_file(
-        engine,
-        writer,
-        i.PutPart(
-            bucket_id=bucket.id,
-            key=call.key,
-            upload_id=upload.upload_id,
-            number=number,
-            modified=modified,
-            size=stop - start,
-            etag=integrity.etag,
-            checksums=stored,
-            file=file,
-        ),
-    )
+    part = part_of(call, upload, number, stop - start, integrity.etag, stored, file)
+    await commit_file(engine, writer, part)
     text = (
-        f"<LastModified>{headers.iso_date(modified)}</LastModified>"
+        f"<LastModified>{headers.iso_date(part.modified)}</LastModified>"
         f"<ETag>&quot;{integrity.etag}&quot;</ETag>{checksums.elements(stored)}"
     )
     lines = [xml.CONTENT_TYPE, *_source_version(opened)]

@@ -164,22 +164,32 @@ async def upload_part(call: Call) -> Response:
         file, stored = await write_file(writer, body, integrity)
         if await access.renewed(call):
             await open_upload(call, call.target)
-    await commit_file(
-        engine,
-        writer,
-        i.PutPart(
-            bucket_id=bucket.id,
-            key=call.key,
-            upload_id=upload.upload_id,
-            number=number,
-            modified=now_ms(),
-            size=body.length,
-            etag=integrity.etag,
-            checksums=stored,
-            file=file,
-        ),
-    )
+    part = part_of(call, upload, number, body.length, integrity.etag, stored, file)
+    await commit_file(engine, writer, part)
     return Response(200, [etag_header(integrity.etag), *checksums.response_headers(stored, "")])
+
+
+def part_of(
+    call: Call,
+    upload: i.Upload,
+    number: int,
+    size: int,
+    etag: str,
+    stored: dict[str, str],
+    file: i.FileRef,
+) -> i.PutPart:
+    """A part that has come whole, at this moment. ``size`` in bytes; ``stored``: its checksums."""
+    return i.PutPart(
+        bucket_id=call.target.id,
+        key=call.key,
+        upload_id=upload.upload_id,
+        number=number,
+        modified=now_ms(),
+        size=size,
+        etag=etag,
+        checksums=stored,
+        file=file,
+    )
 
 
 async def abort_multipart_upload(call: Call) -> Response:
