@@ -59,7 +59,7 @@ class Condition(msgspec.Struct, frozen=True, eq=False):
         """Whether the condition of a statement that allows, or denies, is true for these facts."""
         given = facts(self.key)
         if self.null:
-            return bool(self.values[0]) == (given is None)
+            return (given is None) in self.values
         if given is None:
             if self.each:
                 return self.each == "all" or self.if_exists
@@ -119,7 +119,8 @@ def _parse_one(operator: str, key: str, value: Any, with_variables: bool) -> Con
         raise PolicyError(f"Condition key {key} has no service prefix.")
     texts = _texts(operator, value)
     if base == "Null" and not each and not if_exists:
-        return Condition(key.lower(), _never, (_boolean(operator, texts[0]),), null=True)
+        absent = tuple(_boolean(operator, text) for text in texts)
+        return Condition(key.lower(), _never, absent, null=True)
     known = _OPERATORS.get(base)
     if known is None:
         raise PolicyError(f"Condition operator {operator} is not supported.")

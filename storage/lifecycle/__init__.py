@@ -90,3 +90,13 @@ def expiring(rules: tuple[Rule, ...], key: str, modified: int, clock: Clock) -> 
         if rule.enabled and (rule.days or rule.date) and key.startswith(rule.prefix)
     ]
     return min(found, default=(0, ""))
+
+
+def aborting(rules: tuple[Rule, ...], key: str, initiated: int, clock: Clock) -> tuple[int, str]:
+    """(time, rule) at which an upload in progress is aborted, the earliest; (0, "") if never."""
+    found = [
+        (clock.due_at(initiated, rule.abort_days), rule.id)
+        for rule in rules
+        if rule.enabled and rule.abort_days and key.startswith(rule.prefix)
+    ]
+    return min(found, default=(0, ""))

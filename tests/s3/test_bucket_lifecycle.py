@@ -169,3 +169,44 @@ def test_answers_tell_when_an_object_expires(boto_client: Any, bucket: str) -> N
     age = moment - head["LastModified"]
     assert datetime.timedelta(days=30) <= age <= datetime.timedelta(days=31)
     assert "Expiration" not in boto_client.put_object(Bucket=bucket, Key="other", Body=b"x")
+
+
+def test_answers_to_copies_and_completions_tell_when_the_object_expires(
+    boto_client: Any, bucket: str
+) -> None:
+    put(boto_client, bucket, EVENTS | {"ID": "a rule"})
+    boto_client.put_object(Bucket=bucket, Key="other", Body=b"x")
+    source = {"Bucket": bucket, "Key": "other"}
+    copied = boto_client.copy_object(Bucket=bucket, Key="events/copy", CopySource=source)
+    assert copied["Expiration"].endswith('rule-id="a rule"')
+    assert "Expiration" not in boto_client.copy_object(Bucket=bucket, Key="c", CopySource=source)
+    upload = {"Bucket": bucket, "Key": "events/parts"}
+    upload["UploadId"] = boto_client.create_multipart_upload(**upload)["UploadId"]
+    etag = boto_client.upload_part(**upload, PartNumber=1, Body=b"x")["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
+    completed, repeated = (
+        boto_client.complete_multipart_upload(**upload, MultipartUpload=parts) for _ in range(2)
+    )
+    head = boto_client.head_object(Bucket=bucket, Key="events/parts")
+    assert completed["Expiration"] == repeated["Expiration"] == head["Expiration"]
+
+
+def test_answers_tell_when_an_upload_is_aborted(boto_client: Any, bucket: str) -> None:
+    rule = {"ID": "a rule", "Status": "Enabled", "Filter": {"Prefix": "up/"}}
+    sooner, later = (
+        rule | {"ID": name, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": days}}
+        for name, days in (("a rule", 3), ("later", 4))
+    )
+    put(boto_client, bucket, later, sooner)
+    began = boto_client.create_multipart_upload(Bucket=bucket, Key="up/k")
+    assert began["AbortRuleId"] == "a rule"
+    age = began["AbortDate"] - datetime.datetime.now(datetime.UTC)
+    assert datetime.timedelta(days=3) - datetime.timedelta(minutes=1) <= age
+    assert age <= datetime.timedelta(days=4)
+    assert (began["AbortDate"].hour, began["AbortDate"].minute) == (0, 0)
+    listed = boto_client.list_parts(Bucket=bucket, Key="up/k", UploadId=began["UploadId"])
+    assert (listed["AbortDate"], listed["AbortRuleId"]) == (began["AbortDate"], "a rule")
+    elsewhere = boto_client.create_multipart_upload(Bucket=bucket, Key="k")
+    assert not {"AbortDate", "AbortRuleId"} & elsewhere.keys()
+    put(boto_client, bucket, sooner | {"Status": "Disabled"})
+    assert "AbortDate" not in boto_client.create_multipart_upload(Bucket=bucket, Key="up/k")

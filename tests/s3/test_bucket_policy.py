@@ -254,6 +254,27 @@ def test_tags_that_an_object_has(
     assert refusal(other.client.get_object, Bucket=bucket, Key="public") == "AccessDenied"
 
 
+def test_only_who_may_read_tags_is_told_their_number(
+    owner: Person, other: Person, bucket: str
+) -> None:
+    owner.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    put_tagged = owner.client.put_object(Bucket=bucket, Key="k", Body=b"x", Tagging="a=1&b=2")
+    version = {"VersionId": put_tagged["VersionId"]}
+    reading = ["s3:GetObject", "s3:GetObjectVersion"]
+    put(owner, bucket, statement(reading, f"{bucket}/*"))
+    for named in ({}, version):
+        for read in (other.client.get_object, other.client.head_object):
+            assert "TagCount" not in read(Bucket=bucket, Key="k", **named)
+    assert owner.client.head_object(Bucket=bucket, Key="k")["TagCount"] == 2
+    put(owner, bucket, statement([*reading, "s3:GetObjectTagging"], f"{bucket}/*"))
+    assert other.client.get_object(Bucket=bucket, Key="k")["TagCount"] == 2
+    assert "TagCount" not in other.client.get_object(Bucket=bucket, Key="k", **version)
+    by_tag = {"StringEquals": {"s3:ExistingObjectTag/a": "1"}}
+    allowed = statement("s3:GetObjectVersionTagging", f"{bucket}/*", Condition=by_tag)
+    put(owner, bucket, statement(reading, f"{bucket}/*"), allowed)
+    assert other.client.head_object(Bucket=bucket, Key="k", **version)["TagCount"] == 2
+
+
 def test_a_denial_by_tag_holds_for_who_is_otherwise_allowed(
     other: Person, others_bucket: str
 ) -> None:

@@ -191,3 +191,17 @@ def test_encryption_of_the_copy_is_refused(boto_client: Any, bucket: str) -> Non
             Bucket=bucket, Key="b", CopySource=f"{bucket}/a", ServerSideEncryption="AES256"
         )
     assert error_code(error) == "NotImplemented"
+
+
+def test_a_refusal_says_nothing_of_the_sources_delete_marker(
+    raw: RawClient, boto_client: Any, bucket: str
+) -> None:
+    boto_client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    boto_client.put_object(Bucket=bucket, Key="a", Body=b"x")
+    boto_client.delete_object(Bucket=bucket, Key="a")
+    for source in ("a", "missing"):
+        copying = {"x-amz-copy-source": f"/{bucket}/{source}"}
+        answer = raw.request("PUT", f"/{bucket}/b", headers=copying)
+        assert (answer.status, answer.code, answer.text("Key")) == (404, "NoSuchKey", source)
+        # These headers would speak of the copy.
+        assert not {"x-amz-delete-marker", "x-amz-version-id"} & answer.headers.keys()

@@ -136,6 +136,23 @@ def test_conditions(
         assert answer.code == "PreconditionFailed"
 
 
+def test_not_modified_tells_how_long_a_copy_may_be_kept(
+    raw: RawClient, boto_client: Any, bucket: str
+) -> None:
+    described = {"CacheControl": "max-age=60", "ContentLanguage": "en", "Metadata": {"a": "b"}}
+    expires = "Fri, 01 Jan 2100 00:00:00 GMT"
+    etag = boto_client.put_object(Bucket=bucket, Key="k", Expires=expires, **described)["ETag"]
+    answer = raw.request("GET", f"/{bucket}/k", headers={"if-none-match": etag})
+    assert answer.status == 304
+    assert answer.headers["cache-control"] == "max-age=60"
+    assert answer.headers["expires"] == expires
+    assert not {"content-type", "content-language", "x-amz-meta-a"} & answer.headers.keys()
+    override = "response-cache-control=no-store&response-content-type=a/b"
+    answer = raw.request("GET", f"/{bucket}/k", override, headers={"if-none-match": etag})
+    assert (answer.status, answer.headers["cache-control"]) == (304, "no-store")
+    assert "content-type" not in answer.headers
+
+
 # -- parts ----------------------------------------------------------------------------------------
 
 

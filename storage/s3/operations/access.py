@@ -182,13 +182,25 @@ def authorize_version(
     version: Version | None,
     given: Mapping[str, Value] | None = None,
 ) -> None:
-    """Decide about a version at hand, None where there is none. Raises AccessDenied."""
+    """Raise AccessDenied unless ``allows_version``."""
+    if not allows_version(call, action, bucket, key, version, given):
+        raise S3Error("AccessDenied")
+
+
+def allows_version(
+    call: Call,
+    action: str,
+    bucket: Bucket,
+    key: str,
+    version: Version | None,
+    given: Mapping[str, Value] | None = None,
+) -> bool:
+    """Whether the caller may do ``action`` to a version at hand, None where there is none."""
     principal = call.auth.principal
     if principal.root and principal.boundary is None:
-        return
+        return True
     found = decision(call, action, bucket, key, version, given=given)
-    if found is None or not found.allowed:
-        raise S3Error("AccessDenied")
+    return found is not None and found.allowed
 
 
 async def authorize_comparison(

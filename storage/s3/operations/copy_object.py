@@ -9,7 +9,7 @@ from storage.iam.resources import ACL
 from storage.s3 import checksums, headers, xml
 from storage.s3.call import Call, HeaderList, Response
 from storage.s3.errors import S3Error
-from storage.s3.operations import access, acl, versioning
+from storage.s3.operations import access, acl, lifecycle, versioning
 from storage.s3.operations.body import (
     OBJECT_BYTES_MAX,
     Integrity,
@@ -59,12 +59,13 @@ async def _open_source(call: Call) -> Source:
         "s3:if-match": call.header(_SOURCE + b"if-match") or None,
         "s3:if-none-match": call.header(_SOURCE + b"if-none-match") or None,
     }
-    if not access.decided(call, action, bucket, key, given=given):
-        await access.settle(call, action, bucket, key, version_id or "", given=given)
     try:
+        if not access.decided(call, action, bucket, key, given=given):
+            await access.settle(call, action, bucket, key, version_id or "", given=given)
         version = await versioning.find(call, bucket, key, version_id or "", action, given)
     except S3Error as error:
         if error.code != "MethodNotAllowed":
+            error.headers = ()  # of versions and delete markers they would speak of the copy's
             raise
         raise S3Error(
             "InvalidRequest", "The source of a copy request may not specifically refer to a "
@@ -151,6 +152,7 @@ async def copy_object(call: Call) -> Response:
     )
     lines = [xml.CONTENT_TYPE, *versioning.committed_header(committed)]
     lines += _source_version(opened)
+    lines += lifecycle.expiration_header(call, target, call.key, modified)
     return Response(200, lines, xml.document("CopyObjectResult", text))
 
 

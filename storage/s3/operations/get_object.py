@@ -17,6 +17,8 @@ _ASKING = frozenset(
      b"x-amz-checksum-mode")
 )  # fmt: skip
 _ASKING_QUERY = frozenset(("partNumber", *headers.OVERRIDES))
+#: What of an object's headers says how long a copy of it may be kept (RFC 9110, section 15.4.5).
+_OF_COPIES = frozenset((b"cache-control", b"expires"))
 _DEFAULT_TYPE = (b"content-type", headers.DEFAULT_CONTENT_TYPE.encode())
 
 
@@ -99,13 +101,13 @@ def _describe(call: Call, version: Version) -> tuple[Response, int, int]:
     request, query = call.headers, call.query
     if _ASKING.isdisjoint(request) and _ASKING_QUERY.isdisjoint(query):
         lines = _validators(call, version)
-        _add_stored(lines, version)
+        _add_stored(call, lines, version)
         return Response(200, lines, length=version.size), 0, version.size
     conditions = headers.read_conditions(request)
     if conditions is not None:
         status = headers.check_read(conditions, version.etag, version.modified)
         if status == 304:
-            return Response(304, _validators(call, version)), 0, 0
+            return _not_modified(call, version), 0, 0
         if status == 412:
             raise S3Error("PreconditionFailed", Condition=headers.failed_condition(conditions))
     start, stop = 0, version.size
@@ -115,7 +117,7 @@ def _describe(call: Call, version: Version) -> tuple[Response, int, int]:
     elif (value := request.get(b"range")) is not None and _range_applies(call, version):
         window = headers.parse_range(value, version.size)
     lines = _validators(call, version)
-    _add_stored(lines, version)
+    _add_stored(call, lines, version)
     if query:
         _override(call, lines)
     if window is not None:
@@ -142,7 +144,16 @@ def _validators(call: Call, version: Version) -> HeaderList:
     return lines
 
 
-def _add_stored(lines: HeaderList, version: Version) -> None:
+def _not_modified(call: Call, version: Version) -> Response:
+    stored: HeaderList = []
+    _add_stored(call, stored, version)
+    _override(call, stored)
+    lines = _validators(call, version)
+    lines += [line for line in stored if line[0] in _OF_COPIES]
+    return Response(304, lines)
+
+
+def _add_stored(call: Call, lines: HeaderList, version: Version) -> None:
     meta = version.meta
     stored = meta.headers
     if not stored:
@@ -151,10 +162,17 @@ def _add_stored(lines: HeaderList, version: Version) -> None:
         lines.append((name.encode(), value.encode("latin-1")))
     if meta.metadata:
         lines += headers.metadata_headers(meta.metadata)
-    if meta.tags:
+    if meta.tags and _may_read_tags(call, version):
         lines.append((b"x-amz-tagging-count", b"%d" % len(meta.tags)))
     if version.storage_class != headers.DEFAULT_STORAGE_CLASS:
         lines.append((b"x-amz-storage-class", version.storage_class.encode()))
+
+
+def _may_read_tags(call: Call, version: Version) -> bool:
+    """S3 tells how many tags there are to nobody else."""
+    named = "versionId" in call.query
+    action = "s3:GetObjectVersionTagging" if named else "s3:GetObjectTagging"
+    return access.allows_version(call, action, call.target, call.key, version)
 
 
 def _override(call: Call, lines: HeaderList) -> None:

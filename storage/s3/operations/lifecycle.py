@@ -1,4 +1,4 @@
-"""Get, Put and Delete of BucketLifecycleConfiguration, and ``x-amz-expiration``.
+"""Get, Put and Delete of BucketLifecycleConfiguration; ``x-amz-expiration``, ``x-amz-abort-*``.
 
 Only what is carried out is accepted: Expiration, NoncurrentVersionExpiration and
 AbortIncompleteMultipartUpload, by prefix. Transitions and filters by tag or size answer
@@ -85,15 +85,34 @@ def expiration_header(call: Call, bucket: i.Bucket, key: str, modified: int) -> 
     document = bucket.config.get(lifecycle.DOCUMENT)
     if document is None:
         return []
-    clock = Clock(time.time_ns() // 1_000_000, call.app.config.lifecycle_day)
-    at, rule = lifecycle.expiring(lifecycle.decode(document), key, modified, clock)
+    at, rule = lifecycle.expiring(lifecycle.decode(document), key, modified, _clock(call))
     if not at:
         return []
-    value = b'expiry-date="%b", rule-id="%b"' % (
-        headers.http_date(at // 1000),
-        quote(rule, safe=" ").encode(),
-    )
+    value = b'expiry-date="%b", rule-id="%b"' % (headers.http_date(at // 1000), _shown(rule))
     return [(b"x-amz-expiration", value)]
+
+
+def abort_headers(call: Call, bucket: i.Bucket, key: str, initiated: int) -> HeaderList:
+    """``x-amz-abort-date`` and ``x-amz-abort-rule-id`` of an upload that a rule will abort."""
+    document = bucket.config.get(lifecycle.DOCUMENT)
+    if document is None:
+        return []
+    at, rule = lifecycle.aborting(lifecycle.decode(document), key, initiated, _clock(call))
+    if not at:
+        return []
+    return [
+        (b"x-amz-abort-date", headers.http_date(at // 1000)),
+        (b"x-amz-abort-rule-id", _shown(rule)),
+    ]
+
+
+def _clock(call: Call) -> Clock:
+    return Clock(time.time_ns() // 1_000_000, call.app.config.lifecycle_day)
+
+
+def _shown(rule: str) -> bytes:
+    """A rule's id in a header: ASCII."""
+    return quote(rule, safe=" ").encode()
 
 
 # -- reading --------------------------------------------------------------------------------------

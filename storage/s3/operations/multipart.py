@@ -14,7 +14,7 @@ from storage.s3 import checksums, headers, xml
 from storage.s3.call import Call, Response
 from storage.s3.errors import S3Error
 from storage.s3.hosts import object_url
-from storage.s3.operations import access, acl, versioning
+from storage.s3.operations import access, acl, lifecycle, versioning
 from storage.s3.operations.body import (
     Body,
     Integrity,
@@ -65,13 +65,13 @@ async def create_multipart_upload(call: Call) -> Response:
         else ""
     )
     kind = checksums.upload_type(algorithm, call.header(b"x-amz-checksum-type"))
-    upload_id = secrets.token_urlsafe(32)
+    upload_id, initiated = secrets.token_urlsafe(32), now_ms()
     await call.app.engine.commit(
         i.CreateUpload(
             bucket_id=bucket.id,
             key=call.key,
             upload_id=upload_id,
-            initiated=now_ms(),
+            initiated=initiated,
             owner=owner,
             storage_class=storage_class,
             meta=i.encode_meta(meta),
@@ -79,7 +79,7 @@ async def create_multipart_upload(call: Call) -> Response:
             checksum_type=kind,
         )
     )
-    lines = [xml.CONTENT_TYPE]
+    lines = [xml.CONTENT_TYPE, *lifecycle.abort_headers(call, bucket, call.key, initiated)]
     if algorithm:
         lines.append((b"x-amz-checksum-algorithm", checksums.SPELLED[algorithm].encode()))
         lines.append((b"x-amz-checksum-type", kind.encode()))
@@ -270,7 +270,9 @@ async def complete_multipart_upload(call: Call) -> Response:
         return Response(200, [xml.CONTENT_TYPE], stream=_keep_alive(call, upload, completion, task))
     committed: i.Committed = task.result()
     body = _result(call, committed.etag or completion.etag, upload, completion)
-    return Response(200, [xml.CONTENT_TYPE, *versioning.written_header(committed)], body)
+    lines = [xml.CONTENT_TYPE, *versioning.written_header(committed)]
+    lines += lifecycle.expiration_header(call, bucket, call.key, change.modified)
+    return Response(200, lines, body)
 
 
 async def _keep_alive(
@@ -322,6 +324,7 @@ async def _completed_before(call: Call, bucket: i.Bucket, body: bytes) -> Respon
     lines = [xml.CONTENT_TYPE]
     if version.version_id != i.NULL_VERSION:
         lines += versioning.version_header(bucket, version)
+    lines += lifecycle.expiration_header(call, bucket, call.key, version.modified)
     return Response(200, lines, answer)
 
 
@@ -447,7 +450,8 @@ async def list_parts(call: Call) -> Response:
         f"<MaxParts>{limit}</MaxParts><IsTruncated>{'true' if truncated else 'false'}"
         f"</IsTruncated>{_checksum_elements(upload)}{rows}"
     )
-    return Response(200, [xml.CONTENT_TYPE], xml.document("ListPartsResult", text))
+    lines = [xml.CONTENT_TYPE, *lifecycle.abort_headers(call, bucket, call.key, upload.initiated)]
+    return Response(200, lines, xml.document("ListPartsResult", text))
 
 
 def _people(call: Call, upload: i.Upload) -> str:

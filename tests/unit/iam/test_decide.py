@@ -287,6 +287,9 @@ def test_null() -> None:
     assert holds({"Null": {"x:key": "true"}})
     assert not holds({"Null": {"x:key": True}}, x__key="a")
     assert holds({"Null": {"x:key": "false"}}, x__key="a")
+    for either in (["true", "false"], ["false", "true"]):
+        assert holds({"Null": {"x:key": either}})
+        assert holds({"Null": {"x:key": either}}, x__key="a")
 
 
 def test_all_keys_and_operators_must_hold() -> None:
