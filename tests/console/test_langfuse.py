@@ -15,7 +15,7 @@ from stack.client import Control
 from tests.clients.langfuse_stand_in import PROJECT
 from tests.console.agent import send_trace
 from tests.console.conftest import Open, client_of, sign_in, until_there, visit
-from tests.console.scene import furnish, trace_id
+from tests.console.scene import furnish, png, trace_id
 from tests.console.surroundings import violations
 from tests.serving import ACCESS_KEY, ServedStore
 from tests.serving import SECRET_KEY as ROOT_SECRET
@@ -88,7 +88,7 @@ def test_a_trace_of_the_sdk_is_a_tree_with_all_that_was_said(page: Any, agent: s
     text = page.inner_text("main")
     for said in (
         "Capacity question", "ada@example.com", "shift-42", "storage", "2026.11",
-        "1,046", "912 in, 134 out", "$0.000496", "1 error", "helpful", "0.9",
+        "1,302", "1,168 in, 134 out", "$0.000496", "1 error", "helpful", "0.9",
         "Figures and a next step.", "When is it full", "Drive 2 is full in about 19 days",
         "platform",
     ):  # fmt: skip
@@ -274,6 +274,160 @@ def test_what_strangers_wrote_breaks_nothing(page: Any, s3: Any) -> None:
     page.click(".observation:has-text('its own parent')")
     page.click("button:has-text('Show all 100000 characters')")
     assert len(page.inner_text(".detail .said")) == 100_000
+
+
+def ingested(s3: Any, project: str, folder: str, kind: str, at: str, **body: Any) -> None:
+    """An event of the ingestion API, as an object of its own."""
+    number = uuid.uuid4()
+    event = {"id": str(number), "type": kind, "timestamp": f"2026-11-10T{at}Z", "body": body}
+    entity = "x" if isinstance(body["id"], dict) else body["id"]
+    s3.put_object(
+        Bucket="langfuse", Key=f"events/{project}/{folder}/{entity}/{number}.json",
+        Body=json.dumps([event]).encode(),
+    )  # fmt: skip
+
+
+def test_values_of_every_wrong_type_break_nothing(page: Any, s3: Any) -> None:
+    trace = uuid.uuid4().hex
+    odd: list[Any] = [None, 5, -1, True, "x", [], [[1]], {}, {"toString": 1}, {"data": "x"}, 1e308]
+    spans = [span(trace, 1, 0, "sound"), span(trace, 2, 1, "of another time")]
+    spans[1] |= {"startTimeUnixNano": "9" * 24, "endTimeUnixNano": "9" * 24}
+    for at, field in enumerate((*spans[0], "events", "status")):
+        for number, value in enumerate(odd):
+            if field != "traceId":
+                spans.append(span(trace, 100 + at * 20 + number, 1, "odd") | {field: value})
+    named = ("langfuse.observation.usage_details", "langfuse.trace.tags", "langfuse.user.id")
+    for number, value in enumerate(odd):
+        said = [{"key": name, "value": {"stringValue": json.dumps(value)}} for name in named]
+        more = [value, {"key": value}, {"key": "input", "value": {"arrayValue": value}}]
+        spans.append(span(trace, 900 + number, 1, "odd") | {"attributes": [*said, *more]})
+    for each in spans:
+        del each["traceId"]
+        store(s3, "odd", [{"scopeSpans": [{"scope": 5, "spans": [{"traceId": trace} | each]}]}])
+    worst = {"toString": 1, "valueOf": 1}
+    ingested(s3, "odd", "trace", "trace-create", "09:00:00", id=trace, name=worst, userId=worst,
+             sessionId=[1], tags=worst, input=worst, version=worst)  # fmt: skip
+    ingested(s3, "odd", "observation", "span-create", "09:00:00", id=worst, traceId=trace,
+             name=worst, level=worst, startTime=worst, usage=worst, promptName=worst,
+             input=[{"role": "user", "name": worst, "content": [{"type": worst}]}])  # fmt: skip
+    ingested(s3, "odd", "score", "score-create", "09:00:00", id="s", traceId=trace, name=worst,
+             value=worst, comment=worst)  # fmt: skip
+    place = ("langfuse", "trace", "odd", trace)
+    until_shown(page, place, ".scores li")
+    until_shown(page, place, ".observation:has-text('of another time')")
+    assert page.locator("main .note").count() == 0, page.inner_text("main .note")
+    # The sound one took 40 ms: what took place in the year 33,658 is no part of that.
+    assert " d " not in page.inner_text("main .stats")
+    for number in range(page.locator(".observation").count()):
+        page.locator(".observation").nth(number).evaluate("each => each.click()")
+        assert page.locator(".detail h2").count() == 1
+
+
+def test_the_latest_word_counts_in_whichever_order_objects_are_read(page: Any) -> None:
+    def event(kind: str, second: int, **body: Any) -> list[dict[str, Any]]:
+        said = {"traceId": "t", **body}
+        return [
+            {"id": "e", "type": kind, "timestamp": f"2026-11-10T09:00:0{second}Z", "body": said}
+        ]
+
+    started = "2026-11-10T09:00:00Z"
+    documents = [
+        event("generation-create", 0, id="g", startTime=started, output="draft", model="m")
+    ]
+    for at in (4, 9, 1, 7, 3):
+        documents += [
+            event("trace-create", at, id="t", name=f"name {at}"),
+            event("generation-update", at, id="g", output=f"output {at}"),
+            event("score-create", at, id="s", name="kind", value=at),
+        ]
+    documents.append([
+        *event("trace-create", 9, id="another", name="Another trace"),
+        *event("score-create", 9, id="theirs", traceId="another", name="theirs", value=1),
+    ])  # fmt: skip
+    read = """async (documents) => {
+        const base = document.querySelector("script[src$='main.js']").src;
+        const { newTrace, read } = await import(base.replace("main.js", "observations.js"));
+        const trace = newTrace();
+        for (const each of documents) read(trace, each, "t", {});
+        const { output, model } = trace.observations.get("g");
+        return [trace.about.name, output, model, trace.scores.map(({ id, value }) => [id, value])];
+    }"""
+    for turned in (documents, documents[::-1], documents[5:] + documents[:5]):
+        assert page.evaluate(read, turned) == ["name 9", "output 9", "m", [["s", 9]]]
+
+
+def test_tokens_and_costs_are_those_of_langfuse(page: Any, s3: Any) -> None:
+    """Parts that do not overlap are summed up; what an outer span tells once more is not."""
+    trace = uuid.uuid4().hex
+    counts = {"input": 100, "input_cached_tokens": 40, "output": 10, "output_reasoning": 5}
+    spans = [
+        span(trace, 1, 0, "outer", ai__operationId="ai.generateText", ai__usage__promptTokens=999,
+             ai__usage__completionTokens=999),
+        span(trace, 2, 1, "inner", ai__operationId="ai.generateText.doGenerate",
+             gen_ai__usage__input_tokens=50, ai__usage__promptTokens=50, gen_ai__usage__cost="0.5",
+             gen_ai__usage__cache_read_input_tokens=30, gen_ai__usage__output_tokens=7),
+        span(trace, 3, 0, "sdk", langfuse__observation__usage_details=json.dumps(counts),
+             langfuse__observation__cost_details='{"input": 0.25, "cached": 0.125}'),
+        span(trace, 4, 0, "agent", gen_ai__operation__name="invoke_agent",
+             gen_ai__usage__input_tokens=777, gen_ai__usage__cost="7"),
+        span(trace, 5, 0, "no numbers", gen_ai__usage__input_tokens="NaN",
+             gen_ai__usage__output_tokens="many", gen_ai__usage__cost="x"),
+    ]  # fmt: skip
+    store(s3, "counts", [{"scopeSpans": [{"spans": spans}]}])
+    until_shown(page, ("langfuse", "trace", "counts", trace), ".observation:has-text('sdk')")
+    tiles = page.inner_text("main .stats")
+    for said in ("212", "190 in, 22 out", "$0.8750"):
+        assert said in tiles, (said, tiles)
+    page.click(".observation:has-text('inner')")
+    assert "57 (50 in, 7 out)" in page.inner_text(".detail")
+    assert "input_cached_tokens 30" in page.inner_text(".detail")
+    assert "NaN" not in page.inner_text("main")
+
+
+def test_a_text_that_names_thousands_of_media_asks_for_a_few(page: Any, s3: Any) -> None:
+    trace = uuid.uuid4().hex
+    s3.put_object(Bucket="langfuse", Key="media/many/waves.png", Body=png(40, 30))
+    names = ("waves", "wave", *(f"m{number}" for number in range(1000)))
+    text = " ".join(f"@@@langfuseMedia:type=image/png|id={n}|source=bytes@@@" for n in names)
+    store(s3, "many", [{"scopeSpans": [{"spans": [
+        span(trace, 1, 0, "media", langfuse__observation__input=text)]}]}])  # fmt: skip
+    until_shown(page, ("langfuse", "trace", "many", trace), ".observation:has-text('media')")
+    asked: list[str] = []
+    page.on(
+        "request", lambda request: asked.append(request.url) if "list-type" in request.url else None
+    )
+    page.reload()
+    page.wait_for_selector(".media img")
+    page.wait_for_selector(".media button")
+    assert 0 < len(asked) <= 60
+    assert page.locator(".media img").count() == 1, "another id that begins alike is another one"
+    page.locator(".media button").first.click()
+    page.wait_for_function("() => document.querySelectorAll('.media button').length === 941")
+
+
+def test_numbers_as_people_read_them(page: Any) -> None:
+    found = page.evaluate(
+        """async () => {
+            const base = document.querySelector("script[src$='main.js']").src;
+            const trace = await import(base.replace("main.js", "trace.js"));
+            const format = await import(base.replace("main.js", "format.js"));
+            return [
+                [0, 0.2, 0.9996, 9.96, 999.7, 59996, 119999, 3599600, 18e6, 3456e7]
+                    .map(trace.took),
+                [0, 4e-8, 0.000496, 0.875, 12.5, -0.5, 2.5e6, 1e300].map(trace.dollars),
+                [1023, 1024, 1048575, 1048576 * 1023.999].map(format.bytes),
+                [9999, 12345, -20000, 1e300].map(format.compact),
+            ];
+        }"""
+    )
+    assert found == [
+        ["0 ms", "200 µs", "1.0 ms", "10 ms", "1.00 s", "1 min 0 s", "2 min 0 s", "1 h 0 min",
+         "5 h 0 min", "400 d 0 h"],
+        ["$0", "< $0.00001", "$0.000496", "$0.8750", "$12.50", "\u2212$0.5000", "$2.5M",
+         "$1.00e+300"],
+        ["1023 B", "1.00 KiB", "1.00 MiB", "1.00 GiB"],
+        ["9,999", "12.3K", "-20K", "1.00e+300"],
+    ]  # fmt: skip
 
 
 # -- usage, search, progress ----------------------------------------------------------------------

@@ -1,7 +1,7 @@
 // Inputs and outputs as people read them: messages of a chat with tool calls and media, documents
 // as trees, text as text. What is shown was written by strangers: nothing of it is ever markup.
 import { fill, h, icon, shown } from "./dom.js";
-import { parsed } from "./observations.js";
+import { parsed, text as asText } from "./observations.js";
 import { jsonTree } from "./preview.js";
 import { T } from "./texts.js";
 import { badge } from "./ui.js";
@@ -16,12 +16,21 @@ const FOLD = 1600;
 const REFERENCE = /@@@langfuseMedia:type=([^|@]{1,100})\|id=([A-Za-z0-9_-]{1,64})\|source=[^@]{1,40}@@@/g;
 const INLINE = /^data:image\/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]{1,8000000}$/;
 
-/** An input or output. `media(id, type)` makes the element that stands for a reference. */
+/** An input or output. `media(id, type)` makes the element that stands for a reference. What is no
+ * message though it looks like one is shown as the document that it is. */
 export function content(value, media) {
   const document = parsed(value);
+  try {
+    return talk(document, media);
+  } catch {
+    return jsonTree(document, 2);
+  }
+}
+
+function talk(document, media) {
   if (document === undefined || document === null) return h("p", { class: "muted" }, L.nothing);
   if (typeof document === "string") return said(document, media);
-  if (typeof document !== "object") return h("pre", { class: "said", tabindex: "0" }, String(document));
+  if (typeof document !== "object") return h("pre", { class: "said", tabindex: "0" }, asText(document));
   const { messages, rest } = messagesOf(document);
   if (!messages) return withMedia(document, media);
   const list = h("ol", { class: "talk" });
@@ -68,7 +77,7 @@ function isMessage(each) {
   return typeof roleOf(each) === "string" && ["content", "parts", "tool_calls", "toolCalls", "function_call", "arguments", "output", "refusal", "reasoning"].some((name) => name in each);
 }
 
-const SIDES = { system: "system", developer: "system", user: "user", human: "user", tool: "tool", function: "tool" };
+const SIDES = { __proto__: null, system: "system", developer: "system", user: "user", human: "user", tool: "tool", function: "tool" };
 
 function message(each, media) {
   const role = roleOf(each);
@@ -80,10 +89,10 @@ function message(each, media) {
   return h(
     "article",
     { class: `message ${side}` },
-    h("header", {}, h("b", {}, shown(String(role))), name ? h("code", {}, shown(String(name))) : null, each.tool_call_id ?? each.call_id ? h("span", { class: "muted small mono" }, shown(String(each.tool_call_id ?? each.call_id))) : null),
+    h("header", {}, h("b", {}, shown(asText(role))), name ? h("code", {}, shown(asText(name))) : null, each.tool_call_id ?? each.call_id ? h("span", { class: "muted small mono" }, shown(asText(each.tool_call_id ?? each.call_id))) : null),
     thought ? h("details", { class: "rest" }, h("summary", {}, L.thinking), said(typeof thought === "string" ? thought : JSON.stringify(thought, null, 2), media)) : null,
     side === "tool" && typeof parts === "string" ? result(parts, media) : partsOf(parts, media),
-    each.refusal ? said(String(each.refusal), media) : null,
+    each.refusal ? said(asText(each.refusal), media) : null,
     calls.map(call),
   );
 }
@@ -106,11 +115,11 @@ function partsOf(value, media) {
 
 function partOf(part, media) {
   if (typeof part === "string") return said(part, media);
-  if (!part || typeof part !== "object") return said(String(part), media);
-  const text = part.text ?? part.input_text ?? part.output_text ?? (typeof part.content === "string" && !/call|result|response/.test(part.type ?? "") ? part.content : undefined);
+  if (!part || typeof part !== "object") return said(asText(part), media);
+  const text = part.text ?? part.input_text ?? part.output_text ?? (typeof part.content === "string" && !/call|result|response/.test(asText(part.type)) ? part.content : undefined);
   if (typeof text === "string") return said(text, media);
-  if (/^(tool_use|tool-call|tool_call|function_call)$/.test(part.type ?? "")) return call(part);
-  if (/^(tool_result|tool-result|tool_call_response|function_call_output)$/.test(part.type ?? "")) return h("div", { class: "call" }, h("header", {}, icon("check"), h("b", {}, L.toolResult), h("code", {}, shown(String(part.toolName ?? part.tool_use_id ?? part.id ?? "")))), typeof (part.result ?? part.content ?? part.response ?? part.output) === "string" ? result(part.result ?? part.content ?? part.response ?? part.output, media) : jsonTree(part.result ?? part.content ?? part.response ?? part.output ?? part, 2));
+  if (/^(tool_use|tool-call|tool_call|function_call)$/.test(asText(part.type))) return call(part);
+  if (/^(tool_result|tool-result|tool_call_response|function_call_output)$/.test(asText(part.type))) return h("div", { class: "call" }, h("header", {}, icon("check"), h("b", {}, L.toolResult), h("code", {}, shown(asText(part.toolName ?? part.tool_use_id ?? part.id ?? "")))), typeof (part.result ?? part.content ?? part.response ?? part.output) === "string" ? result(part.result ?? part.content ?? part.response ?? part.output, media) : jsonTree(part.result ?? part.content ?? part.response ?? part.output ?? part, 2));
   if (part.functionCall) return call({ name: part.functionCall.name, args: part.functionCall.args });
   const source = part.image_url?.url ?? part.image_url ?? part.image ?? part.url ?? part.input_audio?.data ?? part.source?.data ?? part.data ?? part.file_data ?? part.file?.file_data;
   if (typeof source === "string") return picture(source, part, media);
@@ -122,8 +131,8 @@ function picture(source, part, media) {
   if (INLINE.test(source)) return h("div", { class: "preview" }, h("img", { src: source, alt: L.picture, loading: "lazy" }));
   if (source.includes("@@@langfuseMedia:")) return said(source, media);
   const kind = part.media_type ?? part.source?.media_type ?? part.mimeType ?? part.type ?? "";
-  if (/^https?:\/\//i.test(source)) return h("p", {}, badge(String(kind).slice(0, 40)), " ", h("a", { href: source, target: "_blank", rel: "noopener noreferrer" }, shown(source.slice(0, 300))));
-  return h("p", { class: "muted" }, badge(String(kind).slice(0, 40)), ` ${L.characters(source.length)}`);
+  if (/^https?:\/\//i.test(source)) return h("p", {}, badge(shown(asText(kind).slice(0, 40))), " ", h("a", { href: source, target: "_blank", rel: "noopener noreferrer" }, shown(source.slice(0, 300))));
+  return h("p", { class: "muted" }, badge(shown(asText(kind).slice(0, 40))), ` ${L.characters(source.length)}`);
 }
 
 /** A call of a tool: its name and arguments. */
@@ -133,8 +142,8 @@ function call(each) {
   return h(
     "div",
     { class: "call" },
-    h("header", {}, icon("code"), h("b", {}, L.toolCall), h("code", {}, shown(String(named.name ?? each.toolName ?? each.name ?? "?"))), each.id ?? each.call_id ?? each.toolCallId ? h("span", { class: "muted small mono" }, shown(String(each.id ?? each.call_id ?? each.toolCallId))) : null),
-    given && typeof given === "object" ? jsonTree(given, 2) : given === "" ? null : h("pre", { class: "said", tabindex: "0" }, String(given)),
+    h("header", {}, icon("code"), h("b", {}, L.toolCall), h("code", {}, shown(asText(named.name ?? each.toolName ?? each.name ?? "?"))), each.id ?? each.call_id ?? each.toolCallId ? h("span", { class: "muted small mono" }, shown(asText(each.id ?? each.call_id ?? each.toolCallId))) : null),
+    given && typeof given === "object" ? jsonTree(given, 2) : given === "" ? null : h("pre", { class: "said", tabindex: "0" }, asText(given)),
   );
 }
 
@@ -169,6 +178,6 @@ function plain(text) {
 
 /** A document as a tree, and below it the media that it refers to. */
 function withMedia(document, media) {
-  const found = [...new Map([...JSON.stringify(document).matchAll(REFERENCE)].map((match) => [match[2], match])).values()].slice(0, 12);
+  const found = [...new Map([...asText(document).matchAll(REFERENCE)].map((match) => [match[2], match])).values()].slice(0, 12);
   return h("div", { class: "stack tight" }, jsonTree(document, 3), found.map((match) => media(match[2], match[1])));
 }

@@ -5,7 +5,7 @@ const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 export function bytes(count) {
   let value = Number(count) || 0;
   let unit = 0;
-  while (value >= 1024 && unit < UNITS.length - 1) {
+  while (value >= (unit ? 1023.995 : 1024) && unit < UNITS.length - 1) {
     value /= 1024;
     unit += 1;
   }
@@ -14,8 +14,10 @@ export function bytes(count) {
 
 const COUNT = new Intl.NumberFormat("en");
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-export const count = (value) => COUNT.format(value);
-export const compact = (value) => (value < 10_000 ? COUNT.format(value) : COMPACT.format(value));
+/** From here on digits tell nothing any more. */
+const COUNT_MAX = 1e15;
+export const count = (value) => (Math.abs(value) < COUNT_MAX ? COUNT.format(value) : Number(value).toExponential(2));
+export const compact = (value) => (Math.abs(value) < 10_000 || Math.abs(value) >= COUNT_MAX ? count(value) : COMPACT.format(value));
 
 const MOMENT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
 export const moment = (value) => (value ? MOMENT.format(new Date(value)) : "");

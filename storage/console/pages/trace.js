@@ -3,7 +3,7 @@ import { control, list, s3, s3Path } from "./api.js";
 import { content } from "./conversation.js";
 import { fill, h, icon, named, shown } from "./dom.js";
 import { bytes, compact, count, moment } from "./format.js";
-import { nested, newTrace, read, summary } from "./observations.js";
+import { nested, newTrace, part, read, summary, text } from "./observations.js";
 import { jsonTree } from "./preview.js";
 import { T } from "./texts.js";
 import { badge, button, card, copy, empty, iconButton, meter, note, stat, table } from "./ui.js";
@@ -14,11 +14,16 @@ const OBJECT_MAX = 8 * 1024 * 1024;
 const GO_BYTES = 32 * 1024 * 1024;
 const GO_OBJECTS = 200;
 const AT_ONCE = 6;
+/** Characters of a name that is a heading, or in the tree. */
+const TITLE_MAX = 300;
 /** Rows of the tree that are drawn at once. */
 const ROWS_MAX = 400;
 
+/** Media that are looked up by themselves; further ones where somebody asks for them. */
+const MEDIA_MAX = 60;
+
 /** Extensions that Langfuse gives media, by the end of their type, where it is another. */
-const EXTENSIONS = { jpeg: "jpg", plain: "txt", mpeg: "mp3", "svg+xml": "svg", "x-wav": "wav", quicktime: "mov" };
+const EXTENSIONS = { __proto__: null, jpeg: "jpg", plain: "txt", mpeg: "mp3", "svg+xml": "svg", "x-wav": "wav", quicktime: "mov" };
 const PICTURES = /^image\/(png|jpe?g|gif|webp|avif)$/i;
 const NAMED_PICTURES = /\.(png|jpe?g|gif|webp|avif)$/i;
 
@@ -142,7 +147,7 @@ function frame(project, id, progress, link, state) {
   const draw = (readMore) => {
     const found = summary(state.model);
     const more = state.next || state.left?.length;
-    fill(title, named(state.model.about.name ?? rootName(state.model) ?? id));
+    fill(title, named((state.model.about.name || rootName(state.model) || id).slice(0, TITLE_MAX)));
     fill(facts, factTiles(found, state.model));
     fill(chips, chipsOf(found, state.model));
     fill(state_, more ? note(h("div", { class: "row" }, h("span", { class: "grow" }, L.readSome(count(state.events.length - (state.left?.length ?? 0)))), button(L.readMore, {}, readMore))) : null);
@@ -160,15 +165,15 @@ const rootName = (model) => nested(model)[0]?.observation.name;
 function chipsOf(found, { about }) {
   const tags = tagsOf(about).slice(0, 20).map((tag) => badge(shown(tag).slice(0, 100), "accent"));
   const facts = [[L.model, found.models.slice(0, 4).join(", ")], [L.user, about.user], [L.session, about.session], [L.environment, about.environment], [L.release, about.release], [L.version, about.version]];
-  return [...facts.filter(([, value]) => value).map(([name, value]) => h("span", { class: "chip" }, h("span", { class: "muted" }, `${name} `), named(String(value).slice(0, 200)))), ...tags];
+  return [...facts.filter(([, value]) => value).map(([name, value]) => h("span", { class: "chip" }, h("span", { class: "muted" }, `${name} `), named(value.slice(0, 200)))), ...tags];
 }
 
-const tagsOf = ({ tags }) => (Array.isArray(tags) ? tags : tags ? [tags] : []).map(String);
+const tagsOf = ({ tags }) => (Array.isArray(tags) ? tags : tags ? [tags] : []).map(text);
 
 function factTiles(found, { observations, scores }) {
   const { usage } = [...observations.values()].find((each) => Object.keys(each.usage).length) ?? {};
   return [
-    stat(L.duration, took(found.seconds * 1000), found.start ? moment(found.start) : ""),
+    found.start ? stat(L.duration, took(found.milliseconds), moment(found.start)) : null,
     stat(L.observations, count(observations.size), found.errors ? L.errors(found.errors) : ""),
     usage ? stat(L.tokens, compact(found.tokens), L.inOut(compact(found.input), compact(found.output))) : null,
     found.cost ? stat(L.cost, dollars(found.cost), L.costLead) : null,
@@ -178,7 +183,7 @@ function factTiles(found, { observations, scores }) {
 
 // -- the tree -------------------------------------------------------------------------------------
 
-const ICONS = { generation: "trace", span: "move", event: "info", tool: "code", agent: "users", chain: "link", retriever: "search", embedding: "table", evaluator: "check", guardrail: "shield" };
+const ICONS = { __proto__: null, generation: "trace", span: "move", event: "info", tool: "code", agent: "users", chain: "link", retriever: "search", embedding: "table", evaluator: "check", guardrail: "shield" };
 
 function drawTree(place, state, select, found) {
   const rows = nested(state.model);
@@ -219,15 +224,15 @@ function treeRow({ observation, depth, size }, state, select, fold, found) {
   const length = found.end - found.start || 1;
   const end = observation.end || observation.start;
   lane.style.setProperty("left", `${Math.min(99, (100 * Math.max(0, observation.start - found.start)) / length)}%`);
-  lane.style.setProperty("width", `${Math.max(0.6, (100 * Math.max(0, end - observation.start)) / length)}%`);
+  lane.style.setProperty("width", `${Math.max(0.6, (100 * Math.max(0, end - (observation.start || end))) / length)}%`);
   const toggle = size ? h("button", { type: "button", class: "fold", tabindex: "-1", "aria-hidden": "true", on: { click: (event) => (event.stopPropagation(), fold(id, !closed)) } }, closed ? "▸" : "▾") : h("span", { class: "fold" });
   const row = h(
     "div",
     { class: `observation ${level === "ERROR" ? "failed" : ""}`, role: "treeitem", tabindex: "-1", "data-id": id, "aria-level": String(depth + 2), "aria-selected": "false", "aria-expanded": size ? String(!closed) : undefined, on: { click: () => select(id, { look: true }) } },
     toggle,
     h("span", { class: `kind type-${kindClass(type)}`, title: type }, icon(ICONS[type] ?? "move")),
-    h("span", { class: "what" }, h("b", {}, named(name || id)), h("span", { class: "sr" }, ` ${shown(type)} `), level && level !== "DEFAULT" ? badge(shown(level), level === "ERROR" ? "bad" : "warn") : null, told ? h("span", { class: "small muted" }, shown(told)) : null),
-    h("span", { class: "took" }, took(end - observation.start)),
+    h("span", { class: "what" }, h("b", {}, named((name || id).slice(0, TITLE_MAX))), h("span", { class: "sr" }, ` ${shown(type)} `), level && level !== "DEFAULT" ? badge(shown(level), level === "ERROR" ? "bad" : "warn") : null, told ? h("span", { class: "small muted" }, shown(told)) : null),
+    h("span", { class: "took" }, observation.start ? took(end - observation.start) : ""),
     h("span", { class: `lane type-${kindClass(type)}`, "aria-hidden": "true" }, lane),
   );
   row.style.setProperty("--depth", String(Math.min(depth, 12)));
@@ -273,10 +278,10 @@ function observed(each, model, media, link) {
   const scores = model.scores.filter(({ observation }) => observation === each.id);
   const facts = [
     [L.started, each.start ? precise(each.start) : ""],
-    [L.duration, end ? took(end - each.start) : ""],
+    [L.duration, end && each.start ? took(end - each.start) : ""],
     [L.toFirst, each.completion && each.start ? took(each.completion - each.start) : ""],
     [L.model, each.model],
-    [L.tokens, each.usage.total !== undefined ? `${count(each.usage.total)} (${L.inOut(count(each.usage.input ?? 0), count(each.usage.output ?? 0))})` : ""],
+    [L.tokens, each.usage.total !== undefined ? `${count(each.usage.total)} (${L.inOut(count(part(each.usage, "input")), count(part(each.usage, "output")))})` : ""],
     [L.usageDetails, detailed(each.usage, count)],
     [L.cost, each.cost.total !== undefined ? dollars(each.cost.total) : ""],
     [L.costDetails, detailed(each.cost, dollars)],
@@ -284,7 +289,7 @@ function observed(each, model, media, link) {
     [L.from, each.scope],
   ].filter(([, value]) => value);
   return [
-    h("header", {}, h("span", { class: `kind type-${kindClass(each.type)}`, "aria-hidden": "true" }, icon(ICONS[each.type] ?? "move")), h("h2", {}, named(each.name || each.id)), badge(shown(each.type || "span"), "accent"), each.level && each.level !== "DEFAULT" ? badge(shown(each.level), each.level === "ERROR" ? "bad" : "warn") : null),
+    h("header", {}, h("span", { class: `kind type-${kindClass(each.type)}`, "aria-hidden": "true" }, icon(ICONS[each.type] ?? "move")), h("h2", {}, named((each.name || each.id).slice(0, TITLE_MAX))), badge(shown(each.type || "span"), "accent"), each.level && each.level !== "DEFAULT" ? badge(shown(each.level), each.level === "ERROR" ? "bad" : "warn") : null),
     h(
       "div",
       { class: "body stack" },
@@ -337,7 +342,7 @@ function scoreList(scores) {
   return h("ul", { class: "scores" }, scores.slice(0, 100).map((each) => h("li", {}, h("b", {}, named(each.name)), badge(shown(scored(each.value)), "accent"), each.kind ? h("span", { class: "small muted" }, shown(each.kind)) : null, each.comment ? h("p", { class: "small" }, shown(each.comment)) : null)));
 }
 
-const scored = (value) => (typeof value === "number" ? String(Math.round(value * 1000) / 1000) : String(value ?? "").slice(0, 100));
+const scored = (value) => (typeof value === "number" ? String(Math.abs(value) < 1e12 ? Math.round(value * 1000) / 1000 : value) : text(value).slice(0, 100));
 
 // -- media ----------------------------------------------------------------------------------------
 
@@ -345,18 +350,24 @@ const scored = (value) => (typeof value === "number" ? String(Math.round(value *
 function mediaOf({ bucket, prefix }, project, link) {
   const keys = new Map();
   const find = async (id, type) => {
-    const start = `${prefix}${project}/${id}`;
+    const start = `${prefix}${project}/${id}.`;
     const found = await list(bucket, { prefix: start, max: 1 }).catch(() => null);
     if (found) return found.objects[0]?.key;
     // Who may not list may still read: the key follows from the type.
     const end = type.split("/")[1]?.split(";")[0] ?? "";
-    const key = `${start}.${EXTENSIONS[end] ?? end}`;
+    const key = `${start}${EXTENSIONS[end] ?? end}`;
     return (await s3("HEAD", bucket, key, {}, { raw: true })).ok ? key : undefined;
   };
   return (id, type) => {
-    const place = h("div", { class: "preview media" }, h("p", { class: "muted small" }, `${L.media}: ${shown(type)}`));
-    if (!keys.has(id)) keys.set(id, find(id, type));
-    keys.get(id).then((key) => fill(place, key ? medium(bucket, key, type, link) : h("p", { class: "muted small" }, `${shown(type)}: ${L.noMedia}`)), (error) => fill(place, note(error.message, "warn", "alert")));
+    const what = `${L.media}: ${shown(type)}`;
+    const place = h("div", { class: "preview media" }, h("p", { class: "muted small" }, what));
+    const show = () => {
+      if (!keys.has(id)) keys.set(id, find(id, type));
+      keys.get(id).then((key) => fill(place, key ? medium(bucket, key, type, link) : h("p", { class: "muted small" }, `${shown(type)}: ${L.noMedia}`)), (error) => fill(place, note(error.message, "warn", "alert")));
+    };
+    // A text that names thousands must not ask the store thousands of questions.
+    if (keys.has(id) || keys.size < MEDIA_MAX) show();
+    else fill(place, button(what, { class: "plain" }, show));
     return place;
   };
 }
@@ -385,16 +396,21 @@ function storedObjects(state, link) {
 /** Milliseconds as people read them. */
 export function took(milliseconds) {
   if (!(milliseconds > 0)) return milliseconds === 0 ? "0 ms" : "";
-  if (milliseconds < 1) return `${Math.round(milliseconds * 1000)} µs`;
-  if (milliseconds < 1000) return `${milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms`;
-  if (milliseconds < 60_000) return `${(milliseconds / 1000).toFixed(2)} s`;
-  return `${Math.floor(milliseconds / 60_000)} min ${Math.round((milliseconds % 60_000) / 1000)} s`;
+  if (milliseconds < 0.9995) return `${Math.round(milliseconds * 1000)} µs`;
+  if (milliseconds < 999.5) return `${milliseconds < 9.95 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms`;
+  if (milliseconds < 59_995) return `${(milliseconds / 1000).toFixed(2)} s`;
+  const seconds = Math.round(milliseconds / 1000);
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 2880 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${count(Math.floor(minutes / 1440))} d ${Math.floor((minutes % 1440) / 60)} h`;
 }
 
 /** Costs: Langfuse keeps them in US dollars. */
-function dollars(value) {
+export function dollars(value) {
+  if (value < 0) return `−${dollars(-value)}`;
   if (value > 0 && value < 0.00001) return "< $0.00001";
-  return `$${value === 0 ? "0" : value >= 0.01 ? value.toFixed(value >= 1 ? 2 : 4) : value.toFixed(6).replace(/0+$/, "")}`;
+  if (value >= 0.01) return `$${value >= 1e6 ? compact(value) : value.toFixed(value >= 1 ? 2 : 4)}`;
+  return `$${value === 0 ? "0" : value.toFixed(6).replace(/0+$/, "")}`;
 }
 const PRECISE = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 const precise = (milliseconds) => `${PRECISE.format(new Date(milliseconds))}.${String(Math.floor(milliseconds) % 1000).padStart(3, "0")}`;
