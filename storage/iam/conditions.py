@@ -65,6 +65,8 @@ class Condition(msgspec.Struct, frozen=True, eq=False):
                 return self.each == "all" or self.if_exists
             return self.if_exists or self.negated
         values = self._expanded(facts) if self.textual else self.values
+        if self.negated and allow and len(values) < len(self.values):
+            return False  # a variable without a value: nobody knows what is excepted
         if len(given) == 1:
             return self._agrees(given[0], values)
         if isinstance(given, Doubtful):

@@ -342,6 +342,17 @@ def test_variables_in_conditions() -> None:
     assert not holds(condition, s3__prefix="home/bob/")
 
 
+@pytest.mark.parametrize("operator", ["StringNotEquals", "ForAnyValue:StringNotLike"])
+def test_a_variable_without_value_in_a_negated_condition_permits_nothing(operator: str) -> None:
+    condition = {operator: {"s3:prefix": ["plain", "${aws:nothing}"]}}
+    assert not holds(condition, s3__prefix="other")
+    assert holds(condition, s3__prefix="other", aws__nothing="red")
+    assert not holds(condition, s3__prefix="red", aws__nothing="red")
+    denied = user(policy(statement(), statement("Deny", Condition=condition)))
+    assert not asked(denied, "s3:ListBucket", "r", s3__prefix="other").allowed
+    assert asked(denied, "s3:ListBucket", "r", s3__prefix="plain").allowed
+
+
 def test_client_can_not_say_who_it_is() -> None:
     """What the principal knows of itself outweighs the request's context."""
     condition = {"StringEquals": {"aws:username": "root"}}
