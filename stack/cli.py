@@ -16,7 +16,7 @@ import typer
 
 from stack import buckets, container, lifecycles, operations, people
 from stack.integrations.datahub.commands import datahub
-from stack.output import FAILED, WRONG, AsJson, fail, show
+from stack.output import FAILED, WRONG, AsJson, fail, show, written_out
 from stack.store import CommandError, store
 
 _DRIVES_HELP = "Folder that holds the data."
@@ -259,15 +259,14 @@ def _new_root_password() -> str:
 
 def main() -> None:
     """Entry point of the command."""
-    try:
-        app()
-    except CommandError as error:
-        typer.secho(str(error), fg=typer.colors.RED, err=True)
-        raise SystemExit(FAILED) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except BrokenPipeError:
-        raise SystemExit(FAILED) from None
+    with written_out():
+        try:
+            app()
+        except CommandError as error:
+            typer.secho(str(error), fg=typer.colors.RED, err=True)
+            raise SystemExit(FAILED) from None
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -41,8 +41,12 @@ class Control:
 
     def __init__(self, url: str, access_key: str, secret_key: str) -> None:
         """Raises CommandError if ``url`` is none."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:  # a port that is no number, a bracket that stays open
+            host = port = None
+        if not host or parts.scheme not in ("http", "https"):
             raise CommandError(f"{URL} must be like {DEFAULT_URL}, and is not: {url}")
         self._url, self._access_key, self._secret_key = url, access_key, secret_key
         self._prefix = parts.path.rstrip("/")
@@ -50,12 +54,10 @@ class Control:
         self._connection: http.client.HTTPConnection
         if parts.scheme == "https":
             self._connection = http.client.HTTPSConnection(
-                parts.hostname, parts.port, timeout=_TIMEOUT, context=ssl.create_default_context()
+                host, port, timeout=_TIMEOUT, context=ssl.create_default_context()
             )
         else:
-            self._connection = http.client.HTTPConnection(
-                parts.hostname, parts.port, timeout=_TIMEOUT
-            )
+            self._connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Control:
@@ -83,6 +85,10 @@ class Control:
         self, method: str, *path: str, body: Any = None, query: Mapping[str, str] | None = None
     ) -> Any:
         """The answer's JSON, None where it has none. Raises CommandError."""
+        for segment in path:
+            # What is at such an address is something else. Access keys alone may hold slashes.
+            if not segment or ("/" in segment and path[0] != "keys"):
+                raise CommandError(f'"{segment}" is no name: it must not be empty or hold a slash.')
         if not self._token:
             credentials = {"access_key": self._access_key, "secret_key": self._secret_key}
             self._token = self._send("POST", "/api/v1/login", credentials)["token"]

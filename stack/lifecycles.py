@@ -33,12 +33,12 @@ def preview(
     bucket: Annotated[
         str | None, typer.Argument(metavar="BUCKET", help="Name of the bucket; default: all.")
     ] = None,
-    days: Annotated[int, typer.Option(help="Look so many days ahead.", min=0)] = 0,
+    days: Annotated[int, typer.Option(help="Look so many days ahead.", min=0, max=36500)] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Show what lifecycle rules would delete, without deleting anything."""
     running = store()
-    names = [bucket] if bucket else [each["name"] for each in running.get("buckets")]
+    names = [bucket] if bucket is not None else [each["name"] for each in running.get("buckets")]
     rows = [
         {"bucket": name, "what": _KINDS.get(row["kind"], row["kind"]), **row}
         for name in names

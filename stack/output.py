@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -30,6 +33,35 @@ def fail(sentences: str | Iterable[str], code: int = FAILED) -> NoReturn:
 def warn(sentence: str) -> None:
     """Say on standard error what the user should know."""
     typer.secho(sentence, fg=typer.colors.YELLOW, err=True)
+
+
+#: Errors that writing brings, not an address or a file that is wrong.
+_WRITING = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
+@contextlib.contextmanager
+def written_out() -> Iterator[None]:
+    """A command's whole run: what it printed is written, or it fails with at most one sentence.
+
+    Nothing is said to a reader who has gone, as after ``| head -1``.
+    """
+    if sys.stdout is None:  # the caller closed it
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in _WRITING or error.filename is not None:
+            raise
+        # What is still buffered would fail again, and be told of, when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:
+            typer.secho(
+                f"The output can't be written: {error.strerror}.", fg=typer.colors.RED, err=True
+            )
+        raise SystemExit(FAILED) from None
 
 
 def show(value: Any, as_json: bool, table: Sequence[tuple[str, str]] = ()) -> None:

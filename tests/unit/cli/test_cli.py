@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -179,6 +180,7 @@ def test_explanations(run: Run) -> None:
         ("policy", "put", "p", "/dev/null"),
         ("policy", "put", "p", "--bucket", "b", "--access", "all"),
         ("user", "add"),
+        ("lifecycle", "preview", "--days", "36501"),
         ("nonsense",),
         ("serve", "--nonsense"),
     ],
@@ -188,6 +190,58 @@ def test_wrong_use_ends_with_2(run: Run, arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
     assert (done.code, done.out) == (2, "")
     assert done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("bucket", "info", "a/b"),
+        ("bucket", "remove", ""),
+        ("user", "show", "a/b"),
+        ("policy", "put", "a/b", "--bucket", "b"),
+        ("lifecycle", "preview", ""),
+    ],
+)
+@pytest.mark.usefixtures("store")
+def test_a_name_that_is_none_is_called_so(run: Run, arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert (done.code, done.out) == (1, "")
+    assert "is no name: it must not be empty or hold a slash" in done.err
+
+
+def _told_into(output: int, *, buffered: bool) -> tuple[int, str]:
+    """Exit code and standard error of a command that prints JSON into a file descriptor."""
+    environ = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "stack.cli", "bucket", "list", "--json"],
+        stdout=output, stderr=subprocess.PIPE, text=True, check=False, env=environ,
+    )  # fmt: skip
+    os.close(output)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.usefixtures("store")
+def test_a_reader_who_has_gone_is_told_nothing(buffered: bool) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert _told_into(writer, buffered=buffered) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.usefixtures("store")
+def test_output_that_cannot_be_written_is_one_sentence(buffered: bool) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    code, said = _told_into(full, buffered=buffered)
+    assert (code, said) == (1, "The output can't be written: No space left on device.\n")
+
+
+@pytest.mark.usefixtures("store")
+def test_a_closed_output_is_no_trouble() -> None:
+    command = f'"{sys.executable}" -m stack.cli bucket list --json >&-'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.usefixtures("store")
@@ -225,11 +279,15 @@ def test_nobody_there_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert "oversight serve" in done.err
 
 
-@pytest.mark.parametrize("url", ["localhost:9091", "ftp://x", "http://"])
+@pytest.mark.parametrize(
+    "url",
+    ["localhost:9091", "ftp://x", "http://", "http://a:b", "http://a:99999", "http://[::1"],
+)
 def test_an_address_that_is_none(run: Run, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("OVERSIGHT_CONSOLE_URL", url)
     done = run("status")
     assert (done.code, len(done.err.splitlines())) == (1, 1)
+    assert url in done.err
 
 
 # -- rekey ------------------------------------------------------------------------------------
