@@ -30,7 +30,9 @@ class Question(BaseModel):
     anonymous: bool = False
     bucket: str = ""
     key: str = ""
-    version_id: str = ""
+    version_id: str = Field(
+        "", description="Makes s3:GetObject s3:GetObjectVersion, and its like, as in a request."
+    )
     context: Values = Field(
         {}, description="Values of condition keys, as in s3:prefix or aws:SourceIp."
     )
@@ -70,6 +72,8 @@ async def explain_decision(caller: SignedIn, question: Question) -> Answer:
     identity = await caller.plane.identity()
     principal, who, locked = _principal(identity, question)
     action = _action(question.action)
+    if question.version_id:
+        action = actions.of_version(action)
     bucket, found = await _found(caller, question)
     context = _context(question, found)
     target = question.key if bucket is not None else question.bucket

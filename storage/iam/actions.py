@@ -141,6 +141,12 @@ def spelled(action: str) -> str:
     return _NAMES.get(action.lower(), "")
 
 
+def of_version(action: str) -> str:
+    """What a request that names a version asks for in the place of ``action``, which is spelled as
+    S3 spells it: s3:GetObjectVersion for s3:GetObject, itself where there is no such action."""
+    return spelled(action.replace("Object", "ObjectVersion", 1)) or action
+
+
 def is_condition_key(key: str) -> bool:
     """Whether any action has the condition key (in lower case)."""
     return key in _GLOBAL or key.startswith(_GLOBAL_PREFIXES) or _in(key, _SERVICE_KEYS)

@@ -129,6 +129,28 @@ def test_conditions_are_told(root: TestClient, configure: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("action", "asked_for"),
+    [
+        ("GetObject", "s3:GetObjectVersion"),
+        ("s3:deleteobject", "s3:DeleteObjectVersion"),
+        ("GetObjectTagging", "s3:GetObjectVersionTagging"),
+        ("GetObjectVersionAcl", "s3:GetObjectVersionAcl"),
+        ("PutObject", "s3:PutObject"),
+        ("admin:GetPolicy", "admin:GetPolicy"),
+    ],
+)
+def test_who_names_a_version_asks_for_another_action(
+    root: TestClient, configure: Any, action: str, asked_for: str
+) -> None:
+    configure(policy=document(statement("Allow", asked_for if asked_for[0] == "s" else "s3:*")))
+    told = ask(root, action, version_id="null")
+    assert told["action"] == asked_for
+    assert told["allowed"] is asked_for.startswith("s3:")
+    if asked_for.lower() not in (action.lower(), f"s3:{action}".lower()):
+        assert not ask(root, action)["allowed"]
+
+
 def test_keys_and_their_own_policies(root: TestClient, configure: Any) -> None:
     configure()
     narrow = {
