@@ -31,6 +31,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     external_endpoint: str = ""
     domains: tuple[str, ...] = ()
     """Domains in front of which a host name may have a bucket; lower-case, without ports."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks whose forwarded headers are believed (``storage.proxies``)."""
     signature_v2: bool = True
     """Whether requests and forms signed with AWS Signature Version 2 are accepted."""
     inline_max: int = 128 * 1024

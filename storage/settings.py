@@ -168,6 +168,27 @@ def _domain(text: str) -> str:
     return name
 
 
+def _networks(value: object) -> object:
+    names = _names(value)
+    if not isinstance(names, (list, tuple)):
+        return names
+    return tuple(dict.fromkeys(_network(str(name)) for name in names))
+
+
+def _network(text: str) -> str:
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(
+            f'"{text}" is neither an address nor a network, as in 172.16.0.0/12'
+        ) from None
+    if not network.prefixlen:
+        raise ValueError(
+            f'"{text}" is everybody: anyone could claim to call from any address. Name the proxies'
+        )
+    return str(network)
+
+
 def _buckets(value: object) -> object:
     names = _names(value)
     if not isinstance(names, (list, tuple)):
@@ -223,6 +244,7 @@ def _lower(value: object) -> object:
 Drives = Annotated[tuple[str, ...], BeforeValidator(_drives)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Networks = Annotated[tuple[str, ...], BeforeValidator(_networks)]
 Domains = Annotated[tuple[str, ...], BeforeValidator(_domains)]
 Buckets = Annotated[tuple[str, ...], BeforeValidator(_buckets)]
 Count = Annotated[int, BeforeValidator(_auto)]
@@ -337,6 +359,11 @@ class Settings(BaseSettings):
         (), "OVERSIGHT_DOMAIN", "MINIO_DOMAIN", unit="names", shown="none",
         help="Domains that may have a bucket in front of them, separated by commas: with "
         "`s3.example.com`, `bucket.s3.example.com/key` is `s3.example.com/bucket/key`.",
+    )  # fmt: skip
+    trusted_proxies: Networks = _setting(
+        (), "OVERSIGHT_TRUSTED_PROXIES", unit="networks", shown="none",
+        help="Proxies in front of the store, as addresses or networks, separated by commas, as in "
+        "`172.16.0.0/12`. Their `X-Forwarded-For` and `X-Forwarded-Proto` say who calls, and how.",
     )  # fmt: skip
     signature_v2: bool = _setting(
         True, "OVERSIGHT_SIGNATURE_V2", unit="on or off", shown="on",
@@ -515,6 +542,7 @@ class Settings(BaseSettings):
             bucket_defaults="" if self.bucket_defaults == "none" else self.bucket_defaults,
             external_endpoint=self.external_endpoint,
             domains=self.domains,
+            trusted_proxies=self.trusted_proxies,
             signature_v2=self.signature_v2,
             inline_max=self.inline_max,
             segment_size=self.segment_size,

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from storage.origin import Origin
 from storage.serving.handover import Message, Receive, Scope, Send
 
 
@@ -25,7 +26,7 @@ class Request:
         self.path: str = scope["path"]
         self.raw_path: bytes = scope["raw_path"].partition(b"?")[0]
         self.query: str = scope["query_string"].decode("latin-1")
-        self.client: str = scope["client"][0]
+        self.client = Origin(scope["client"][0], scope["scheme"]).told()
         self.begun = False
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
         self._receive, self._send = receive, send

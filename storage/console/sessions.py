@@ -25,10 +25,10 @@ class Session:
     """A signed-in user's temporary credentials. None of them ever leaves this process.
 
     ``token`` is for the control API; the others sign S3 requests. ``expires``: seconds since the
-    epoch. ``owner`` is the user's canonical id, ``caller`` the address it is used from. ``page`` is
-    told to the page that signed in, which sends it back: a cookie alone opens nothing, since
-    whatever runs at another port of the same host can set one. ``name`` is the cookie's id,
-    ``room`` what all requests of the user share.
+    epoch. ``owner`` is the user's canonical id, ``caller`` where it is used from, as it is told
+    (``Origin``). ``page`` is told to the page that signed in, which sends it back: a cookie alone
+    opens nothing, since whatever runs at another port of the same host can set one. ``name`` is
+    the cookie's id, ``room`` what all requests of the user share.
     """
 
     user: str

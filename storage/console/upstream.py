@@ -63,7 +63,7 @@ class Upstream:
         self, method: str, target: str, caller: str, session: Session | None,
         headers: Mapping[str, str] | None = None, body: Body = None,
     ) -> AsyncIterator[httpcore.Response]:  # fmt: skip
-        """The API's answer, for the user of ``session``; ``caller`` is the address of theirs."""
+        """The API's answer, for the user of ``session``; ``caller`` is where they call from."""
         sent = {
             **(headers or {}),
             CALLER.decode(): caller,
@@ -94,7 +94,7 @@ class Upstream:
         headers: Mapping[str, str] | None = None, body: Body = None,
     ) -> AsyncIterator[httpcore.Response]:  # fmt: skip
         """S3's answer to a request that is signed with the user's temporary credentials, and
-        decided about as one from the address that the session is used from."""
+        decided about as one from where the session is used."""
         path, host = signing.encode_path(bucket, key), _host(self.birth.s3)
         signed = signing.headers(
             method, host, path, query, headers or {}, session, self.birth.region

@@ -19,6 +19,7 @@ from storage.config import Config
 from storage.engine.interface import KEY_BYTES_MAX, Bucket, Engine
 from storage.iam import acl
 from storage.iam.users import Identity
+from storage.proxies import Proxies
 from storage.s3 import auth, cors, headers, routes, xml
 from storage.s3.call import AsgiRequest, Call, HeaderList, Receive, Request, Response, Scope, Send
 from storage.s3.errors import S3Error, slow_down, translate
@@ -86,6 +87,7 @@ class S3App:
         self.directory = directory
         self.config = config
         self.hooks = hooks or Hooks()
+        self.proxies = Proxies(config.trusted_proxies)
         self.in_flight = 0
         self._authenticate = self.hooks.authenticate or auth.authenticate
         if not config.signature_v2:

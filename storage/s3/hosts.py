@@ -13,6 +13,7 @@ from functools import lru_cache
 from urllib.parse import quote
 
 from storage.s3.call import Call
+from storage.s3.caller import origin_of
 
 #: Longest name of DNS with a port. What is longer is not remembered: strangers choose it.
 _HOST_BYTES_MAX = 253 + len(":65535")
@@ -50,7 +51,7 @@ def object_url(call: Call, safe: str = "/") -> str:
     path = quote(call.key, safe=safe)
     if not call.host_bucket:
         path = f"{call.bucket}/{path}"
-    return f"{call.scope.get('scheme', 'http')}://{host}/{path}"
+    return f"{origin_of(call).scheme}://{host}/{path}"
 
 
 class HostedCall(Call):

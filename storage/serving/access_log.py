@@ -16,7 +16,7 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import Any
 
-from storage.s3.caller import address_of
+from storage.s3.caller import origin_of
 
 #: Lines that may wait for the writer.
 QUEUE_MAX = 65_536
@@ -55,7 +55,7 @@ class AccessLog:
         auth = getattr(call, "auth", None)
         lines.append(
             (
-                time.time(), address_of(call), call.request_id, call.method, operation,
+                time.time(), origin_of(call).address, call.request_id, call.method, operation,
                 call.bucket, call.key, "" if auth is None else auth.access_key,
                 status, bytes_in, bytes_out, seconds,
             )

@@ -20,6 +20,8 @@ import threading
 import msgspec
 
 from storage.config import Config
+from storage.origin import FORWARDED, Origin
+from storage.proxies import Proxies
 from storage.s3.caller import CALLER, PROOF
 from storage.serving.children import environment
 from storage.serving.handover import (
@@ -72,6 +74,7 @@ class Doorway:
         """``console_port``: where this process listens itself, as others connect to it.
         ``caller_key``: ``storage.s3.caller``'s."""
         self._control = control
+        self._proxies = Proxies(config.trusted_proxies)
         self._proof = secrets.token_urlsafe(32)
         self._birth = Birth(
             control=console_port,
@@ -84,6 +87,8 @@ class Doorway:
         self._console = Process(self._birth)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._proxies and scope["type"] == "http":
+            scope = self._seen_through(scope)
         path = scope["path"] if scope["type"] == "http" else ""
         if path in ("/", CONSOLE) and scope["method"] in ("GET", "HEAD"):
             await _redirect(send, "console/")
@@ -106,7 +111,21 @@ class Doorway:
             return scope
         proven = secrets.compare_digest(headers[PROOF], self._proof.encode())
         caller = headers.get(CALLER, b"").decode("latin-1")
-        return {**scope, "client": (caller, 0)} if proven and caller else scope
+        return _from(scope, Origin.parse(caller)) if proven and caller else scope
+
+    def _seen_through(self, scope: Scope) -> Scope:
+        """The scope with the origin of whoever is behind a trusted proxy."""
+        addresses, scheme = (
+            b",".join(value for name, value in scope["headers"] if name == wanted).decode("latin-1")
+            for wanted in FORWARDED
+        )
+        peer = Origin((scope.get("client") or ("",))[0], scope["scheme"])
+        return _from(scope, self._proxies.origin(peer, addresses, scheme))
+
+
+def _from(scope: Scope, origin: Origin) -> Scope:
+    """The scope as if its request came from ``origin``."""
+    return {**scope, "client": (origin.address, 0), "scheme": origin.scheme}
 
 
 class Process:

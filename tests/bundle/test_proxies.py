@@ -5,9 +5,12 @@ The proxies are Debian's. Of a snippet only names, ports and certificates are re
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
+import http.client
 import io
+import json
 import os
 import socket
 import ssl
@@ -84,7 +87,10 @@ def proxies_image(docker_available: None) -> str:
 @pytest.fixture(scope="module")
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedStore]:
     folder = tmp_path_factory.mktemp("store")
-    environment = {"OVERSIGHT_PROMETHEUS_AUTH_TYPE": "public"}
+    environment = {
+        "OVERSIGHT_PROMETHEUS_AUTH_TYPE": "public",
+        "OVERSIGHT_TRUSTED_PROXIES": "127.0.0.1",
+    }
     with ServedStore(folder / "data", folder / "log", environment=environment) as store:
         yield store
 
@@ -265,6 +271,43 @@ def test_uploads_are_not_buffered(proxy: Proxy) -> None:
         assert connection.recv(15).startswith(b"HTTP/1.1 200")
     # The answer goes out before it is counted.
     _wait(lambda: _received(proxy.store) - before >= len(BODY))
+
+
+def test_policies_see_who_is_behind_the_proxy(proxy: Proxy) -> None:
+    """By address and TLS; what clients say in the proxies' headers is worth nothing."""
+    client, host = proxy.client(), urlsplit(proxy.endpoint)
+    client.put(BUCKET, "shared/a", b"1")
+    statement = {
+        "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{BUCKET}/shared/*",
+        "Condition": {
+            "IpAddress": {"aws:SourceIp": "127.0.0.2/32"}, "Bool": {"aws:SecureTransport": "true"},
+        },
+    }  # fmt: skip
+    client.delete_document(BUCKET, "publicAccessBlock")
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    client.put_document(BUCKET, "policy", json.dumps(policy).encode())
+    context = ssl.create_default_context(cafile=str(proxy.authority))
+
+    def status(source: str, tls: bool = True, **headers: str) -> int:
+        to = {"timeout": 20, "source_address": (source, 0)}
+        connection = (
+            http.client.HTTPSConnection("localhost", host.port, context=context, **to)
+            if tls
+            else http.client.HTTPConnection("127.0.0.1", proxy.store.port, **to)
+        )
+        with contextlib.closing(connection):
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request("GET", f"/{BUCKET}/shared/a", headers=named)
+            return connection.getresponse().status
+
+    assert status("127.0.0.2") == 200
+    assert status("127.0.0.3") == 403
+    assert status("127.0.0.3", x_forwarded_for="127.0.0.2") == 403
+    forged = {"x_forwarded_for": "127.0.0.2", "x_forwarded_proto": "https"}
+    assert status("127.0.0.2", tls=False, **forged) == 403, "not by TLS, whatever it says"
+    assert status("127.0.0.3", tls=False, **forged) == 403
+    client.delete_document(BUCKET, "policy")
 
 
 def _wait(until: Callable[[], bool]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.console.conftest import Ask, Signed, signed_in
+from tests.console.conftest import Ask, Signed, client_of, signed_in, until_there
 from tests.console.surroundings import add_user, below, console_of, resident
 from tests.serving import ServedStore
 
@@ -67,6 +67,51 @@ def test_policies_see_the_browsers_address(served: ServedStore, s3: Any) -> None
     forged = {"x_forwarded_for": "127.0.0.2", "x_oversight_caller": "127.0.0.2",
               "x_oversight_proof": "f" * 64}  # fmt: skip
     assert outside("GET", path, **session.headers, **forged).status == 403
+
+
+def test_behind_a_trusted_proxy_its_client_counts(tmp_path: Path) -> None:
+    settings = {"OVERSIGHT_TRUSTED_PROXIES": "127.0.0.2"}
+    with ServedStore(tmp_path / "drive", tmp_path / "log", environment=settings) as served:
+        until_there(f"{served.console}/console/")
+        proxy, stranger = asker(served, "127.0.0.2"), asker(served, "127.0.0.3")
+        behind = {"x_forwarded_for": "203.0.113.7", "x_forwarded_proto": "https"}
+
+        s3 = client_of(served)
+        s3.put_object(Bucket="langfuse", Key="a", Body=b"1")
+        statement = {
+            "Effect": "Deny", "Principal": "*", "Action": "s3:GetObject",
+            "Resource": "arn:aws:s3:::langfuse/*",
+            "Condition": {
+                "NotIpAddress": {"aws:SourceIp": "203.0.113.0/24"},
+            },
+        }  # fmt: skip
+        plain = {**statement, "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+        policy = {"Version": "2012-10-17", "Statement": [statement, plain]}
+        s3.put_bucket_policy(Bucket="langfuse", Policy=json.dumps(policy))
+        person = add_user(served, "readwrite")
+        session = signed_in(proxy, person.key, person.secret)
+        path = "/console/s3?.bucket=langfuse&.key=a"
+        read = {
+            (source, *given.values()): source("GET", path, **session.headers, **given).status
+            for source in (proxy, stranger)
+            for given in (behind, {}, {"x_forwarded_for": "203.0.113.7"})
+        }
+        assert [given for given, status in read.items() if status == 200] == [
+            (proxy, *behind.values())
+        ]
+        assert set(read.values()) == {200, 403}
+
+        wrong = {"access_key": "nobody", "secret_key": "wrong-wrong"}
+        guesses = [
+            (source, f"198.51.100.{number}") for source in (proxy, stranger) for number in range(7)
+        ]
+        answers = [
+            source(
+                "POST", "/console/session", wrong, x_oversight_console="1", x_forwarded_for=address
+            ).status
+            for source, address in guesses
+        ]
+        assert answers == [401] * 7 + [401] * 5 + [429] * 2
 
 
 def test_a_stalled_client_is_not_waited_for(served: ServedStore) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from storage.iam.resources import EXISTING_TAG, ObjectNeeded, tag_values
 from storage.s3 import headers
 from storage.s3.auth import VERSION_2
-from storage.s3.caller import address_of
+from storage.s3.caller import origin_of
 from storage.s3.errors import S3Error
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _copy_source(call: Call) -> Value:
 
 
 def _address(call: Call) -> Value:
-    return address_of(call) or None
+    return origin_of(call).address or None
 
 
 def _auth_type(call: Call) -> Value:
@@ -161,7 +161,7 @@ def _signature_age(call: Call) -> Value:
 
 
 def _secure(call: Call) -> Value:
-    return "true" if call.scope.get("scheme") == "https" else "false"
+    return "true" if origin_of(call).scheme == "https" else "false"
 
 
 def _version_id(call: Call) -> Value:

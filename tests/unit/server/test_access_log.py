@@ -18,6 +18,7 @@ def call(key: str = "events/a.json") -> Any:
         scope={"client": ("10.0.0.9", 1234), "query_string": b"X-Amz-Signature=topsecret"},
         request_id="R1", method="PUT", bucket="langfuse", key=key,
         auth=SimpleNamespace(access_key="minio"),
+        app=SimpleNamespace(proxies=()),
         headers={b"authorization": b"topsecret"}, raw_query=b"X-Amz-Signature=topsecret",
     )  # fmt: skip
 

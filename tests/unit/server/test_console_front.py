@@ -22,7 +22,7 @@ def ask(
 ) -> tuple[int, dict[bytes, bytes], bytes]:
     scope = {
         "method": method, "path": f"/console/{path}", "raw_path": f"/console/{path}".encode(),
-        "query_string": b"", "client": ("10.0.0.1", 1),
+        "query_string": b"", "client": ("10.0.0.1", 1), "scheme": "http",
         "headers": [(n.replace("_", "-").encode(), v.encode()) for n, v in headers.items()],
     }  # fmt: skip
     answers: list[Any] = []

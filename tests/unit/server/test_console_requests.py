@@ -76,7 +76,7 @@ class Signed:
         sent = f"{COOKIE}={self.id}" if cookie is None else cookie
         scope = {
             "method": method, "path": path, "raw_path": raw_path or path.encode(),
-            "query_string": query, "client": ("10.0.0.1", 1),
+            "query_string": query, "client": ("10.0.0.1", 1), "scheme": "http",
             "headers": [(n, v) for n, v in {
                 b"x-oversight-console": self.page.encode(), b"cookie": sent.encode("latin-1"),
                 b"content-length": b"%d" % len(body), **(headers or {}),
@@ -359,7 +359,7 @@ def test_a_sign_out_that_the_store_does_not_hear_of_is_repeated(
     async def work() -> None:
         scope = {
             "method": "DELETE", "path": "/console/session", "raw_path": b"/console/session",
-            "query_string": b"", "client": ("10.0.0.1", 1), "headers": [
+            "query_string": b"", "client": ("10.0.0.1", 1), "scheme": "http", "headers": [
                 (b"x-oversight-console", signed.page.encode()),
                 (b"cookie", f"{COOKIE}={signed.id}".encode()),
             ],

@@ -405,6 +405,26 @@ def test_what_is_no_domain(text: str, problems: Any) -> None:
     assert "s3.example.com" in sentence
 
 
+@pytest.mark.parametrize(
+    ("given", "networks"),
+    [
+        ("", ()),
+        ("10.1.2.3", ("10.1.2.3/32",)),
+        ("172.16.0.0/12, 2001:DB8::1", ("172.16.0.0/12", "2001:db8::1/128")),
+        ("10.1.2.3/8 10.0.0.0/8", ("10.0.0.0/8",)),
+    ],
+)
+def test_proxies(given: str, networks: tuple[str, ...], config: Any) -> None:
+    assert config(**OWN, OVERSIGHT_TRUSTED_PROXIES=given).trusted_proxies == networks
+
+
+@pytest.mark.parametrize("text", ["nginx", "10.0.0.0/33", "*", "10.0.0.*", "0.0.0.0/0", "::/0"])
+def test_what_is_no_proxy(text: str, problems: Any) -> None:
+    (sentence,) = problems(OVERSIGHT_TRUSTED_PROXIES=text)
+    assert sentence.startswith("OVERSIGHT_TRUSTED_PROXIES: ")
+    assert ("172.16.0.0/12" in sentence) != ("Name the proxies" in sentence)
+
+
 def test_version_2_of_signatures(config: Any) -> None:
     assert config(**OWN).signature_v2 is True
     assert config(**OWN, OVERSIGHT_SIGNATURE_V2="off").signature_v2 is False
