@@ -242,8 +242,10 @@ def _disguise(match: re.Match[bytes]) -> bytes:
 def parse(body: bytes, root: str) -> Node:
     """The root element of ``body``, whose local name must be ``root``.
 
-    Raises MalformedXML, naming the element where one is to blame.
+    Raises MalformedXML, naming the element where one is to blame, and MissingRequestBodyError.
     """
+    if not body:
+        raise S3Error("MissingRequestBodyError")
     builder = _Builder()
     try:
         _read(builder, body)

@@ -359,8 +359,18 @@ def test_what_is_no_document_is_refused(operation: str, spoil: Callable[[str], b
         answer = await store.ask(kind.method, kind.path, query, body.encode("latin-1"))
         assert 400 <= answer.status < 500, answer.body
         assert answer.code, answer.body
+        if not body:
+            assert answer.code == _OF_NOTHING.get(operation, "MissingRequestBodyError")
 
     play(use)
+
+
+#: What is answered where the body is empty, and has another code of its own.
+_OF_NOTHING = {
+    "CompleteMultipartUpload": "MalformedXML",
+    "PutBucketAcl": "MissingSecurityHeader",
+    "PutObjectAcl": "MissingSecurityHeader",
+}
 
 
 @pytest.mark.parametrize("operation", _KINDS)

@@ -74,7 +74,6 @@ def test_a_version_that_cannot_exist(boto_client: Any, bucket: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
         b"<Delete/>",
         b"<Delete><Object/></Delete>",
         b"<Delete><Object><Key></Key></Object></Delete>",
@@ -94,6 +93,11 @@ def test_malformed_documents_delete_nothing(
     answer = post(raw, bucket, body)
     assert (answer.status, answer.code) == (400, "MalformedXML")
     boto_client.head_object(Bucket=bucket, Key="k")
+
+
+def test_no_document_is_told_from_a_malformed_one(raw: RawClient, bucket: str) -> None:
+    answer = post(raw, bucket, b"")
+    assert (answer.status, answer.code) == (400, "MissingRequestBodyError")
 
 
 def test_a_wrong_digest_deletes_nothing(raw: RawClient, boto_client: Any, bucket: str) -> None:

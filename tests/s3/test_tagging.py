@@ -99,7 +99,6 @@ def test_limits(boto_client: Any, bucket: str, tags: dict[str, str], code: str) 
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
         b"<Tagging/>",
         b"<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>",
         b"<Tagging><TagSet><Tag><Key>a</Key><Value>1</Value><X/></Tag></TagSet></Tagging>",

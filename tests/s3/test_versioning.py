@@ -48,7 +48,7 @@ def test_state_is_kept(boto_client: Any, bucket: str) -> None:
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        (b"", "MalformedXML"),
+        (b"", "MissingRequestBodyError"),
         (b"<Versioning/>", "MalformedXML"),
         (b"<VersioningConfiguration/>", "IllegalVersioningConfigurationException"),
         (

@@ -330,6 +330,8 @@ async def _completed_before(call: Call, bucket: i.Bucket, body: bytes) -> Respon
 
 def _parse_parts(body: bytes, upload_id: str) -> list[i.CompletePart]:
     """The parts of a CompleteMultipartUpload document. Raises MalformedXML, InvalidPartOrder."""
+    if not body:
+        raise xml.malformed("CompleteMultipartUpload")  # and not MissingRequestBodyError, as in S3
     parts: list[i.CompletePart] = []
     for node in xml.items(xml.parse(body, "CompleteMultipartUpload"), "Part"):
         found = xml.fields(node, _PART_FIELDS, ("PartNumber", "ETag"))

@@ -257,6 +257,8 @@ def _as_headers(call: Call, fields: dict[str, bytes]) -> dict[bytes, bytes]:
     }
     for field, value in fields.items():
         if field == "tagging":
+            if not value:
+                raise xml.malformed("Tagging")
             told[b"x-amz-tagging"] = urlencode(tagging.parse(value)).encode()
             continue
         name = "x-amz-acl" if field == "acl" else field

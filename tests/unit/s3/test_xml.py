@@ -22,7 +22,6 @@ LAUGHS = (
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
         b"<a>",
         b"<a></b>",
         b"<a/><a/>",
@@ -47,6 +46,12 @@ def test_refused(body: bytes) -> None:
     with pytest.raises(S3Error) as error:
         xml.parse(body, "a")
     assert error.value.code == "MalformedXML"
+
+
+def test_nothing_at_all_is_told_from_what_is_no_document() -> None:
+    with pytest.raises(S3Error) as error:
+        xml.parse(b"", "a")
+    assert (error.value.code, error.value.status) == ("MissingRequestBodyError", 400)
 
 
 def test_elements_are_of_the_namespace_of_s3_or_of_none() -> None:
