@@ -75,8 +75,6 @@ def etag_header(etag: str) -> tuple[bytes, bytes]:
 
 async def put_object(call: Call) -> Response:
     """Store a body under a key. Acknowledged only once it is durable."""
-    if call.query and ("uploadId" in call.query or "partNumber" in call.query):
-        raise S3Error("InvalidArgument", "uploadId and partNumber must be given together.")
     change, meta = describe(call)
     if change.conditions is not None:
         await permit_conditions(call, change.conditions)
