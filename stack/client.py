@@ -77,14 +77,22 @@ class Control:
             found.get("secret_key", DEFAULT_PASSWORD),
         )
 
-    def get(self, *path: str, **query: str) -> Any:
+    def get(self, *path: str, patience: float = _TIMEOUT, **query: str) -> Any:
         """What is at ``path``, whose segments are quoted here. Raises CommandError."""
-        return self.call("GET", *path, query=query)
+        return self.call("GET", *path, query=query, patience=patience)
 
     def call(
-        self, method: str, *path: str, body: Any = None, query: Mapping[str, str] | None = None
+        self,
+        method: str,
+        *path: str,
+        body: Any = None,
+        query: Mapping[str, str] | None = None,
+        patience: float = _TIMEOUT,
     ) -> Any:
-        """The answer's JSON, None where it has none. Raises CommandError."""
+        """The answer's JSON, None where it has none. Raises CommandError.
+
+        ``patience``: seconds that the store may take to find it.
+        """
         for segment in path:
             # What is at such an address is something else. Access keys alone may hold slashes.
             if not segment or ("/" in segment and path[0] != "keys"):
@@ -94,9 +102,10 @@ class Control:
             self._token = self._send("POST", "/api/v1/login", credentials)["token"]
         target = "/api/v1/" + "/".join(quote(segment, safe="") for segment in path)
         given = {name: value for name, value in (query or {}).items() if value}
-        return self._send(method, f"{target}?{urlencode(given)}" if given else target, body)
+        target = f"{target}?{urlencode(given)}" if given else target
+        return self._send(method, target, body, patience)
 
-    def _send(self, method: str, target: str, body: Any) -> Any:
+    def _send(self, method: str, target: str, body: Any, patience: float = _TIMEOUT) -> Any:
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -104,15 +113,25 @@ class Control:
             headers["Authorization"] = f"Bearer {self._token}"
         data = None if body is None else json.dumps(body).encode()
         self._drop_stale_connection()
+        connected = False
         try:
+            if self._connection.sock is None:
+                self._connection.connect()  # nobody is patient with a store that is not there
+            self._connection.sock.settimeout(patience)
+            connected = True
             self._connection.request(method, self._prefix + target, data, headers)
             answer = self._connection.getresponse()
             content = answer.read()
         except ssl.SSLError as error:
             self._connection.close()
             raise CommandError(f"{self._url} does not speak trusted TLS: {error.reason}.") from None
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as error:
             self._connection.close()
+            if connected and isinstance(error, TimeoutError):
+                raise CommandError(
+                    f"The store at {self._url} has not answered within {patience:.0f} seconds: try "
+                    "again when it has less to do."
+                ) from None
             raise Unreachable(
                 f"No store answers at {self._url}: start it with `oversight serve`, or name it "
                 f"in {URL}."

@@ -15,6 +15,8 @@ _COLUMNS = (
     ("BUCKET", "bucket"), ("RULE", "rule"), ("WHAT GOES", "what"), ("NUMBER", "count"),
     ("SIZE", "bytes"),
 )  # fmt: skip
+#: Seconds: every version under the rules' prefixes is looked at, without pressing clients.
+_PATIENCE = 6 * 3600.0
 _KINDS = {
     "expire": "objects",
     "noncurrent": "older versions",
@@ -42,7 +44,9 @@ def preview(
     rows = [
         {"bucket": name, "what": _KINDS.get(row["kind"], row["kind"]), **row}
         for name in names
-        for row in running.get("buckets", name, "lifecycle", "preview", days=str(days))
+        for row in running.get(
+            "buckets", name, "lifecycle", "preview", patience=_PATIENCE, days=str(days)
+        )
     ]
     if not rows and not as_json:
         typer.echo("No lifecycle rule would delete anything.")

@@ -59,6 +59,16 @@ def test_what_is_no_control_api_is_called_so(answering: Answering) -> None:
         answering(404, b"<html></html>").get("status")
 
 
+def test_a_store_that_takes_long_is_not_called_absent() -> None:
+    """It has accepted the connection: what is missing is time."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        control = Control(url, "key", "secret")
+        control._token = "t"
+        with pytest.raises(CommandError, match=r"not answered within 0 seconds.*try again"):
+            control.get("status", patience=0.05)
+
+
 def test_a_connection_that_the_store_has_closed_is_made_anew() -> None:
     """A keep-alive connection ends with its time; the next call must not say that no store is
     there."""
