@@ -193,6 +193,20 @@ export async function list(bucket, { prefix = "", delimiter = "/", token = "", m
   };
 }
 
+/** A page of what is deleted in a bucket with versions, `marker` being the version that says so; the
+ * prefixes are all that hold any version: {prefixes, objects, next}. */
+export async function listDeleted(bucket, { prefix = "", token = "", max = 200, signal } = {}) {
+  const [key, version] = token ? JSON.parse(token) : [];
+  const query = { versions: "", delimiter: "/", "encoding-type": "url", prefix, "max-keys": String(max), ...(key ? { "key-marker": key } : {}), ...(version ? { "version-id-marker": version } : {}) };
+  const root = parse(await (await s3("GET", bucket, "", query, { signal })).text());
+  const deleted = all(root, "DeleteMarker").filter((each) => textOf(each, "IsLatest") === "true");
+  return {
+    prefixes: all(root, "CommonPrefixes").map((each) => decoded(textOf(each, "Prefix"))),
+    objects: deleted.map((each) => ({ key: decoded(textOf(each, "Key")), marker: textOf(each, "VersionId"), modified: textOf(each, "LastModified") })),
+    next: textOf(root, "IsTruncated") === "true" ? JSON.stringify([decoded(textOf(root, "NextKeyMarker")), textOf(root, "NextVersionIdMarker")]) : "",
+  };
+}
+
 /** Every object below a prefix, page by page. */
 export async function* walk(bucket, prefix, signal) {
   let token = "";

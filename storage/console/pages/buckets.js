@@ -17,11 +17,11 @@ export async function render(page, { link }) {
   const grid = h("div");
   const draw = () => {
     const shownBuckets = buckets.filter(({ name }) => name.includes(filter.value.toLowerCase()));
-    fill(grid, buckets.length ? h("div", { class: "grid" }, shownBuckets.map((bucket) => tile(bucket, link, trends.get(bucket.name)))) : h("div", { class: "card" }, empty("bucket", T.buckets.empty, T.buckets.emptyLead, create())));
+    fill(grid, buckets.length ? !shownBuckets.length ? h("div", { class: "card" }, empty("search", T.buckets.noMatch, "")) : h("div", { class: "grid" }, shownBuckets.map((bucket) => tile(bucket, link, trends.get(bucket.name)))) : h("div", { class: "card" }, empty("bucket", T.buckets.empty, T.buckets.emptyLead, create())));
   };
   draw();
   const total = buckets.reduce((sum, bucket) => sum + bucket.bytes, 0);
-  fill(page, head(T.buckets.title, [create()], T.buckets.lead(T.buckets.count(buckets.length), bytes(total))), buckets.length > 6 ? h("div", { class: "row bar" }, h("div", { class: "search" }, icon("search"), filter)) : null, grid);
+  fill(page, head(T.buckets.title, [create()], T.buckets.lead(T.buckets.count(buckets.length), bytes(total))), buckets.length > 6 ? h("div", { class: "row above" }, h("div", { class: "search" }, icon("search"), filter)) : null, grid);
 }
 
 /** Days that a trend shows, and buckets whose trends are asked for at once. */
@@ -44,7 +44,7 @@ function tile(bucket, link, trend) {
     "a",
     { class: "card bucket", href: link("browse", bucket.name) },
     h("div", { class: "top" }, icon("bucket"), h("b", {}, named(bucket.name))),
-    h("div", { class: "figures" }, h("div", { title: count(bucket.objects) }, h("b", {}, compact(bucket.objects)), h("span", {}, T.buckets.objects)), h("div", {}, h("b", {}, bytes(bucket.bytes)), h("span", {}, T.buckets.bytes))),
+    h("div", { class: "figures" }, h("div", { title: count(bucket.objects) }, h("b", {}, compact(bucket.objects)), h("span", {}, T.buckets.objects(bucket.objects))), h("div", {}, h("b", {}, bytes(bucket.bytes)), h("span", {}, T.buckets.bytes))),
     trend?.length > 1 ? growth(trend) : null,
     h("p", { class: "small muted" }, T.buckets.created(ago(bucket.created)), bucket.owner === state.session.me.user ? "" : ` ${T.buckets.owner(bucket.owner)}`, bucket.uploads ? ` · ${T.buckets.uploads(bucket.uploads)}` : ""),
   );

@@ -47,6 +47,22 @@ async function deleteBatch(bucket, objects, signal) {
   return all(parse(await answer.text()), "Error").map((each) => ({ key: textOf(each, "Key"), code: textOf(each, "Code"), message: textOf(each, "Message") }));
 }
 
+/** Bring back what is deleted, [{key, marker}], by deleting what says so. */
+export function restoreChosen(bucket, chosen) {
+  return longWork(T.work.restoring, async (report, signal) => {
+    let done = 0;
+    const failed = [];
+    for (let at = 0; at < chosen.length; at += BATCH) {
+      const some = chosen.slice(at, at + BATCH).map(({ key, marker }) => ({ key, version: marker }));
+      const [restored, errors] = await deleteAny(bucket, some, signal);
+      done += restored;
+      failed.push(...errors.map(({ key, message }) => `${brief(key)}: ${message}`));
+      report(done, chosen.length);
+    }
+    return summary(T.browse.restored(count(done)), failed);
+  });
+}
+
 function summary(text, errors) {
   if (!errors.length) return text;
   throw new Error(`${T.work.failed(count(errors.length))}. ${T.work.firstError(errors[0])}`);

@@ -1,6 +1,6 @@
 // The page: who is signed in, which page is shown, and the frame around it.
 import { control, may, remembered, session, state } from "./api.js";
-import { fill, h, icon } from "./dom.js";
+import { brief, fill, h, icon } from "./dom.js";
 import { signIn, signInAgain } from "./signin.js";
 import { T } from "./texts.js";
 import { empty, fail, iconButton, toast } from "./ui.js";
@@ -43,28 +43,42 @@ let main;
 /** The address of a page: `link("browse", bucket, prefix)`. */
 export const link = (page, ...parts) => `#/${[page, ...parts].map(encodeURIComponent).join("/")}`;
 
+/** The page and its parts that the address names; of an address that nobody could have made, none. */
+function place() {
+  const [name, ...parts] = location.hash.replace(/^#\/?/, "").split("/");
+  try {
+    return [name || "buckets", ...parts.map(decodeURIComponent)];
+  } catch {
+    return [location.hash];
+  }
+}
+
+/** What tabs and the browser's history call a page. */
+const titleOf = (name, parts) => [parts.length && PARENTS[name] ? brief(parts.filter(Boolean).slice(0, 2).at(-1) ?? "") : "", T.nav[PARENTS[name] ?? name] ?? T.errors.title, T.name].filter(Boolean).join(" · ");
+
 async function show() {
-  const [name = "buckets", ...parts] = location.hash.replace(/^#\/?/, "").split("/").filter((part, at) => at || part).map(decodeURIComponent);
+  const [name, ...parts] = place();
   leaving?.abort();
   leaving = new AbortController();
   const { signal } = leaving;
   document.querySelectorAll(".nav a").forEach((a) => (a.dataset.page === (PARENTS[name] ?? name) ? a.setAttribute("aria-current", "page") : a.removeAttribute("aria-current")));
-  document.querySelector(".side")?.classList.remove("open");
+  openMenu(false);
+  document.title = titleOf(name, parts);
   if (!Object.hasOwn(PAGES, name)) {
     fill(main, empty("help", T.errors.page, ""));
+    delete main.dataset.place;
     return;
   }
   const page = h("div");
   try {
     const { render } = await PAGES[name]();
     if (signal.aborted) return;
-    document.title = `${T.nav[PARENTS[name] ?? name]} · ${T.name}`;
     const before = main.dataset.place;
     main.dataset.place = name;
     await render(page, { parts, signal, link, swap: () => !signal.aborted && !page.isConnected && fill(main, page) });
     if (signal.aborted) return;
     if (!page.isConnected) fill(main, page);
-    if (before) main.querySelector("h1, .crumbs")?.focus?.({ preventScroll: true });
+    if (before) main.querySelector("h1:not(.sr), .crumbs")?.focus?.({ preventScroll: true });
     scrollTo(0, 0);
   } catch (error) {
     if (signal.aborted || error.name === "AbortError") return;
@@ -77,21 +91,46 @@ function shell() {
   main = h("main", { class: "main", id: "content", tabindex: "-1" });
   const links = NAVIGATION.filter(([, , allowed]) => allowed()).map(([page, name]) => h("a", { href: link(page), "data-page": page }, icon(name), T.nav[page]));
   const brand = () => h("a", { class: "brand", href: link("buckets") }, h("img", { src: "static/icon.svg", alt: "" }), T.name);
+  const opener = h("button", { type: "button", class: "icon plain", "aria-label": T.nav.menu, title: T.nav.menu, "aria-expanded": "false", "aria-controls": "side", on: { click: () => openMenu(true) } }, icon("menu"));
   const side = h(
     "aside",
-    { class: "side" },
-    brand(),
+    { class: "side", id: "side" },
+    h("div", { class: "row side-head" }, brand(), iconButton("close", T.nav.closeMenu, () => openMenu(false))),
     h("nav", { class: "nav", "aria-label": T.nav.label }, links),
     h("div", { class: "nav-foot" }, h("div", { class: "who" }, h("span", { class: "avatar", "aria-hidden": "true" }, me.user.slice(0, 1).toUpperCase()), h("div", { class: "grow" }, h("b", {}, me.display_name), h("span", { class: "small muted" }, me.root ? T.people.root : me.policies.join(", ") || me.access_key))), h("div", { class: "nav-tools" }, themeButton(), iconButton("out", T.nav.signOut, signOut))),
   );
   fill(
     app,
     h("a", { class: "skip", href: "#content", on: { click: (event) => (event.preventDefault(), main.focus()) } }, T.skip),
-    h("div", { class: "shell" }, side, h("div", {}, h("div", { class: "topbar" }, iconButton("menu", T.nav.menu, () => side.classList.toggle("open")), brand()), main)),
+    h("div", { class: "shell" }, side, h("div", {}, h("header", { class: "topbar" }, opener, brand()), main)),
   );
 }
 
-addEventListener("keydown", (event) => event.key === "Escape" && document.querySelector(".side")?.classList.remove("open"));
+/** On narrow screens the navigation lies over the page: it takes the focus, and gives it back. */
+function openMenu(open) {
+  const side = document.getElementById("side");
+  const opener = document.querySelector(".topbar button");
+  if (!side || side.classList.contains("open") === open) return;
+  const back = side.contains(document.activeElement);
+  side.classList.toggle("open", open);
+  opener.setAttribute("aria-expanded", String(open));
+  main.inert = open;
+  if (open) side.querySelector(".nav a").focus();
+  else if (back) opener.focus();
+}
+
+addEventListener("keydown", (event) => event.key === "Escape" && openMenu(false));
+addEventListener("pointerdown", (event) => event.target.closest?.(".side, .topbar button") || openMenu(false));
+addEventListener("resize", () => matchMedia("(min-width: 50.01rem)").matches && openMenu(false));
+
+// A file that falls beside the place for it would replace the page.
+for (const type of ["dragover", "drop"]) {
+  addEventListener(type, (event) => {
+    if (event.defaultPrevented || ![...event.dataTransfer.types].includes("Files")) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = "none";
+  });
+}
 
 function themeButton() {
   const dark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";

@@ -7,16 +7,24 @@ import { ago, bytes, count, moment } from "./format.js";
 import { preview } from "./preview.js";
 import { share } from "./share.js";
 import { T } from "./texts.js";
-import { badge, button, card, confirm, empty, fail, iconButton, pairs, toast } from "./ui.js";
+import { badge, button, card, confirm, empty, fail, iconButton, note, pairs, toast } from "./ui.js";
 
 const HEADERS = [["content-encoding", T.object.encoding], ["content-disposition", T.object.disposition]];
 const VERSIONS_MAX = 100;
 
 export async function render(page, { parts, link }) {
-  const [bucket, key, version = ""] = parts;
+  const [bucket, key = "", version = ""] = parts;
   const query = version ? { versionId: version } : {};
-  const [answer, rights] = await Promise.all([s3("HEAD", bucket, key, query, { headers: { "x-amz-checksum-mode": "ENABLED" } }), control("GET", ["buckets", bucket, "rights"], undefined, { key }).catch(() => ({ objects: [], bucket: [] }))]);
+  const rights = await control("GET", ["buckets", bucket, "rights"], undefined, { key }).catch(() => ({ objects: [], bucket: [] }));
   const may = (action) => rights.objects.includes(action);
+  const seesVersions = rights.bucket.includes("s3:ListBucketVersions");
+  const answer = await s3("HEAD", bucket, key, query, { headers: { "x-amz-checksum-mode": "ENABLED" } }).catch(async (error) => {
+    const kept = error.status === 404 && !version && seesVersions ? await versions({ bucket, key }, may, link).catch(() => null) : null;
+    if (!kept) throw error;
+    fill(page, pageHead(bucket, key, link, []), note(T.object.isDeleted, "warn", "trash"), kept);
+    return null;
+  });
+  if (!answer) return;
   const headers = answer.headers;
   const object = { bucket, key, version, size: Number(headers.get("content-length")), type: typeOf(headers), encoding: headers.get("content-encoding") ?? "" };
   const view = h("div", { class: "preview" }, h("p", { class: "wait", role: "status" }, T.common.loading));
@@ -28,11 +36,13 @@ export async function render(page, { parts, link }) {
     may("s3:DeleteObject") && !version ? button(T.object.delete, { icon: "trash", kind: "danger" }, () => confirm({ title: T.object.deleteTitle, lead: T.object.deleteLead, action: T.common.delete, submit: async () => (await deleteChosen(bucket, [{ key }]), removed(), true) })) : null,
   ];
   const side = h("div", { class: "stack" }, details(object, headers), metadata(headers));
-  fill(page, h("div", { class: "page-head" }, crumbs(bucket, key, link, true), h("div", { class: "row" }, tools)), h("div", { class: "object" }, h("section", { class: "card" }, h("header", {}, h("h2", {}, T.object.preview), version ? badge(T.object.version, "warn") : null), view), side));
+  fill(page, pageHead(bucket, key, link, tools), h("div", { class: "object" }, h("section", { class: "card" }, h("header", {}, h("h2", {}, T.object.preview), version ? badge(T.object.version, "warn") : null), view), side));
   preview(view, object).catch((error) => fill(view, empty("alert", T.object.broken, error.message)));
   if (may("s3:GetObjectTagging")) tags(object, query, may("s3:PutObjectTagging")).then((element) => side.append(element), fail);
-  if (rights.bucket.includes("s3:ListBucketVersions")) versions(object, may, link).then((element) => element && side.append(element), fail);
+  if (seesVersions) versions(object, may, link).then((element) => element && side.append(element), fail);
 }
+
+const pageHead = (bucket, key, link, tools) => h("div", { class: "page-head" }, h("h1", { class: "sr" }, shown(key)), crumbs(bucket, key, link, true), h("div", { class: "row" }, tools));
 
 function facts(entries) {
   return h("dl", { class: "facts" }, entries.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
@@ -97,7 +107,7 @@ async function versions(object, may, link) {
     return h(
       "tr",
       {},
-      h("td", {}, marker ? badge(T.object.marker, "bad") : h("a", { href: link("object", object.bucket, object.key, ...(current ? [] : [id])), title: id }, ago(textOf(each, "LastModified"))), " ", current ? badge(T.object.current, "good") : null),
+      h("td", {}, marker ? [badge(T.object.marker, "bad"), h("span", { class: "small muted" }, ` ${ago(textOf(each, "LastModified"))}`)] : h("a", { href: link("object", object.bucket, object.key, ...(current ? [] : [id])), title: `${moment(textOf(each, "LastModified"))} · ${id}` }, ago(textOf(each, "LastModified"))), " ", current ? badge(T.object.current, "good") : null),
       h("td", { class: "num" }, marker ? "" : bytes(textOf(each, "Size"))),
       h(
         "td",
@@ -108,7 +118,7 @@ async function versions(object, may, link) {
           location.hash = link("object", object.bucket, object.key);
           again();
         }) : null,
-        may("s3:DeleteObjectVersion") ? iconButton("trash", T.object.deleteVersion, () => confirm({ title: T.object.deleteVersion, lead: shown(id), action: T.common.delete, submit: async () => (await s3("DELETE", object.bucket, object.key, { versionId: id }), again(), true) })) : null,
+        may("s3:DeleteObjectVersion") ? iconButton("trash", marker ? T.object.deleteMarker : T.object.deleteVersion, () => confirm({ title: T.object.deleteVersionTitle, lead: marker ? T.object.markerLead : T.object.deleteVersionLead(shown(id)), action: T.common.delete, submit: async () => (await s3("DELETE", object.bucket, object.key, { versionId: id }), again(), true) })) : null,
       ),
     );
   });

@@ -47,15 +47,26 @@ export async function preview(place, object) {
   }
 }
 
-/** The first `most` bytes of an object as text, unpacked: {content, whole}. */
+/** The first `most` bytes of an object as text, unpacked: {content, whole, foreign, damaged}. `foreign`
+ * is what is not in UTF-8, `damaged` what could not be unpacked to its end. */
 async function text(object, most) {
   const query = object.version ? { versionId: object.version } : {};
   // Of a range browsers take no Content-Encoding; the whole is broken off where there is enough of it.
   const part = object.size > most && !object.encoding;
   const answer = await s3("GET", object.bucket, object.key, query, { headers: part ? { range: `bytes=0-${most - 1}` } : {} });
   // What a Content-Encoding packed the browser unpacks while we read.
-  const { data, whole } = await beginning(object.packed ? unpacked(answer.body) : answer.body, most);
-  return { content: new TextDecoder().decode(data), whole: whole && !part };
+  const { data, whole, damaged } = await beginning(object.packed ? unpacked(answer.body) : answer.body, most);
+  const stream = part || !whole; // the last character may be cut off
+  return { content: new TextDecoder().decode(data, { stream }), whole: !stream, foreign: !isUtf8(data, stream), damaged };
+}
+
+function isUtf8(data, stream) {
+  try {
+    new TextDecoder("utf-8", { fatal: true }).decode(data, { stream });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** The first `most` bytes of a stream. What is packed may be cut off or damaged, or become a thousand
@@ -65,6 +76,7 @@ async function beginning(stream, most) {
   const data = new Uint8Array(most);
   let size = 0;
   let whole = false;
+  let damaged = false;
   try {
     while (size < most) {
       const { done, value } = await reader.read();
@@ -79,9 +91,10 @@ async function beginning(stream, most) {
     }
   } catch (error) {
     if (!size) throw error;
+    damaged = true;
   }
   reader.cancel().catch(() => {});
-  return { data: data.subarray(0, size), whole };
+  return { data: data.subarray(0, size), whole, damaged };
 }
 
 /** Bytes of gzip that are unpacked at once: they become at most a thousand times as many. */
@@ -97,14 +110,14 @@ function unpacked(stream) {
 }
 
 /** What is said above something that is shown in part. */
-const cutNote = (object, what) => note(object.packed || object.encoding ? T.object.onlyUnpacked(what) : T.object.only(what, bytes(object.size)));
+const cutNote = (object, what, damaged) => (damaged ? note(T.object.cutOff, "warn", "alert") : note(object.packed || object.encoding ? T.object.onlyUnpacked(what) : T.object.only(what, bytes(object.size))));
 
 async function part(place, object) {
   draw(place, object, await text(object, TEXT_MAX));
 }
 
-function draw(place, object, { content, whole }) {
-  fill(place, whole ? null : cutNote(object, bytes(TEXT_MAX)), h("pre", { tabindex: "0" }, content));
+function draw(place, object, { content, whole, foreign, damaged }, ...notes) {
+  fill(place, notes, foreign ? note(T.object.notUtf8, "warn", "alert") : null, whole ? null : cutNote(object, bytes(TEXT_MAX), damaged), h("pre", { tabindex: "0" }, content));
 }
 
 // From the S3 port: another origin, where its scripts (PDFs may have some) can't touch the console.
@@ -119,12 +132,12 @@ async function pdf(place, object) {
 async function tree(place, object) {
   // What is too large for a tree is not fetched as a whole.
   const found = await text(object, object.size > TREE_MAX ? TEXT_MAX : TREE_MAX);
-  if (!found.whole) return draw(place, object, { content: found.content.slice(0, TEXT_MAX), whole: false });
+  if (!found.whole) return draw(place, object, { ...found, content: found.content.slice(0, TEXT_MAX) });
   let document;
   try {
     document = JSON.parse(found.content);
   } catch {
-    return draw(place, object, { content: found.content.slice(0, TEXT_MAX), whole: found.content.length <= TEXT_MAX });
+    return draw(place, object, { ...found, content: found.content.slice(0, TEXT_MAX), whole: found.content.length <= TEXT_MAX }, note(T.object.badJson, "warn", "alert"));
   }
   return fill(place, jsonTree(document));
 }
@@ -159,7 +172,7 @@ function node(key, value, open) {
 // -- tables ---------------------------------------------------------------------------------------
 
 async function rows(place, object) {
-  const { content, whole } = await text(object, TEXT_MAX);
+  const { content, whole, foreign, damaged } = await text(object, TEXT_MAX);
   const [first] = content.split("\n", 1);
   const tabs = /\.tsv(\.gz)?$/i.test(object.key) || object.type.includes("tab-separated");
   const parsed = csv(content, tabs ? "\t" : first.includes(";") && !first.includes(",") ? ";" : ",", ROWS_MAX + 2);
@@ -169,7 +182,7 @@ async function rows(place, object) {
   const cut = !whole || lines.length > ROWS_MAX;
   lines.length = Math.min(lines.length, ROWS_MAX);
   const columns = heads.slice(0, COLUMNS_MAX).map((name) => ({ name }));
-  fill(place, cut ? cutNote(object, T.object.rows(lines.length)) : null, heads.length > COLUMNS_MAX ? note(T.tables.firstColumns(COLUMNS_MAX, count(heads.length))) : null, drawTable(columns, lines.map((line) => line.slice(0, COLUMNS_MAX))));
+  fill(place, foreign ? note(T.object.notUtf8, "warn", "alert") : null, cut ? cutNote(object, T.object.rows(count(lines.length)), damaged) : null, heads.length > COLUMNS_MAX ? note(T.tables.firstColumns(COLUMNS_MAX, count(heads.length))) : null, drawTable(columns, lines.map((line) => line.slice(0, COLUMNS_MAX))));
 }
 
 /** The first `most` rows of a CSV (RFC 4180). */

@@ -2,6 +2,7 @@
 import { all, control, escaped, may, parse, s3, s3Put, s3Xml, textOf } from "./api.js";
 import { deleteAny } from "./bulk.js";
 import { fill, h } from "./dom.js";
+import { count } from "./format.js";
 import { T } from "./texts.js";
 import { longWork } from "./transfers.js";
 import { badge, button, card, check, confirm, fail, field, head, jsonEditor, note, pairs, toast } from "./ui.js";
@@ -203,7 +204,7 @@ function explain(bucket) {
   const look = async () => {
     const told = await control("POST", ["explain"], { action: action.value, bucket, key: key.value, ...(who.value ? { user: who.value } : { anonymous: true }) });
     const kinds = { allows: "good", denies: "bad", nothing: "" };
-    fill(out, h("p", {}, badge(told.allowed ? S.allowed : S.denied, told.allowed ? "good" : "bad"), " ", told.reason), h("ul", {}, told.steps.map((step) => h("li", {}, badge(step.says, kinds[step.says]), ` ${step.source}${step.name ? ` ${step.name}` : ""}: ${step.why}`))));
+    fill(out, h("p", { class: "sentence" }, badge(told.allowed ? S.allowed : S.denied, told.allowed ? "good" : "bad"), " ", h("span", {}, told.reason)), h("ul", { class: "steps" }, told.steps.map((step) => h("li", {}, badge(S.says[step.says] ?? step.says, kinds[step.says]), ` ${[[step.source, step.name].filter(Boolean).join(" "), step.why].filter(Boolean).join(": ")}`))));
   };
   return h("details", {}, h("summary", {}, S.explain), h("div", { class: "stack" }, h("p", { class: "hint" }, S.explainLead), h("div", { class: "grid" }, field(S.who, who), field(S.action, action), field(S.key, key)), h("div", {}, button(S.ask, {}, look)), out));
 }
@@ -215,7 +216,7 @@ async function danger(bucket, allowed, link) {
     const { objects } = await control("GET", ["buckets", bucket]);
     await confirm({
       title: S.deleteTitle(bucket),
-      lead: objects ? S.deleteFull(objects) : S.deleteEmpty,
+      lead: objects ? S.deleteFull(count(objects)) : S.deleteEmpty,
       action: S.danger,
       typed: bucket,
       submit: () => {
@@ -238,7 +239,7 @@ async function emptied(bucket, report, signal) {
   for (;;) {
     const root = await s3Xml(bucket, "", { versions: "", "encoding-type": "url", "max-keys": "900" });
     const found = [...root.children].filter(({ localName }) => localName === "Version" || localName === "DeleteMarker").map((each) => ({ key: decodeURIComponent(textOf(each, "Key").replaceAll("+", " ")), version: textOf(each, "VersionId") }));
-    if (!found.length) return T.browse.deleted(done);
+    if (!found.length) return T.browse.deleted(count(done));
     const [deleted, errors] = await deleteAny(bucket, found, signal);
     if (errors.length) throw new Error(errors[0].message);
     report((done += deleted), 0);

@@ -2,11 +2,11 @@
 //
 // Bytes go straight to S3 by presigned requests. Where the browser does not reach S3 (another
 // network, CORS rules, a page with TLS before an S3 without), they go through the console instead.
-import { all, crc32, escaped, mark, parse, s3, s3Path, s3Xml, sign, state, textOf } from "./api.js";
-import { fill, h, icon, shown } from "./dom.js";
+import { all, crc32, escaped, list as listed, mark, parse, s3, s3Path, s3Xml, sign, state, textOf } from "./api.js";
+import { brief, fill, h, icon, shown } from "./dom.js";
 import { bytes, count } from "./format.js";
 import { T } from "./texts.js";
-import { iconButton, meter, note, toast } from "./ui.js";
+import { ask, iconButton, meter, note, toast } from "./ui.js";
 
 const FILES_AT_ONCE = 3;
 const PARTS_AT_ONCE = 3;
@@ -94,7 +94,7 @@ class Work {
     if (how === "done") this.meter.set(1);
     fill(this.text, text || T.uploads[how]);
     this.text.title = text;
-    fill(this.tools, how === "failed" && this.again ? iconButton("history", T.uploads.retry(shown(this.name)), () => this.again()) : how === "done" ? icon("check") : null);
+    fill(this.tools, how === "failed" && this.again ? iconButton("again", T.uploads.retry(shown(this.name)), () => this.again()) : how === "done" ? icon("check") : null);
     draw();
   }
 }
@@ -190,21 +190,38 @@ function transmit(url, body, { type, checksum, onProgress, signal, through }) {
 
 // -- uploads --------------------------------------------------------------------------------------
 
-/** Upload files: [{file, key}]. `onDone` is called after the last one. */
+/** Upload files: [{file, key}]. `onDone` is called after the last one. Before the first object is
+ * replaced, it is asked whether that is meant. */
 export function upload(bucket, files, onDone) {
   let left = files.length;
   const ended = () => (left -= 1) === 0 && onDone?.();
-  for (const { file, key } of files) queue(bucket, file, key, ended);
+  const replaces = once(askToReplace);
+  for (const { file, key } of files) queue({ bucket, file, key, ended, replaces });
 }
 
-function queue(bucket, file, key, ended) {
-  const work = new Work(key);
+function queue(given) {
+  const work = new Work(given.key);
   work.again = () => {
     forget(work);
-    queue(bucket, file, key, ended);
+    queue(given);
   };
-  waiting.push({ work, bucket, file, key, ended });
+  waiting.push({ work, ...given });
   pull();
+}
+
+/** A function whose first answer is the answer to all that ask. */
+function once(question) {
+  let answer;
+  return (...given) => (answer ??= question(...given));
+}
+
+/** Whether objects that exist are to be replaced; the first is `key`. */
+const askToReplace = (key) => ask({ title: T.uploads.replaceTitle, body: h("p", {}, T.uploads.replaceLead(brief(key))), action: T.uploads.replace, cancel: T.uploads.keep, kind: "danger" });
+
+/** Whether there is an object of that name, as far as the user may know. */
+async function exists(bucket, key, signal) {
+  const { objects } = await listed(bucket, { prefix: key, delimiter: "", max: 1, signal });
+  return objects[0]?.key === key;
 }
 
 function pull() {
@@ -223,7 +240,7 @@ function pull() {
   }
 }
 
-async function one({ work, bucket, file, key }) {
+async function one({ work, bucket, file, key, replaces }) {
   work.state = "running";
   const began = performance.now();
   const report = (sent) => {
@@ -232,11 +249,17 @@ async function one({ work, bucket, file, key }) {
     work.progress(file.size ? sent / file.size : 1, seconds > 1 ? `${bytes(sent)} · ${T.uploads.speed(bytes(sent / seconds))}` : bytes(sent));
   };
   try {
+    const known = await exists(bucket, key, work.stop.signal).catch((error) => {
+      if (error.name === "AbortError") throw error;
+      return false;
+    });
+    if (known && !(await replaces(key))) return work.end("kept");
+    work.stop.signal.throwIfAborted();
     if (file.size < MULTIPART_FROM) await put({ bucket, key }, file, { type: file.type || "application/octet-stream", onProgress: report, signal: work.stop.signal });
     else await inParts(work, bucket, file, key, report);
-    work.end("done");
+    return work.end("done", known ? T.uploads.replaced : "");
   } catch (error) {
-    work.end(error.name === "AbortError" ? "cancelled" : "failed", error.name === "AbortError" ? "" : error.message);
+    return work.end(error.name === "AbortError" ? "cancelled" : "failed", error.name === "AbortError" ? "" : error.message);
   }
 }
 
@@ -313,11 +336,13 @@ async function parts(bucket, key, uploadId) {
 
 const FILES_MAX = 50_000;
 
-/** The files of a drop, those in folders included, with their paths: [{file, path}]. */
+/** The files of a drop, those in folders included, with their paths: [{file, path}]. Folders without
+ * any are told of: S3 knows none. */
 export async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.length) return [...transfer.files].map((file) => ({ file, path: file.name }));
   const found = [];
+  let hollow = 0;
   const enter = async (entry, folder) => {
     if (found.length > FILES_MAX) throw new Error(T.uploads.tooMany(FILES_MAX));
     if (entry.isFile) {
@@ -325,13 +350,15 @@ export async function dropped(transfer) {
       return;
     }
     const reader = entry.createReader();
-    for (;;) {
+    for (let any = false; ; any = true) {
       const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!some.length && !any) hollow += 1;
       if (!some.length) return;
       for (const each of some) await enter(each, `${folder}${entry.name}/`);
     }
   };
   for (const entry of entries) await enter(entry, "");
+  if (hollow) toast(T.uploads.hollow(hollow), !found.length);
   return found;
 }
 

@@ -9,6 +9,10 @@ document.body.append(toasts);
 
 export function toast(text, bad = false) {
   const element = h("div", { class: bad ? "toast bad" : "toast", role: bad ? "alert" : "status" }, icon(bad ? "alert" : "check"), h("span", {}, text));
+  // What is outside an open dialog lies behind its backdrop, and is not read out.
+  const dialogs = document.querySelectorAll("dialog[open]");
+  const place = dialogs[dialogs.length - 1] ?? document.body;
+  if (toasts.parentNode !== place) place.append(toasts);
   toasts.append(element);
   setTimeout(() => element.remove(), bad ? 9000 : 4000);
 }
@@ -18,19 +22,27 @@ export function fail(error) {
   if (error?.name !== "AbortError") toast(error?.message ?? String(error), true);
 }
 
-/** Run what an element was clicked for; it is disabled meanwhile, errors are said. */
+/** Run what an element was clicked for, once at a time; errors are said. A button that were disabled
+ * meanwhile would lose the focus for good: it is marked as busy instead. */
 export function act(work) {
   return async (event) => {
     const button = event.currentTarget;
-    if (button.disabled !== undefined) button.disabled = true;
+    if (button.ariaBusy === "true") return;
+    button.ariaBusy = "true";
     try {
       await work(event);
     } catch (error) {
       fail(error);
     } finally {
-      if (button.disabled !== undefined) button.disabled = false;
+      button.ariaBusy = null;
+      keepFocus();
     }
   };
+}
+
+/** Where what had the focus is gone, reading goes on at the head of the page. */
+function keepFocus() {
+  if (document.activeElement === document.body) document.querySelector("main :is(h1:not(.sr), .crumbs)")?.focus({ preventScroll: true });
 }
 
 // -- parts ----------------------------------------------------------------------------------------
@@ -65,7 +77,7 @@ export function badge(text, kind = "") {
 }
 
 export function card(title, body, ...tools) {
-  return h("section", { class: "card" }, h("header", {}, h("h2", {}, title), tools), h("div", { class: "body stack" }, body));
+  return h("section", { class: "card" }, h("header", {}, h("h2", {}, title), tools.some(Boolean) ? h("div", { class: "row end" }, tools) : null), h("div", { class: "body stack" }, body));
 }
 
 export function stat(label, value, extra) {
@@ -116,13 +128,17 @@ export function saveText(name, text, type = "application/json") {
 
 // -- dialogs --------------------------------------------------------------------------------------
 
+let asked = 0;
+
 /** A dialog that asks: resolves with what `submit` returned, null when it was closed. */
 export function ask({ title, body, submit, action = T.common.save, kind = "primary", wide = false, closeable = true, cancel = T.common.cancel }) {
   return new Promise((resolve) => {
     const error = h("p", { class: "error", role: "alert" });
     const confirm = h("button", { class: kind, type: "submit" }, action);
-    const dismiss = cancel && closeable ? h("button", { type: "button", on: { click: () => dialog.close() } }, cancel) : null;
+    const dismiss = cancel && closeable ? h("button", { type: "button", on: { click: () => busy || dialog.close() } }, cancel) : null;
+    const name = `dialog-title-${(asked += 1)}`;
     let result = null;
+    let busy = false;
     const form = h(
       "form",
       {
@@ -130,27 +146,35 @@ export function ask({ title, body, submit, action = T.common.save, kind = "prima
         on: {
           submit: async (event) => {
             event.preventDefault();
+            if (busy) return;
             fill(error);
-            confirm.disabled = true;
+            busy = true;
+            confirm.ariaBusy = "true";
             try {
               result = (await submit?.()) ?? true;
               dialog.close();
             } catch (problem) {
               fill(error, problem.message);
             } finally {
-              confirm.disabled = false;
+              busy = false;
+              confirm.ariaBusy = null;
             }
           },
         },
       },
-      h("h2", { id: "dialog-title" }, title),
+      h("h2", { id: name }, title),
       body,
       error,
       h("div", { class: "row end" }, dismiss, action && confirm),
     );
-    const dialog = h("dialog", { class: wide ? "wide" : "", "aria-labelledby": "dialog-title" }, form);
-    dialog.addEventListener("cancel", (event) => closeable || event.preventDefault());
+    const dialog = h("dialog", { class: wide ? "wide" : "", "aria-labelledby": name }, form);
+    // What was begun may have made a secret that is shown only then. Browsers let a second Escape
+    // close any dialog, but not where the key itself goes nowhere.
+    const stay = (event) => (!closeable || busy) && event.preventDefault();
+    dialog.addEventListener("cancel", stay);
+    dialog.addEventListener("keydown", (event) => event.key === "Escape" && stay(event));
     dialog.addEventListener("close", () => {
+      if (dialog.contains(toasts)) document.body.append(toasts);
       dialog.remove();
       resolve(result);
     });
@@ -187,16 +211,16 @@ export function menuButton(label, entries, { name = "more", text = "", kind = "p
 }
 
 function open(opener, entries) {
-  const items = entries.filter(Boolean).map(([name, text, work]) => h("button", { type: "button", role: "menuitem", on: { click: () => (close(), Promise.resolve(work()).catch(fail)) } }, icon(name), text));
+  const items = entries.filter(Boolean).map(([name, text, work]) => h("button", { type: "button", role: "menuitem", on: { click: () => (close(), Promise.resolve(work()).catch(fail).finally(keepFocus)) } }, icon(name), text));
   const menu = h("div", { class: "menu", role: "menu", popover: "auto" }, items);
   const close = () => menu.hidePopover();
   menu.addEventListener("toggle", (event) => event.newState === "closed" && menu.remove());
   menu.addEventListener("keydown", (event) => {
     const at = items.indexOf(document.activeElement);
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (step) {
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key];
+    if (to !== undefined) {
       event.preventDefault();
-      items[(at + step + items.length) % items.length].focus();
+      items[(to + items.length) % items.length].focus();
     } else if (event.key === "Tab") close();
   });
   (opener.closest("dialog") ?? document.body).append(menu);
@@ -223,11 +247,6 @@ export function jsonEditor(text, props = {}) {
     return problem;
   };
   area.addEventListener("input", look);
-  area.addEventListener("keydown", (event) => {
-    if (event.key !== "Tab" || event.shiftKey || event.ctrlKey) return;
-    event.preventDefault();
-    area.setRangeText("  ", area.selectionStart, area.selectionEnd, "end");
-  });
   look();
   return {
     element: h("div", { class: "stack tight" }, area, state),
