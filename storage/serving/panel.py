@@ -80,7 +80,8 @@ def _credentials(config: Config) -> str:
 def _drive(path: str) -> str:
     path = os.path.abspath(path)
     stat = os.statvfs(path)
-    free, total = stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize
+    free = stat.f_bavail * stat.f_frsize
+    total = free + (stat.f_blocks - stat.f_bfree) * stat.f_frsize
     return f"{path}  ({_size(free)} free of {_size(total)})"
 
 

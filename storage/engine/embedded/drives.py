@@ -80,13 +80,14 @@ class Drive:
         return os.path.join(self.root, "index")
 
     def space(self) -> interface.Space:
-        """Capacity of the file system that carries the drive."""
+        """Capacity of the file system that carries the drive, without what it keeps back for the
+        system: that is neither free nor used, and never ours."""
         try:
             stat = os.statvfs(self.root)
         except OSError:
             return interface.Space(0, 0, drives_online=0, drives_offline=1, drives=(self.path,))
         return interface.Space(
-            total=stat.f_blocks * stat.f_frsize,
+            total=(stat.f_blocks - stat.f_bfree + stat.f_bavail) * stat.f_frsize,
             free=stat.f_bavail * stat.f_frsize,
             drives_online=1,
             drives_offline=0,

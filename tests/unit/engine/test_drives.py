@@ -84,6 +84,19 @@ def test_an_xl_meta_is_refused(tmp_path: Path) -> None:
     assert "oversight migrate" in refusal(tmp_path)
 
 
+def test_what_the_system_keeps_back_is_neither_free_nor_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drive = open_drive(str(tmp_path), CONFIG)
+    # 1,000 blocks, 700 of them used, 50 kept back for the system.
+    told = os.statvfs_result((4096, 4096, 1000, 300, 250, 90, 80, 80, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: told)
+    space = drive.space()
+    assert (space.total, space.free) == (950 * 4096, 250 * 4096)
+    assert space.total - space.free == 700 * 4096
+    drive.close()
+
+
 def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     assert "not a directory" in refusal(tmp_path / "data")
