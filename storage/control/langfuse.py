@@ -26,7 +26,7 @@ from storage.control.buckets import timestamp
 from storage.control.langfuse_sight import Int64, Places, Sight, Spent
 from storage.control.problems import Problem
 from storage.langfuse.index import DAY_MS, Event, Usage
-from storage.langfuse.keys import EVENTS, KINDS, layout
+from storage.langfuse.keys import EVENTS, KINDS, OTEL, RUN_ITEM, SCORE, TRACE, layout
 
 router = APIRouter(prefix="/api/v1/langfuse", tags=["langfuse"])
 
@@ -52,17 +52,19 @@ class Folder(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far the index is."""
+    """How far the index is. Counts are for who may look at the whole store (`admin:ServerInfo`),
+    null for everybody else."""
 
     state: Literal["off", "stocktaking", "following"]
-    done: int = Field(description="Objects that were looked at since the stocktaking began.")
-    total: int = Field(description="As many as there may have been then.")
-    objects: int = Field(description="In the index.")
-    flawed: int = Field(description="Those of them that could not be read whole.")
+    progress: float = Field(description="Of the stocktaking, 0 to 1.")
+    done: int | None = Field(description="Objects looked at since the stocktaking began.")
+    total: int | None = Field(description="As many as there may have been then.")
+    objects: int | None = Field(description="In the index.")
+    flawed: int | None = Field(description="Those of them that could not be read whole.")
     lag: int | None = Field(
         description="Seconds that it is behind the store's changes; null: not known yet."
     )
-    behind: int = Field(description="Changes in the store that it has not come to yet.")
+    behind: int | None = Field(description="Changes in the store that it has not come to yet.")
     share: float = Field(description="Of the time that it may work now, 0 to 1.")
     url: str = Field(description="Where people open Langfuse; empty: not known.")
     media: Folder = Field(description="Where media lie.")
@@ -100,7 +102,9 @@ class Day(BaseModel):
     day: date
     objects: int
     bytes: int
-    traces: int = Field(description="That began on this day; 0 where not all events are readable.")
+    traces: int | None = Field(
+        description="That began on this day; null: not all events are readable."
+    )
     kinds: list[Sum]
 
 
@@ -188,15 +192,17 @@ async def progress(caller: SignedIn) -> Progress:
     state = ("off", "stocktaking", "following")[min(found.state, 2)]
     config = caller.plane.config
     media = layout(config.langfuse_events, config.langfuse_media, config.langfuse_exports).media
+    whole = caller.allowed("admin:ServerInfo")
     return Progress(
         state=state,
-        done=found.done,
-        total=found.total,
-        objects=found.objects,
-        flawed=found.flawed,
+        progress=1.0 if state == "following" else found.done / found.total if found.total else 0.0,
+        done=found.done if whole else None,
+        total=found.total if whole else None,
+        objects=found.objects if whole else None,
+        flawed=found.flawed if whole else None,
         # It looks once a second.
         lag=max(0, int(found.lag(time.time())) - 2) if found.heard else None,
-        behind=found.behind,
+        behind=found.behind if whole else None,
         share=found.share / 1000,
         url=config.langfuse_url,
         media=Folder(bucket=media.bucket, prefix=media.prefix),
@@ -254,15 +260,16 @@ async def days(
         if await sight.sees(row.kind, project):
             sums[row.day].append(_sum(row))
     shown = sorted(sums, reverse=True)
-    counts = {}
-    if shown and all([await sight.sees(kind, project) for kind in EVENTS]):
+    counts: dict[int, int] | None = None
+    kinds = await sight.ask(lambda reader: reader.kinds(project))
+    if shown and all([await sight.sees(kind, project) for kind in kinds if kind in EVENTS]):
         counts = await sight.ask(lambda reader: reader.trace_counts(project, shown[-1], shown[0]))
     return [
         Day(
             day=_day(day),
             objects=sum(each.objects for each in sums[day]),
             bytes=sum(each.bytes for each in sums[day]),
-            traces=counts.get(day, 0),
+            traces=None if counts is None else counts.get(day, 0),
             kinds=sums[day],
         )
         for day in shown
@@ -410,8 +417,9 @@ async def _trace(caller: Caller, sight: Sight, trace: str, project: str) -> Trac
     found = await sight.readable(rows)
     if not found:
         return None
-    names = [event.name for event in found if event.name]
-    of_trace = [event.name for event in found if event.name and event.kind in ("trace", "otel")]
+    # A score's name says nothing of the trace that was judged.
+    names = [event.name for event in found if event.name and event.kind not in (SCORE, RUN_ITEM)]
+    of_trace = [event.name for event in found if event.name and event.kind in (TRACE, OTEL)]
     return Trace(
         trace=trace,
         project=project,

@@ -85,6 +85,8 @@ _PASSING = (
     apsw.CantOpenError,
     apsw.NoMemError,
 )
+# What says that the file is damaged.
+_CORRUPTION = (apsw.CorruptError, apsw.NotADBError)
 
 
 class Found(msgspec.Struct):
@@ -141,6 +143,7 @@ class Writer:
         if not os.path.exists(self.path):
             raise Unusable
         try:
+            self._inode = os.stat(self.path).st_ino
             self._connection = _connect(self.path, apsw.SQLITE_OPEN_READWRITE)
             self._load(fingerprint)
         except _PASSING as error:
@@ -195,6 +198,16 @@ class Writer:
         """Wait for the batch at hand and close."""
         with self._lock:
             self._connection.close()
+
+    def check(self) -> None:
+        """Raises Unusable where the file is no longer under its name: what is written to it then,
+        nobody reads."""
+        try:
+            if os.stat(self.path).st_ino == self._inode:
+                return
+        except FileNotFoundError:
+            pass
+        raise Unusable("its file was removed")
 
     def apply(self, changes: Sequence[Change], progress: Progress) -> None:
         """Make ``changes`` true, and that they count up to ``progress``.
@@ -446,6 +459,15 @@ class Reader:
         )
         return [name for (name,) in names], [(n, KINDS[kind], *rest) for n, kind, *rest in rows]
 
+    def kinds(self, project: str) -> list[str]:
+        """Kinds of which a project keeps something."""
+        rows = self._rows(
+            "SELECT DISTINCT kind FROM usage WHERE "
+            "project = (SELECT id FROM projects WHERE name = ?) ORDER BY kind",
+            (project,),
+        )
+        return [KINDS[kind] for (kind,) in rows]
+
     def trace_counts(self, project: str, first: int = 0, last: int = 1 << 40) -> dict[int, int]:
         """Traces that began on each day, from ``first`` to ``last``."""
         last = min(last, 1 << 30)
@@ -523,9 +545,20 @@ class Reader:
             try:
                 connection = self._current()
                 return [] if connection is None else list(connection.execute(sql, bindings))
+            except _CORRUPTION:
+                self._discard()
+                return []
             except apsw.Error:
                 self._inode = 0
                 return []
+
+    def _discard(self) -> None:
+        """Take the damaged file away, which tells its writer to make it anew: what the writer does
+        may be far from the damage."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(self._path).st_ino == self._inode:
+                os.unlink(self._path)
+        self._inode = 0
 
     def _current(self) -> apsw.Connection | None:
         try:
@@ -535,8 +568,9 @@ class Reader:
         if inode != self._inode or self._connection is None:
             if self._connection is not None:
                 self._connection.close()
-            self._connection = _connect(self._path, apsw.SQLITE_OPEN_READONLY)
+                self._connection = None
             self._inode = inode
+            self._connection = _connect(self._path, apsw.SQLITE_OPEN_READONLY)
         return self._connection
 
 

@@ -120,6 +120,7 @@ class LangfuseIndex:
         """Do all there is to do. Can be cancelled anywhere. Raises Unavailable and its like."""
         try:
             writer = self._writer or await self._open()
+            writer.check()
             if not writer.progress.complete:
                 # What happens from here on waits until everything was looked at.
                 self._heard = self._heard or time.time_ns() // 1_000_000
@@ -177,6 +178,7 @@ class LangfuseIndex:
         return await asyncio.to_thread(Writer.create, self._folder, self._fingerprint, progress)
 
     async def _abandon(self) -> None:
+        self._tell(Following(state=STOCKTAKING))
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -8,7 +8,7 @@ const C = T.charts;
 const HEIGHT = 190;
 const TOP = 10;
 const BOTTOM = 24;
-const LEFT = 64;
+const LEFT = 76;
 const RIGHT = 10;
 /** Series that have a colour of their own. */
 export const COLOURS = 6;
@@ -121,6 +121,8 @@ function drawLines(canvas, { times, series }, width, y) {
     const path = values.map((value, at) => `${at ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`).join("");
     if (series.length === 1 && values.length > 1) canvas.append(svg("path", { class: "area f0", d: `${path}L${x(values.length - 1)} ${HEIGHT - BOTTOM}L${LEFT} ${HEIGHT - BOTTOM}Z` }));
     canvas.append(svg("path", { class: `lineplot s${index % COLOURS} d${index % 3}`, d: path }));
+    // One value, as there is right after a start, makes no line.
+    if (values.length === 1) canvas.append(svg("circle", { class: `f${index % COLOURS}`, cx: x(0), cy: y(values[0]), r: 3 }));
   });
   return x;
 }

@@ -1,7 +1,7 @@
 // What Langfuse keeps in the store: usage across projects, project, day, and the traces of a day.
 import { control } from "./api.js";
 import { COLOURS, spark, stacks } from "./charts.js";
-import { fill, h, icon, named } from "./dom.js";
+import { brief, fill, h, icon, named } from "./dom.js";
 import { bytes, compact, count, duration, moment } from "./format.js";
 import { T } from "./texts.js";
 import { trace } from "./trace.js";
@@ -35,13 +35,14 @@ export async function render(page, context) {
 /** How far the index is, kept up to date while it is not. */
 function howFar(progress, { signal }) {
   const place = h("div", { role: "status" });
-  const draw = ({ state, done, total, behind, lag }) => {
+  const draw = ({ state, progress: share, done, total, behind, lag }) => {
     const taking = state === "stocktaking";
-    const late = !taking && behind > 0 && lag > BEHIND;
+    // It looks every second, also where nothing changes: one that does not look knows no changes.
+    const late = !taking && lag > BEHIND;
     if (taking) {
-      const share = total ? done / total : 0;
-      fill(place, note(h("div", { class: "stack tight" }, L.stocktaking(count(done), count(total), Math.round(100 * share)), meter(share, L.title))));
-    } else fill(place, late ? note(L.behind(count(behind), duration(lag)), "warn") : null);
+      const so = total ? L.ofObjects(count(done), count(total)) : "";
+      fill(place, note(h("div", { class: "stack tight" }, L.stocktaking(so, Math.floor(100 * share)), meter(share, L.title))));
+    } else fill(place, late ? note(L.behind(duration(lag), behind ? L.changes(count(behind)) : ""), "warn") : null);
     return taking || late;
   };
   const again = async () => {
@@ -88,11 +89,13 @@ async function projects(body, _, { link }) {
   return usage.read();
 }
 
+const capital = (word) => word[0].toUpperCase() + word.slice(1);
+
 /** What projects keep, by kind, the largest first. */
 function kindStats(all) {
   const kinds = new Map();
   for (const each of all) for (const kind of each.kinds) kinds.set(kind.kind, (kinds.get(kind.kind) ?? 0) + kind.bytes);
-  return [...kinds].sort((a, b) => b[1] - a[1]).slice(0, 3).map(([kind, size]) => stat(L.kind[kind] ?? kind, bytes(size)));
+  return [...kinds].sort((a, b) => b[1] - a[1]).slice(0, 3).map(([kind, size]) => stat(capital(L.kind[kind] ?? kind), bytes(size)));
 }
 
 /** Projects with their growth: the last seven days that were read against the seven before. */
@@ -182,12 +185,12 @@ async function project(body, [name], { link }) {
   const days = await api("days", { project: name, limit: 400 });
   const total = (pick) => days.reduce((sum, each) => sum + pick(each), 0);
   const usage = usageChart(name, days[0]?.day ?? "");
-  const row = (each) => h("tr", {}, h("td", {}, h("a", { href: link("langfuse", "day", name, each.day) }, each.day)), h("td", { class: "num" }, count(each.traces)), h("td", { class: "num" }, count(each.objects)), h("td", { class: "num" }, bytes(each.bytes)), h("td", { class: `${wideOnly} muted` }, each.kinds.map((kind) => `${L.kind[kind.kind] ?? kind.kind} ${compact(kind.objects)}`).join(" · ")));
+  const row = (each) => h("tr", {}, h("td", {}, h("a", { href: link("langfuse", "day", name, each.day) }, each.day)), h("td", { class: "num" }, each.traces === null ? "–" : count(each.traces)), h("td", { class: "num" }, count(each.objects)), h("td", { class: "num" }, bytes(each.bytes)), h("td", { class: `${wideOnly} muted` }, each.kinds.map((kind) => `${L.kind[kind.kind] ?? kind.kind} ${compact(kind.objects)}`).join(" · ")));
   const heads = h("thead", {}, h("tr", {}, h("th", { scope: "col" }, L.day), right(L.traces), right(L.objects), right(T.common.size), h("th", { scope: "col", class: wideOnly }, L.kinds)));
   fill(
     body,
     path(link, [name]),
-    h("div", { class: "grid stats" }, stat(L.traces, compact(total((each) => each.traces))), stat(L.objects, compact(total((each) => each.objects))), stat(T.monitoring.stored, bytes(total((each) => each.bytes)))),
+    h("div", { class: "grid stats" }, days[0]?.traces === null ? null : stat(L.traces, compact(total((each) => each.traces))), stat(L.objects, compact(total((each) => each.objects))), stat(T.monitoring.stored, bytes(total((each) => each.bytes)))),
     usage.element,
     h("section", { class: "card" }, h("div", { class: "table-wrap" }, h("table", {}, heads, h("tbody", {}, days.map(row))))),
   );
@@ -219,6 +222,6 @@ async function listed(body, crumbs, ask, link, signal, nothing) {
 const heads = () => h("thead", {}, h("tr", {}, h("th", { scope: "col" }, L.trace), h("th", { scope: "col", class: wideOnly }, L.first), right(L.events), right(T.common.size)));
 
 function traceRow(each, link) {
-  const name = h("div", { class: "name" }, icon("trace"), h("div", {}, h("a", { href: link("langfuse", "trace", each.project, each.trace) }, named(each.name || each.trace)), h("div", { class: "small muted" }, h("span", { class: "mono" }, named(each.trace)), " · ", named(each.project))));
+  const name = h("div", { class: "name" }, icon("trace"), h("div", {}, h("a", { href: link("langfuse", "trace", each.project, each.trace) }, named(each.name || each.trace)), h("div", { class: "small muted" }, h("span", { class: "mono" }, h("bdi", {}, brief(each.trace))), " · ", named(each.project))));
   return h("tr", {}, h("td", {}, name), h("td", { class: `${wideOnly} muted` }, moment(each.first)), h("td", { class: "num" }, `${count(each.objects)}${each.more ? "+" : ""}`), h("td", { class: "num" }, bytes(each.bytes)));
 }

@@ -160,10 +160,10 @@ function health(status, drives) {
 /** The index of Langfuse's objects: how far it is. */
 function index(found) {
   const taking = found.state === "stocktaking";
-  const share = found.total ? found.done / found.total : 0;
+  const late = found.lag > 60;
   return card(M.index, [
-    taking ? [h("p", {}, M.stocktaking(count(found.done), count(found.total))), meter(share, M.index)] : h("p", {}, badge(found.behind && found.lag > 60 ? M.catchingUp : M.upToDate, found.behind && found.lag > 600 ? "warn" : "good"), " ", found.behind ? M.behind(count(found.behind), duration(found.lag ?? 0)) : ""),
-    h("p", { class: "muted" }, M.indexed(count(found.objects), count(found.flawed))),
+    taking ? [h("p", {}, M.stocktaking(count(found.done), count(found.total))), meter(found.progress, M.index)] : h("p", {}, badge(late ? M.catchingUp : M.upToDate, found.lag > 600 ? "warn" : "good"), " ", late || found.behind ? M.behind(count(found.behind ?? 0), duration(found.lag ?? 0)) : ""),
+    found.objects === null ? null : h("p", { class: "muted" }, M.indexed(count(found.objects), count(found.flawed))),
   ]);
 }
 

@@ -1,7 +1,7 @@
 // One trace: what happened in it as a tree along time, and what went in and out at each step.
 import { control, list, s3, s3Path } from "./api.js";
 import { content } from "./conversation.js";
-import { fill, h, icon, named, shown } from "./dom.js";
+import { brief, fill, h, icon, named, shown } from "./dom.js";
 import { bytes, compact, count, moment } from "./format.js";
 import { nested, newTrace, part, read, summary, text } from "./observations.js";
 import { jsonTree } from "./preview.js";
@@ -14,7 +14,7 @@ const OBJECT_MAX = 8 * 1024 * 1024;
 const GO_BYTES = 32 * 1024 * 1024;
 const GO_OBJECTS = 200;
 const AT_ONCE = 6;
-/** Characters of a name that is a heading, or in the tree. */
+/** Characters of a name that is a heading. */
 const TITLE_MAX = 300;
 /** Rows of the tree that are drawn at once. */
 const ROWS_MAX = 400;
@@ -231,7 +231,7 @@ function treeRow({ observation, depth, size }, state, select, fold, found) {
     { class: `observation ${level === "ERROR" ? "failed" : ""}`, role: "treeitem", tabindex: "-1", "data-id": id, "aria-level": String(depth + 2), "aria-selected": "false", "aria-expanded": size ? String(!closed) : undefined, on: { click: () => select(id, { look: true }) } },
     toggle,
     h("span", { class: `kind type-${kindClass(type)}`, title: type }, icon(ICONS[type] ?? "move")),
-    h("span", { class: "what" }, h("b", {}, named((name || id).slice(0, TITLE_MAX))), h("span", { class: "sr" }, ` ${shown(type)} `), level && level !== "DEFAULT" ? badge(shown(level), level === "ERROR" ? "bad" : "warn") : null, told ? h("span", { class: "small muted" }, shown(told)) : null),
+    h("span", { class: "what" }, h("b", {}, h("bdi", {}, brief(name || id))), h("span", { class: "sr" }, ` ${shown(type)} `), level && level !== "DEFAULT" ? badge(shown(level), level === "ERROR" ? "bad" : "warn") : null, told ? h("span", { class: "small muted" }, shown(told)) : null),
     h("span", { class: "took" }, observation.start ? took(end - observation.start) : ""),
     h("span", { class: `lane type-${kindClass(type)}`, "aria-hidden": "true" }, lane),
   );

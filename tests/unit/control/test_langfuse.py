@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from storage.control import langfuse, langfuse_sight
-from storage.engine.interface import AmendObject
+from storage.engine.interface import AmendObject, Following, Health
 from storage.engine.memory import MemoryEngine
 from storage.langfuse.bodies import DAMAGED, Mention
 from storage.langfuse.index import DAY_MS, Change, Found, Progress, Reader, Writer
@@ -191,7 +191,7 @@ def test_only_what_may_be_read_is_shown(
     assert (found["objects"], found["bytes"]) == (2, 27)
     assert get(one, "/search", trace="b")["traces"] == []
     (day,) = get(one, "/days", project="p1")
-    assert day["traces"] == 0, "it may not read all events"
+    assert day["traces"] is None, "it may not read all events"
 
 
 def test_a_denial_of_a_single_object_counts(
@@ -381,3 +381,46 @@ def test_where_there_is_none(
     monkeypatch.setattr(plane, "config", config)
     problem(root.get("/api/v1/langfuse/projects"), 404, "IndexIsOff")
     assert json.dumps(get(root, ""))
+
+
+def test_counts_of_the_whole_index_are_for_who_may_look_at_the_store(
+    index: Writer,
+    engine: MemoryEngine,
+    root: TestClient,
+    reader_of: Callable[..., TestClient],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Following(state=1, done=3, total=12, objects=7, flawed=2, heard=1, behind=9)
+
+    async def health() -> Health:
+        return Health(langfuse=told)
+
+    monkeypatch.setattr(engine, "health", health)
+    found = get(root, "")
+    assert (found["done"], found["total"], found["objects"]) == (3, 12, 7)
+    assert (found["flawed"], found["behind"], found["progress"]) == (2, 9, 0.25)
+    theirs = get(reader_of("one", "events/p1/"), "")
+    assert {name for name, value in theirs.items() if value is None} == {
+        "done", "total", "objects", "flawed", "behind",
+    }  # fmt: skip
+    assert (theirs["state"], theirs["progress"]) == ("stocktaking", 0.25)
+
+
+def test_traces_that_may_not_be_counted_are_not_said_to_be_none(
+    index: Writer, reader_of: Callable[..., TestClient]
+) -> None:
+    """They are counted where all that there is may be read, though not all that there could be."""
+    half = reader_of("half", "events/p1/trace/")
+    assert [(d["objects"], d["traces"]) for d in get(half, "/days", project="p1")] == [(1, None)]
+    whole = reader_of("whole", "events/p1/trace/", "events/otel/p1/", "events/p1/score/")
+    assert [(d["objects"], d["traces"]) for d in get(whole, "/days", project="p1")] == [(3, 1)]
+
+
+def test_a_trace_is_not_named_after_its_scores(index: Writer, root: TestClient) -> None:
+    at = DAY * DAY_MS
+    key = "events/p1/score/only/e.json"
+    root.put(f"/api/v1/buckets/langfuse/objects/{key}", content=b"x")
+    found = Found(1, at, 1, "p1", "score", [Mention("judged", at, 1, "helpful")])
+    index.apply([Change("langfuse", key, found)], Progress(complete=True))
+    (trace,) = get(root, "/search", trace="judged")["traces"]
+    assert trace["name"] == ""

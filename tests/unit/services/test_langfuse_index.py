@@ -533,3 +533,30 @@ async def test_how_far_it_is_behind_is_told(
         assert heard == sorted(heard)
         assert told[-1].lag(heard[-1] / 1000 + 100) == 100
         kept.close()
+
+
+@pytest.mark.parametrize("how", ["removed", "damaged"])
+async def test_it_is_made_anew_while_it_runs(config: Config, how: str) -> None:
+    """What it writes to a file that nobody finds any more, nobody would read."""
+    async with alone(config) as engine:
+        kept, bucket = Kept(engine, config), await langfuse(engine)
+        await put(engine, bucket, OTEL.format("a"), export(TRACE))
+        await kept.run()
+        path = kept.folder / FILE
+        if how == "removed":
+            path.unlink()
+        else:
+            assert kept.index._writer is not None
+            kept.index._writer._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with path.open("r+b") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(100)
+                file.write(os.urandom(size - 100))
+            assert Reader(str(kept.folder)).projects() == ([], [])
+            assert not path.exists(), "the reader who found the damage takes it away"
+        await kept.run()
+        assert kept.told.state == STOCKTAKING, "nobody is told that it was up to date"
+        await kept.run()
+        assert kept.keys() == [OTEL.format("a")]
+        assert kept.told.state == FOLLOWING
+        kept.close()
