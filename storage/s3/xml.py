@@ -148,8 +148,9 @@ class _Refused(Exception):
 class _Builder:
     """Collects expat's events into nodes, as far as elements of any S3 document may look."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, control_characters: bool) -> None:
         self.root: Node | None = None
+        self._control_characters = control_characters
         self._open: list[Node] = []
         self._count = 0
         self._names: dict[str, str] = {}
@@ -193,11 +194,23 @@ class _Builder:
             raise _Refused(element)
 
     def text(self, data: str) -> None:
-        self._open[-1].text += data.translate(_REVEAL) if self.disguised else data
+        if self.disguised:
+            revealed = data.translate(_REVEAL)
+            if revealed != data and not self._control_characters:
+                raise _Refused(self._open[-1].name)
+            data = revealed
+        self._open[-1].text += data
+
+    def declaration(self, _version: str, encoding: str | None, _standalone: int) -> None:
+        if encoding is not None and encoding.lower() not in _ENCODINGS:
+            raise _Refused
 
     def refuse(self, *_arguments: object) -> int:
         raise _Refused
 
+
+#: What a document may say it is encoded in: S3 reads UTF-8.
+_ENCODINGS = ("utf-8", "utf8", "us-ascii")
 
 # XML 1.0 can't carry control characters, yet keys hold them and SDKs send them as they are, or as
 # the references of XML 1.1. They pass through expat disguised as private-use characters.
@@ -239,14 +252,16 @@ def _disguise(match: re.Match[bytes]) -> bytes:
     return _DISGUISES.get(code, match[0])
 
 
-def parse(body: bytes, root: str) -> Node:
+def parse(body: bytes, root: str, *, control_characters: bool = False) -> Node:
     """The root element of ``body``, whose local name must be ``root``.
 
+    ``control_characters``: take those that XML 1.0 can't carry, which only names of keys hold; a
+    document with them could not be read back.
     Raises MalformedXML, naming the element where one is to blame, and MissingRequestBodyError.
     """
     if not body:
         raise S3Error("MissingRequestBodyError")
-    builder = _Builder()
+    builder = _Builder(control_characters=control_characters)
     try:
         _read(builder, body)
     except _Refused as refused:
@@ -273,6 +288,7 @@ def _read(builder: _Builder, body: bytes) -> None:
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end
     parser.CharacterDataHandler = builder.text
+    parser.XmlDeclHandler = builder.declaration
     parser.StartDoctypeDeclHandler = builder.refuse
     parser.ProcessingInstructionHandler = builder.refuse
     parser.EntityDeclHandler = builder.refuse

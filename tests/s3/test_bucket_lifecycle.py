@@ -72,10 +72,31 @@ def test_a_rule_without_id_gets_one(boto_client: Any, bucket: str) -> None:
     assert len({found["ID"] for found in rules}) == 2
 
 
+def test_equal_rules_without_id_get_different_ones(boto_client: Any, bucket: str) -> None:
+    rule = {name: value for name, value in EVENTS.items() if name != "ID"}
+    put(boto_client, bucket, rule, rule)
+    once = boto_client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert len({found["ID"] for found in once}) == 2
+    put(boto_client, bucket, rule, rule)
+    assert boto_client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"] == once
+
+
+def test_the_longest_time_is_years_beyond_what_a_header_tells(
+    boto_client: Any, bucket: str
+) -> None:
+    never = EVENTS | {"Expiration": {"Days": 2**31 - 1}}
+    put(boto_client, bucket, never)
+    (found,) = boto_client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert found == never
+    assert "Expiration" not in boto_client.put_object(Bucket=bucket, Key="events/k", Body=b"x")
+    assert "Expiration" not in boto_client.head_object(Bucket=bucket, Key="events/k")
+
+
 @pytest.mark.parametrize(
     ("rules", "code"),
     [
         ([EVENTS, EVENTS], "InvalidArgument"),
+        ([EVENTS | {"Expiration": {"Days": 2**31}}], "MalformedXML"),
         ([EVENTS | {"ID": "x" * 256}], "InvalidArgument"),
         ([EVENTS | {"Expiration": {"Days": 0}}], "InvalidArgument"),
         ([EVENTS | {"Status": "enabled"}], "MalformedXML"),
@@ -120,6 +141,16 @@ def test_rules_that_are_refused(
     assert kept["ID"] == "before"
 
 
+def _rule(content: str) -> str:
+    action = "<Expiration><Days>1</Days></Expiration>"
+    return f"<Rule>{content}<Status>Enabled</Status>{action}</Rule>"
+
+
+def _date(text: str) -> str:
+    expiration = f"<Expiration><Date>{text}</Date></Expiration>"
+    return f"<Rule><Status>Enabled</Status><Filter/>{expiration}</Rule>"
+
+
 @pytest.mark.parametrize(
     ("content", "element"),
     [
@@ -139,6 +170,26 @@ def test_rules_that_are_refused(
             "<Rule><Status>Enabled</Status><Filter/><AbortIncompleteMultipartUpload/></Rule>",
             "DaysAfterInitiation",
         ),
+        (_rule("<Filter><Prefix>a&#1;</Prefix></Filter>"), "Prefix"),
+        (_rule("<ID>a&#1;</ID><Filter/>"), "ID"),
+        # What is not implemented must be well made, and so must be what stands beside it.
+        (_rule("<Filter><Prefix>a</Prefix><Tag><Key>a</Key><Value/></Tag></Filter>"), "Filter"),
+        (_rule("<Filter><Tag><Key>a</Key></Tag></Filter>"), "Value"),
+        (_rule("<Filter><And><Odd/></And></Filter>"), "Odd"),
+        (_rule("<Filter><And><Tag><Odd/></Tag></And></Filter>"), "Odd"),
+        (
+            _rule("<Filter><ObjectSizeLessThan>x</ObjectSizeLessThan></Filter>"),
+            "ObjectSizeLessThan",
+        ),
+        (_rule("<Filter><ObjectSizeLessThan>5</ObjectSizeLessThan></Filter><Odd/>"), "Odd"),
+        (
+            "<Rule><Status>On</Status><Filter/><Transition><Days>1</Days><StorageClass>GLACIER"
+            "</StorageClass></Transition></Rule>",
+            "Status",
+        ),
+        (_date("1969-12-31T00:00:00Z"), "Date"),
+        (_date("0001-01-01T00:00:00Z"), "Date"),
+        (_date("9999-12-31T23:00:00-01:00"), "Date"),
     ],
 )
 def test_a_malformed_document_names_its_element(

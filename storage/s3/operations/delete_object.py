@@ -208,7 +208,7 @@ def _parse(body: bytes) -> tuple[list[Target], bool]:
     """(targets, quiet) of a Delete document. Raises MalformedXML."""
     targets: list[Target] = []
     quiet: bool | None = None
-    for node in xml.children(xml.parse(body, "Delete")):
+    for node in xml.children(xml.parse(body, "Delete", control_characters=True)):
         if node.name == "Object":
             targets.append(_parse_target(node))
         elif node.name == "Quiet" and quiet is None:

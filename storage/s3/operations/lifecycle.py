@@ -2,8 +2,8 @@
 
 Only what is carried out is accepted: Expiration, NoncurrentVersionExpiration and
 AbortIncompleteMultipartUpload, by prefix. Transitions and filters by tag or size answer
-NotImplemented, once they were found well-formed. ``<Prefix>`` without ``<Filter>``, the older form,
-is read back as it came.
+NotImplemented, once the whole document was found well made. ``<Prefix>`` without ``<Filter>``, the
+older form, is read back as it came.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections import Counter
 from urllib.parse import quote
 
 import msgspec
@@ -25,8 +26,14 @@ from storage.s3.operations.body import read_document
 from storage.s3.operations.documents import set_document
 
 _ID_MAX = 255
-_NUMBER = re.compile(r"[0-9]{1,9}\Z")
+_NUMBER = re.compile(r"[0-9]{1,10}\Z")
+_SIZE = re.compile(r"[0-9]{1,19}\Z")
+#: XML Schema's int, which S3's numbers of days are.
+_INT_MAX = 2**31 - 1
+#: 9999-12-31T00:00:00Z, ms: the last midnight that ISO 8601 and HTTP dates can tell.
+_DATE_MAX = 253_402_214_400_000
 _ACTIONS = ("Expiration", "NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload")
+_CONDITIONS = ("Prefix", "Tag", "ObjectSizeGreaterThan", "ObjectSizeLessThan")
 _TRANSITIONS = {"Transition": ("Date", "Days"), "NoncurrentVersionTransition": ("NoncurrentDays",)}
 #: From what size objects are transitioned by default. None are: S3's default is all there is.
 _MINIMUM_SIZE = b"x-amz-transition-default-minimum-object-size"
@@ -56,20 +63,22 @@ async def put_bucket_lifecycle(call: Call) -> Response:
     if call.headers.get(_MINIMUM_SIZE, _DEFAULT_MINIMUM_SIZE) != _DEFAULT_MINIMUM_SIZE:
         raise S3Error("NotImplemented", _ABSENT["Transition"], Header=_MINIMUM_SIZE.decode())
     root = xml.parse(await read_document(call), "LifecycleConfiguration")
-    rules = tuple(map(_parse_rule, xml.items(root, "Rule")))
-    if not rules:
+    nodes = xml.items(root, "Rule")
+    if not nodes:
         raise xml.malformed("Rule")
-    if len(rules) > lifecycle.RULES_MAX:
+    if len(nodes) > lifecycle.RULES_MAX:
         raise S3Error(
             "InvalidRequest", "The number of lifecycle rules must not exceed the limit",
             Element="Rule",
         )  # fmt: skip
+    rules = _with_ids([_parse_rule(node) for node in nodes])
     if len({rule.id for rule in rules}) < len(rules):
         raise S3Error(
             "InvalidArgument",
             "Rule ID must be unique. Found same ID for more than one rule",
             ArgumentName="ID",
         )
+    _refuse_absent(root)
     await set_document(call, lifecycle.DOCUMENT, lifecycle.encode(rules))
     return Response(200, [(_MINIMUM_SIZE, _DEFAULT_MINIMUM_SIZE)])
 
@@ -86,7 +95,7 @@ def expiration_header(call: Call, bucket: i.Bucket, key: str, modified: int) -> 
     if document is None:
         return []
     at, rule = lifecycle.expiring(lifecycle.decode(document), key, modified, _clock(call))
-    if not at:
+    if not 0 < at <= _DATE_MAX:
         return []
     value = b'expiry-date="%b", rule-id="%b"' % (headers.http_date(at // 1000), _shown(rule))
     return [(b"x-amz-expiration", value)]
@@ -119,11 +128,15 @@ def _shown(rule: str) -> bytes:
 
 
 def _parse_rule(node: xml.Node) -> Rule:
-    """One ``<Rule>``. Raises MalformedXML, InvalidArgument, NotImplemented, naming the element."""
+    """One ``<Rule>``, without what is not implemented; its id may be empty.
+
+    Raises MalformedXML, InvalidRequest and InvalidArgument, naming the element.
+    """
     for child in node.children:
         if child.name in _TRANSITIONS:
             _check_transition(child)
-    parts = _children(node, ("ID", "Status", "Prefix", "Filter", *_ACTIONS))
+    known = ("ID", "Status", "Prefix", "Filter", *_ACTIONS, *_TRANSITIONS)
+    parts = _children(node, known, several=tuple(_TRANSITIONS))
     status = _leaf(parts, "Status")
     if status not in ("Enabled", "Disabled"):
         raise xml.malformed("Status")
@@ -132,7 +145,7 @@ def _parse_rule(node: xml.Node) -> Rule:
     prefix = _leaf(parts, "Prefix") if "Prefix" in parts else _parse_filter(parts["Filter"])
     if len(prefix.encode()) > i.KEY_BYTES_MAX:
         raise S3Error("InvalidRequest", "The maximum size of a prefix is 1024.", Element="Prefix")
-    if not any(name in parts for name in _ACTIONS):
+    if not any(name in parts for name in (*_ACTIONS, *_TRANSITIONS)):
         raise S3Error(
             "InvalidRequest", "At least one action needs to be specified in a rule.", Element="Rule"
         )
@@ -147,20 +160,46 @@ def _parse_rule(node: xml.Node) -> Rule:
     days, date, lone_markers = _parse_expiration(parts.get("Expiration"))
     noncurrent_days, kept = _parse_noncurrent(parts.get("NoncurrentVersionExpiration"))
     abort_days = _parse_abort(parts.get("AbortIncompleteMultipartUpload"))
-    rule = Rule(
+    return Rule(
         rule_id, prefix, status == "Enabled", "Filter" in parts, days, date, lone_markers,
         noncurrent_days, kept, abort_days, "Filter" in parts and not parts["Filter"].children,
     )  # fmt: skip
-    if rule_id:
-        return rule
-    # S3 makes an id up. Made of the rule, the same document stays the same.
-    made = hashlib.sha256(repr(rule).encode()).hexdigest()[:32]
-    return msgspec.structs.replace(rule, id=made)
+
+
+def _with_ids(rules: list[Rule]) -> tuple[Rule, ...]:
+    """S3 makes ids up. Made of the rules and their order, the same document stays the same."""
+    named: list[Rule] = []
+    seen: Counter[Rule] = Counter()
+    for rule in rules:
+        made = hashlib.sha256(repr((rule, seen[rule])).encode()).hexdigest()[:32]
+        named.append(rule if rule.id else msgspec.structs.replace(rule, id=made))
+        seen[rule] += 1
+    return tuple(named)
 
 
 def _parse_filter(node: xml.Node) -> str:
-    parts = _children(node, ("Prefix",))
-    return _leaf(parts, "Prefix") if parts else ""
+    """The prefix. Raises MalformedXML: what is not implemented must be well made, too."""
+    parts = _children(node, (*_CONDITIONS, "And"))
+    if len(parts) > 1:
+        raise xml.malformed(node.name)
+    conditions = list(parts.values())
+    if "And" in parts:
+        _children(parts["And"], _CONDITIONS, several=("Tag",))
+        conditions = parts["And"].children
+    for condition in conditions:
+        if condition.name == "Tag":
+            xml.fields(condition, ("Key", "Value"), required=("Key", "Value"))
+        elif condition.name != "Prefix" and _SIZE.match(xml.leaf(condition).strip()) is None:
+            raise xml.malformed(condition.name)
+    return _leaf(parts, "Prefix") if "Prefix" in parts else ""
+
+
+def _refuse_absent(node: xml.Node) -> None:
+    """Raises NotImplemented, naming the element, for what is well made and not carried out."""
+    if node.name in _ABSENT:
+        raise S3Error("NotImplemented", _ABSENT[node.name], Element=node.name)
+    for child in node.children:
+        _refuse_absent(child)
 
 
 def _parse_expiration(node: xml.Node | None) -> tuple[int, int, str]:
@@ -221,13 +260,13 @@ def _check_transition(node: xml.Node) -> None:
         raise xml.malformed(given[0])
 
 
-def _children(node: xml.Node, allowed: tuple[str, ...]) -> dict[str, xml.Node]:
-    """Children by name, each at most once and known."""
+def _children(
+    node: xml.Node, allowed: tuple[str, ...], several: tuple[str, ...] = ()
+) -> dict[str, xml.Node]:
+    """Children by name, each known, and at most once but those of ``several``."""
     found: dict[str, xml.Node] = {}
     for child in xml.children(node):
-        if child.name in _ABSENT and child.name not in allowed:
-            raise S3Error("NotImplemented", _ABSENT[child.name], Element=child.name)
-        if child.name not in allowed or child.name in found:
+        if child.name not in allowed or (child.name in found and child.name not in several):
             raise xml.malformed(child.name)
         found[child.name] = child
     return found
@@ -242,7 +281,7 @@ def _leaf(parts: dict[str, xml.Node], name: str) -> str:
 
 def _days(parts: dict[str, xml.Node], name: str) -> int:
     text = _leaf(parts, name).strip()
-    if _NUMBER.match(text) is None:
+    if _NUMBER.match(text) is None or int(text) > _INT_MAX:
         raise xml.malformed(name)
     if int(text) == 0:
         raise S3Error(
@@ -256,7 +295,7 @@ def _days(parts: dict[str, xml.Node], name: str) -> int:
 
 def _date(text: str) -> int:
     moment = headers.parse_iso_date(text.strip())
-    if not moment:
+    if not 0 < moment <= _DATE_MAX:
         raise xml.malformed("Date")
     if moment % (lifecycle.DAY_SECONDS * 1000):
         raise S3Error(

@@ -99,7 +99,7 @@ def test_every_text_written_as_it_is_is_read_as_it_was(text: str) -> None:
     text = "".join(c for c in text if not "\U0010ff00" <= c <= "\U0010ff7f")
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace("]]>", "]]&gt;")
     escaped = escaped.replace("\r", "&#13;")
-    root = xml.parse(f"<a><b>{escaped}</b></a>".encode(), "a")
+    root = xml.parse(f"<a><b>{escaped}</b></a>".encode(), "a", control_characters=True)
     assert root.children[0].text == text
 
 
@@ -134,5 +134,24 @@ def test_a_page_of_names_loses_nothing(names: list[str], url: bool) -> None:
 )
 def test_what_would_be_read_as_another_key_is_refused(body: bytes) -> None:
     with pytest.raises(S3Error) as error:
-        xml.parse(body, "a")
+        xml.parse(body, "a", control_characters=True)
+    assert error.value.code == "MalformedXML"
+
+
+@pytest.mark.parametrize("text", ["&#1;", "\x01", "&#xFFFE;", "\uffff", "&#x1F;"])
+def test_what_could_not_be_read_back_is_refused_by_name(text: str) -> None:
+    with pytest.raises(S3Error) as error:
+        xml.parse(f"<a><b>{text}</b></a>".encode(), "a")
+    assert (error.value.code, error.value.fields) == ("MalformedXML", {"Element": "b"})
+
+
+def test_a_document_is_in_utf_8_and_may_say_so() -> None:
+    body = b'<?xml version="1.0" encoding="utf-8"?><a>\xc3\xa9</a>'
+    assert xml.parse(body, "a").text == "\u00e9"
+
+
+@pytest.mark.parametrize("encoding", ["ISO-8859-1", "windows-1252", "unicode_escape", "UTF-16"])
+def test_a_document_that_says_it_is_in_something_else_is_refused(encoding: str) -> None:
+    with pytest.raises(S3Error) as error:
+        xml.parse(f'<?xml version="1.0" encoding="{encoding}"?><a>e</a>'.encode(), "a")
     assert error.value.code == "MalformedXML"
