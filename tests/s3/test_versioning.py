@@ -227,12 +227,24 @@ def test_copies(boto_client: Any, versioned: str) -> None:
     )
 
 
-def test_a_copy_of_the_null_version_names_none(boto_client: Any, bucket: str) -> None:
+def test_a_copy_of_the_null_version_names_it_where_it_was_named(
+    boto_client: Any, bucket: str
+) -> None:
     boto_client.put_object(Bucket=bucket, Key="k", Body=b"1")
+    named = {"Bucket": bucket, "Key": "k", "VersionId": "null"}
+    copied = boto_client.copy_object(Bucket=bucket, Key="l", CopySource=named)
+    assert copied["CopySourceVersionId"] == "null"
     set_state(boto_client, bucket, "Enabled")
     copied = boto_client.copy_object(Bucket=bucket, Key="l", CopySource=f"{bucket}/k")
     assert "CopySourceVersionId" not in copied
     assert copied["VersionId"] not in ("", "null")
+    copied = boto_client.copy_object(Bucket=bucket, Key="l", CopySource=named)
+    assert copied["CopySourceVersionId"] == "null"
+    assert copied["VersionId"] not in ("", "null")
+    upload = {"Bucket": bucket, "Key": "m"}
+    upload["UploadId"] = boto_client.create_multipart_upload(**upload)["UploadId"]
+    part = boto_client.upload_part_copy(**upload, PartNumber=1, CopySource=named)
+    assert part["CopySourceVersionId"] == "null"
 
 
 def test_multipart(boto_client: Any, versioned: str) -> None:

@@ -170,8 +170,9 @@ def _permit_tags(call: Call, opened: Source) -> None:
 
 
 def _source_version(opened: Source) -> HeaderList:
+    """Which version was copied; a null version is told to whoever named it, and to nobody else."""
     version_id = opened.version.version_id
-    if not versioning.has_versions(opened.bucket) or version_id == i.NULL_VERSION:
+    if version_id == i.NULL_VERSION and not opened.named:
         return []
     return [(b"x-amz-copy-source-version-id", version_id.encode())]
 
