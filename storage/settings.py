@@ -228,6 +228,10 @@ def _auto(value: object) -> object:
     return 0 if isinstance(value, str) and value.strip().lower() == "auto" else value
 
 
+def _never(value: object) -> object:
+    return 0 if isinstance(value, str) and value.strip().lower() == "never" else value
+
+
 def _root(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -248,6 +252,7 @@ Networks = Annotated[tuple[str, ...], BeforeValidator(_networks)]
 Domains = Annotated[tuple[str, ...], BeforeValidator(_domains)]
 Buckets = Annotated[tuple[str, ...], BeforeValidator(_buckets)]
 Count = Annotated[int, BeforeValidator(_auto)]
+Days = Annotated[int, BeforeValidator(_never)]
 Bytes = Annotated[int, _quantity(_SIZE_UNITS, "128KiB")]
 Root = Annotated[str, BeforeValidator(_root)]
 Seconds = Annotated[int, _quantity(_TIME_UNITS, "7d")]
@@ -386,7 +391,7 @@ class Settings(BaseSettings):
         7 * 86400, "OVERSIGHT_FEED_RETENTION", unit="seconds", shown="7d", ge=60,
         help="How long a consumer of the change feed may lag before it has to start anew.",
     )  # fmt: skip
-    events_retention_days: int = _setting(
+    events_retention_days: Days = _setting(
         0, "OVERSIGHT_EVENTS_RETENTION_DAYS", unit="days", shown="never", ge=0, le=36500,
         help="Days after which what Langfuse keeps under `langfuse/events/` expires, by a "
         "lifecycle rule of that bucket. Traces stay in Langfuse; its own retention is another "

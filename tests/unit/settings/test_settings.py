@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -464,3 +465,20 @@ def test_every_setting_has_help_unit_and_an_own_variable() -> None:
         assert (info.description or "").endswith(".")
         assert extra["unit"]
         assert extra["variables"][0].startswith("OVERSIGHT_")
+
+
+def test_each_default_of_the_example_is_a_value(config: Any) -> None:
+    """Whoever takes the # away must not find that the line can't be read."""
+    example = (Path(__file__).parents[3] / ".env.example").read_text()
+    lines = re.findall(r"^#?((?:OVERSIGHT|MINIO)_\w+)=(.*)$", example, re.MULTILINE)
+    assert len(lines) > 30
+    for name, value in lines:
+        assert config(**{name: value.strip()}), name
+
+
+def test_events_are_kept_for_ever_unless_days_are_set(config: Any, problems: Any) -> None:
+    name = "OVERSIGHT_EVENTS_RETENTION_DAYS"
+    assert config(**{name: "Never"}) == config(**{name: "0"}) == config()
+    assert config(**{name: "30"}).events_retention_days == 30
+    (problem,) = problems(**{name: "7d"})
+    assert problem.startswith(name)
