@@ -165,5 +165,7 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
             _logger.debug("%s is put off: %s", work.__name__, error)
         except (errors.StoreError, OSError) as error:
             _logger.warning("%s failed: %s", work.__name__, error)
+        except Exception:  # a defect, told with its traceback: the rest of the store goes on, too
+            _logger.exception("%s failed", work.__name__)
         # Never busy for more than half of the time.
         await asyncio.sleep(max(seconds, time.monotonic() - began))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from storage import errors
 from storage.engine.embedded import segment
 from storage.engine.embedded.engine import EmbeddedEngine
 from storage.services import upkeep
@@ -112,3 +113,23 @@ async def test_the_write_ahead_log_is_moved_once_nothing_is_written(
         for _ in range(3):
             await service._checkpoint()
         assert moved == [True, True]
+
+
+@pytest.mark.parametrize(
+    "trouble", [KeyError("a defect"), OSError("a drive"), errors.Unavailable()]
+)
+async def test_no_trouble_ends_the_upkeep(trouble: Exception) -> None:
+    """A rule that can't be read must not keep the store from getting its space back for ever."""
+    turns = asyncio.Queue[int]()
+
+    async def work() -> None:
+        turns.put_nowait(1)
+        raise trouble
+
+    task = asyncio.create_task(upkeep._every(0, work))
+    async with asyncio.timeout(5):
+        await turns.get()
+        await turns.get()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
