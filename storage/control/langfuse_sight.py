@@ -31,6 +31,10 @@ DECISIONS_MAX = 2000
 #: Decisions after which others get their turn: S3 may be served from the same loop.
 _AT_ONCE = 8
 
+#: A name below a prefix that only rules about everything below it match: a "*" is matched by what
+#: any text would be, and so many of them by no pattern of single characters ("?").
+_ANYTHING = "*" * 64
+
 #: Numbers as SQLite has them.
 Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 _T = TypeVar("_T")
@@ -67,8 +71,7 @@ class Sight:
                 and self._caller.decide_on(
                     "s3:ListBucket", bucket, facts={"s3:prefix": prefix}
                 ).allowed
-                # A "*" in a key is matched by what any text would be.
-                and self._caller.decide_on("s3:GetObject", bucket, f"{prefix}*").allowed
+                and self._caller.decide_on("s3:GetObject", bucket, prefix + _ANYTHING).allowed
             )
             self._scopes[name, prefix] = known
         return known

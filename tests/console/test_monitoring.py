@@ -142,3 +142,28 @@ def test_buckets_tell_how_they_grew(page: Any) -> None:
     visit(page, "buckets")
     page.wait_for_selector(".bucket:has-text('models') >> text=+20.0 MiB in 20 days")
     assert page.locator(".bucket svg.spark[role=img][aria-label]").count() == 1
+
+
+def test_what_nobody_asked_took_no_time_at_all(page: Any) -> None:
+    """A time without requests is a gap in the line, a value by itself a dot; bytes begin at KiB."""
+    found = page.evaluate(
+        """async () => {
+            const base = document.querySelector("script[src$='main.js']").src;
+            const { lines } = await import(base.replace("main.js", "charts.js"));
+            const drawn = async (values, unit) => {
+                const chart = lines("Latency", (value) => String(value ?? "none"), { unit });
+                const times = values.map((_, at) => 60_000 * at);
+                document.body.append(chart.update({ times, series: [{ label: "x", values }] }));
+                // It is drawn when it has got a width.
+                const here = () => chart.querySelector(".lineplot");
+                while (!here()) await new Promise(requestAnimationFrame);
+                const drawn = here().getAttribute("d").match(/[ML]/g).join("");
+                return [drawn, chart.querySelectorAll("circle").length,
+                    chart.querySelector("output").innerText.split(" ").at(-1),
+                    chart.querySelector("text").textContent];
+            };
+            return [await drawn([1, 2, null, 3, null, 4, 5], 1000), await drawn([7], 1000),
+                await drawn([0, null], 1024)];
+        }"""
+    )
+    assert found == [["MLMML", 1, "5", "0"], ["M", 1, "7", "0"], ["M", 1, "none", "0"]]

@@ -13,7 +13,8 @@ const RIGHT = 10;
 /** Series that have a colour of their own. */
 export const COLOURS = 6;
 
-/** Lines over time. `update({times, series: [{label, values}]})` shows other data. */
+/** Lines over time. `update({times, series: [{label, values}]})` shows other data; a value of null
+ * is a gap. */
 export function lines(title, format, options = {}) {
   return plot(title, format, { ...options, draw: drawLines, top: (series) => Math.max(...series.flatMap(({ values }) => values), 0), label: moment });
 }
@@ -53,7 +54,7 @@ function plot(title, format, { draw, top, label, sum = false, unit = 1000, wide 
   };
   const redraw = () => {
     if (!width) return;
-    const highest = nice(top(data.series) || 1, unit);
+    const highest = nice(top(data.series) || (unit === 1024 ? 1024 : 1), unit);
     canvas.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     canvas.setAttribute("width", width);
     canvas.replaceChildren(...frame(highest, format, width), ...ticks(data.times, width, name, sum));
@@ -118,11 +119,12 @@ function described({ times, series }, format, name) {
 function drawLines(canvas, { times, series }, width, y) {
   const x = (at) => LEFT + ((width - LEFT - RIGHT) * at) / Math.max(1, times.length - 1);
   series.forEach(({ values }, index) => {
-    const path = values.map((value, at) => `${at ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+    const there = (at) => values[at] !== undefined && values[at] !== null;
+    const path = values.map((value, at) => (there(at) ? `${there(at - 1) ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}` : "")).join("");
     if (series.length === 1 && values.length > 1) canvas.append(svg("path", { class: "area f0", d: `${path}L${x(values.length - 1)} ${HEIGHT - BOTTOM}L${LEFT} ${HEIGHT - BOTTOM}Z` }));
     canvas.append(svg("path", { class: `lineplot s${index % COLOURS} d${index % 3}`, d: path }));
-    // One value, as there is right after a start, makes no line.
-    if (values.length === 1) canvas.append(svg("circle", { class: `f${index % COLOURS}`, cx: x(0), cy: y(values[0]), r: 3 }));
+    // One value by itself, as there is right after a start, makes no line.
+    values.forEach((value, at) => there(at) && !there(at - 1) && !there(at + 1) && canvas.append(svg("circle", { class: `f${index % COLOURS}`, cx: x(at), cy: y(value), r: 3 })));
   });
   return x;
 }

@@ -44,7 +44,9 @@ export async function render(page, { signal }) {
 }
 
 const rate = (value) => (value >= 100 ? compact(Math.round(value)) : value.toFixed(value >= 10 ? 1 : 2).replace(/\.?0+$/, ""));
-const seconds = (value) => (value >= 0.9995 ? `${value.toFixed(1)} s` : value >= 0.0009995 ? `${(value * 1000).toFixed(value < 0.00995 ? 1 : 0)} ms` : `${Math.round(value * 1e6)} µs`);
+const seconds = (value) => (value === null ? "–" : value >= 0.9995 ? `${value.toFixed(1)} s` : value >= 0.0009995 ? `${(value * 1000).toFixed(value < 0.00995 ? 1 : 0)} ms` : `${Math.round(value * 1e6)} µs`);
+/** Where nothing was asked, nothing took 0 seconds. */
+const taken = (counts, which) => (counts.requests ? counts[which] : null);
 const right = (label) => h("th", { scope: "col", class: "num" }, label);
 
 /** The page's parts, made once: an update changes what is in them, and takes nobody's place away. */
@@ -109,7 +111,7 @@ function tiles(status, live) {
   return [
     live && [
       stat(M.requests, rate(per(live.requests)), `${M.slots}: ${count(live.in_flight)}`),
-      stat(`${M.latency} (${M.p99})`, seconds(live.p99), `${M.p50} ${seconds(live.p50)} · ${M.p95} ${seconds(live.p95)}`),
+      stat(`${M.latency} (${M.p99})`, seconds(taken(live, "p99")), `${M.p50} ${seconds(taken(live, "p50"))} · ${M.p95} ${seconds(taken(live, "p95"))}`),
       stat(M.errorsRate, rate(per(live.client_errors + live.server_errors)), M.errorShare(live.requests ? (100 * (live.client_errors + live.server_errors)) / live.requests : 0)),
       stat(M.throughput, `${bytes(per(live.bytes_out))}/s`, `${M.reads} ${bytes(per(live.bytes_in))}/s`),
     ],
@@ -126,7 +128,7 @@ function drawOver(charts, { points }) {
   const plain = (value) => points.map(value);
   charts.requests.update({ times, series: [{ label: M.requests, values: each((p) => p.requests) }] });
   charts.throughput.update({ times, series: [{ label: M.writes, values: each((p) => p.bytes_out) }, { label: M.reads, values: each((p) => p.bytes_in) }] });
-  charts.latency.update({ times, series: [{ label: M.p50, values: plain((p) => p.p50) }, { label: M.p95, values: plain((p) => p.p95) }, { label: M.p99, values: plain((p) => p.p99) }] });
+  charts.latency.update({ times, series: [{ label: M.p50, values: plain((p) => taken(p, "p50")) }, { label: M.p95, values: plain((p) => taken(p, "p95")) }, { label: M.p99, values: plain((p) => taken(p, "p99")) }] });
   charts.errors.update({ times, series: [{ label: "4xx", values: each((p) => p.client_errors) }, { label: "5xx", values: each((p) => p.server_errors) }] });
 }
 

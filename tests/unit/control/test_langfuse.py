@@ -424,3 +424,16 @@ def test_a_trace_is_not_named_after_its_scores(index: Writer, root: TestClient) 
     index.apply([Change("langfuse", key, found)], Progress(complete=True))
     (trace,) = get(root, "/search", trace="judged")["traces"]
     assert trace["name"] == ""
+
+
+def test_a_rule_about_names_of_a_few_characters_is_none_about_everything(
+    index: Writer, root: TestClient, make_user: Callable[..., TestClient]
+) -> None:
+    resources = [f"arn:aws:s3:::langfuse/events/p1/trace/{'?' * count}" for count in (1, 2, 9)]
+    statements = [
+        {"Effect": "Allow", "Action": "s3:GetObject", "Resource": resources},
+        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::langfuse"},
+    ]
+    document = {"Version": "2012-10-17", "Statement": statements}
+    assert root.put("/api/v1/policies/few", json=document).status_code == 200
+    assert get(make_user("few", "few"), "/projects")["projects"] == []
