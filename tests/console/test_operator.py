@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from tests.console.conftest import Open, sign_in, visit
+from tests.console.surroundings import add_user
 from tests.console.test_uploads import drag
+from tests.serving import ServedStore
 
 
 @pytest.fixture
@@ -308,3 +310,79 @@ def test_a_character_that_the_preview_cuts_is_not_wrong(page: Any, s3: Any, buck
     visit(page, "object", bucket, "long.txt")
     page.wait_for_selector(".preview .note:has-text('The first 1.00 MiB of')")
     assert page.locator(".preview .note").count() == 1
+
+
+# -- addresses and documents that are not whole ---------------------------------------------------
+
+
+@pytest.mark.parametrize("parts", [("browse",), ("settings",), ("object", "datahub", "")])
+def test_an_address_that_names_nothing_is_no_page(page: Any, parts: tuple[str, ...]) -> None:
+    visit(page, *parts)
+    page.wait_for_selector("text=There is no such page.")
+
+
+def test_a_rule_or_policy_with_nothing_in_it_is_told_what_it_lacks(page: Any, bucket: str) -> None:
+    visit(page, "settings", bucket)
+    cors = "section.card:has(> header h2:text-is('CORS'))"
+    page.click(f"{cors} button:has-text('Add a rule')")
+    page.click(f"{cors} > header button:text-is('Save')")
+    page.wait_for_selector(".toast.bad:has-text('needs at least one origin and one method')")
+    policy = "section.card:has(> header h2:text-is('Policy'))"
+    page.click(f"{policy} > header button:text-is('Save')")
+    page.wait_for_selector(".toast.bad:has-text('There is nothing to save.')")
+
+
+# -- narrow screens -------------------------------------------------------------------------------
+
+
+def test_the_middle_of_a_deep_path_is_in_a_menu(open_page: Open, s3: Any, bucket: str) -> None:
+    folder = "".join(f"level-{number}/" for number in range(30))
+    s3.put_object(Bucket=bucket, Key=f"{folder}leaf.txt", Body=b"leaf")
+    page = sign_in(open_page(viewport={"width": 360, "height": 700}))
+    visit(page, "browse", bucket, folder)
+    page.wait_for_selector("a:has-text('leaf.txt')")
+    assert page.locator("a:has-text('leaf.txt')").bounding_box()["y"] < 600
+    page.click("button[aria-label='26 folders in between']")
+    page.click("[role=menuitem]:text-is('level-12')")
+    page.wait_for_selector(".crumbs [aria-current]:has-text('level-12')")
+
+
+def test_what_can_be_done_with_a_user_is_within_a_phones_screen(open_page: Open, page: Any) -> None:
+    name = f"a-service-with-a-long-name-{uuid.uuid4().hex[:12]}"
+    visit(page, "people", "users")
+    page.click("button:has-text('Add a user') >> nth=0")
+    page.fill("dialog input >> nth=0", name)
+    page.click("dialog button[type=submit]")
+    page.click("dialog button:has-text('I have kept it')")
+    phone = sign_in(open_page(viewport={"width": 360, "height": 700}))
+    visit(phone, "people", "users")
+    box = phone.locator(f"tr:has-text('{name}') button").bounding_box()
+    assert box["x"] + box["width"] <= 350
+
+
+def test_a_menu_is_as_wide_as_its_longest_entry(page: Any, s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="a.txt")
+    visit(page, "browse", bucket)
+    page.click("tbody button[aria-haspopup=menu]")
+    assert page.wait_for_selector("[role=menu]").bounding_box()["width"] < 300
+
+
+def test_a_page_whose_parts_do_not_come_says_so_and_comes_with_the_network(page: Any) -> None:
+    page.route("**/*", lambda route: route.abort())
+    visit(page, "help")
+    page.wait_for_selector("text=The console does not answer.")
+    page.unroute("**/*")
+    page.click("button:text-is('Try again')")
+    page.wait_for_selector("h1:text-is('Help')")
+
+
+def test_who_sees_no_bucket_is_told_what_to_do(served: ServedStore, open_page: Open) -> None:
+    person = add_user(served)
+    page = sign_in(open_page(), person.key, person.secret)
+    page.wait_for_selector("text=No buckets that you may see")
+
+
+def test_signing_in_again_asks_for_the_secret(page: Any, bucket: str) -> None:
+    page.context.clear_cookies()
+    visit(page, "browse", bucket)
+    page.wait_for_selector("dialog input[name=password]:focus")

@@ -292,17 +292,24 @@ export function downloadPath(bucket, key, version) {
   return s3Path(bucket, key, { ".save": key.replace(/\/+$/, "").split("/").at(-1) || "object", ...(version ? { versionId: version } : {}) });
 }
 
+/** Steps of a way that are all shown. */
+const STEPS_MAX = 6;
+
 /** The way to a folder or an object. */
 export function crumbs(bucket, key, link, object = false) {
   const steps = key.split("/");
   if (!object || steps.at(-1) === "") steps.pop();
   const entries = [h("a", { href: link("browse", bucket), "aria-current": steps.length ? null : "page" }, named(bucket))];
-  let path = "";
+  const sep = () => h("span", { class: "sep", "aria-hidden": "true" }, "/");
+  const paths = steps.map((_, at) => link("browse", bucket, steps.slice(0, at + 1).join("/") + "/"));
+  const name = (step) => h("bdi", {}, brief(step) || "∅");
+  // Of a deep path the middle is in a menu: it would fill the screen.
+  const inMenu = steps.length > STEPS_MAX ? [1, steps.length - 3] : [0, 0];
   steps.forEach((step, at) => {
-    path += `${step}/`;
-    const last = at === steps.length - 1;
-    entries.push(h("span", { class: "sep", "aria-hidden": "true" }, "/"));
-    entries.push(last ? h("span", { "aria-current": "page" }, named(step || "∅")) : h("a", { href: link("browse", bucket, path) }, named(step || "∅")));
+    if (at > inMenu[0] && at < inMenu[1]) return;
+    entries.push(sep());
+    if (at === inMenu[0] && inMenu[1]) entries.push(menuButton(T.browse.between(inMenu[1] - inMenu[0]), () => steps.slice(...inMenu).map((each, n) => ["folder", brief(each) || "∅", () => (location.hash = paths[inMenu[0] + n])])));
+    else entries.push(at === steps.length - 1 ? h("span", { "aria-current": "page" }, name(step)) : h("a", { href: paths[at] }, name(step)));
   });
   return h("nav", { class: "crumbs", tabindex: "-1", "aria-label": T.nav.buckets }, h("a", { href: link("buckets") }, T.buckets.title), h("span", { class: "sep", "aria-hidden": "true" }, "/"), entries);
 }

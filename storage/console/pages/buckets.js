@@ -17,7 +17,7 @@ export async function render(page, { link }) {
   const grid = h("div");
   const draw = () => {
     const shownBuckets = buckets.filter(({ name }) => name.includes(filter.value.toLowerCase()));
-    fill(grid, buckets.length ? !shownBuckets.length ? h("div", { class: "card" }, empty("search", T.buckets.noMatch, "")) : h("div", { class: "grid" }, shownBuckets.map((bucket) => tile(bucket, link, trends.get(bucket.name)))) : h("div", { class: "card" }, empty("bucket", T.buckets.empty, T.buckets.emptyLead, create())));
+    fill(grid, buckets.length ? !shownBuckets.length ? h("div", { class: "card" }, empty("search", T.buckets.noMatch, "")) : h("div", { class: "grid" }, shownBuckets.map((bucket) => tile(bucket, link, trends.get(bucket.name)))) : h("div", { class: "card" }, may("s3:CreateBucket") ? empty("bucket", T.buckets.empty, T.buckets.emptyLead, create()) : empty("shield", T.buckets.noneForYou, T.buckets.noneForYouLead)));
   };
   draw();
   const total = buckets.reduce((sum, bucket) => sum + bucket.bytes, 0);

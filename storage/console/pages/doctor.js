@@ -1,6 +1,6 @@
 // The checks of `oversight doctor`, run from where the store runs.
 import { control } from "./api.js";
-import { fill, h } from "./dom.js";
+import { fill, h, rich } from "./dom.js";
 import { T } from "./texts.js";
 import { badge, button, card, empty, head, note, table } from "./ui.js";
 
@@ -22,13 +22,13 @@ export async function render(page) {
   fill(body, known(checks));
 }
 
-const known = (checks) => h("section", { class: "card" }, table([D.check, ""], checks.map(({ title, scope }) => h("tr", {}, h("td", {}, title), h("td", { class: "muted" }, D.scopes[scope] ?? scope)))));
+const known = (checks) => h("section", { class: "card" }, table([D.check, D.times], checks.map(({ title, scope }) => h("tr", {}, h("td", {}, title), h("td", { class: "muted" }, D.scopes[scope] ?? scope)))));
 
 function draw(body, { healthy, troubles, results }) {
   fill(
     body,
     note(healthy && !troubles.length ? D.healthy : healthy ? D.warned : D.unhealthy, healthy ? (troubles.length ? "warn" : "") : "bad", healthy && !troubles.length ? "check" : "alert"),
-    troubles.map(({ severity, sentence, cure, code }) => card(sentence, [h("p", {}, h("b", {}, `${D.cure}: `), cure), h("p", { class: "small muted" }, h("code", {}, code))], badge(severity === "failure" ? D.failure : D.warning, severity === "failure" ? "bad" : "warn"))),
-    h("section", { class: "card" }, table([D.check, D.door, D.result], results.map((each) => h("tr", {}, h("td", {}, each.title, each.reason ? h("div", { class: "small muted" }, each.reason) : null), h("td", { class: "muted" }, each.endpoint || each.door), h("td", {}, badge(each.verdict, KINDS[each.verdict] ?? "")))))),
+    troubles.map(({ severity, sentence, cure, code }) => card(sentence, [h("p", {}, h("b", {}, `${D.cure}: `), rich(cure)), h("p", { class: "small muted" }, h("code", {}, code))], badge(severity === "failure" ? D.failure : D.warning, severity === "failure" ? "bad" : "warn"))),
+    h("section", { class: "card" }, table([D.check, h("th", { scope: "col", class: "not-on-phones" }, D.door), D.result], results.map((each) => h("tr", {}, h("td", {}, each.title, each.reason ? h("div", { class: "small muted" }, each.reason) : null), h("td", { class: "muted not-on-phones" }, each.endpoint || each.door), h("td", {}, badge(each.verdict, KINDS[each.verdict] ?? "")))))),
   );
 }

@@ -29,6 +29,8 @@ const NAVIGATION = [
   ["doctor", "doctor", () => examined],
   ["help", "help", () => true],
 ];
+/** Parts of its address without which a page is none: a bucket, and an object in it. */
+const NEEDED = { browse: 1, settings: 1, object: 2 };
 const PARENTS = { browse: "buckets", object: "buckets", settings: "buckets" };
 
 /** Whether the store keeps an index of Langfuse's objects. */
@@ -64,14 +66,16 @@ async function show() {
   document.querySelectorAll(".nav a").forEach((a) => (a.dataset.page === (PARENTS[name] ?? name) ? a.setAttribute("aria-current", "page") : a.removeAttribute("aria-current")));
   openMenu(false);
   document.title = titleOf(name, parts);
-  if (!Object.hasOwn(PAGES, name)) {
+  if (!Object.hasOwn(PAGES, name) || parts.slice(0, NEEDED[name]).filter(Boolean).length < (NEEDED[name] ?? 0)) {
     fill(main, empty("help", T.errors.page, ""));
     delete main.dataset.place;
     return;
   }
   const page = h("div");
   try {
-    const { render } = await PAGES[name]();
+    const { render } = await PAGES[name]().catch(() => {
+      throw new Error(T.errors.unreachable);
+    });
     if (signal.aborted) return;
     const before = main.dataset.place;
     main.dataset.place = name;

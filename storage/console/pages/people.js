@@ -53,9 +53,9 @@ async function users(body, tools, again) {
   fill(tools, add());
   if (!found.length) return fill(body, empty("users", P.noUsers, P.noUsersLead, add()));
   const rows = found.map((user) =>
-    h("tr", {}, h("td", {}, h("div", { class: "name" }, icon("users"), h("div", {}, h("b", {}, named(user.name)), user.display_name && user.display_name !== user.name ? h("div", { class: "small muted" }, named(user.display_name)) : null))), h("td", {}, chips(user.policies)), h("td", { class: "num wide-only" }, String(user.keys.length)), h("td", {}, status(user.status)), h("td", { class: "wide-only muted" }, ago(user.created)), h("td", { class: "tight" }, menu(userMenu(user, again)))),
+    h("tr", {}, h("td", {}, h("div", { class: "name" }, icon("users"), h("div", {}, h("b", {}, named(user.name)), user.display_name && user.display_name !== user.name ? h("div", { class: "small muted" }, named(user.display_name)) : null))), h("td", { class: "not-on-phones" }, chips(user.policies)), h("td", { class: "num wide-only" }, String(user.keys.length)), h("td", {}, status(user.status)), h("td", { class: "wide-only muted" }, ago(user.created)), h("td", { class: "tight" }, menu(userMenu(user, again)))),
   );
-  return fill(body, table([P.userName, P.policies, h("th", { class: "num wide-only" }, P.keys), P.status, h("th", { class: "wide-only" }, P.created), h("th", { class: "tight" }, h("span", { class: "sr" }, T.common.actions))], rows));
+  return fill(body, table([P.userName, h("th", { scope: "col", class: "not-on-phones" }, P.policies), h("th", { class: "num wide-only" }, P.keys), P.status, h("th", { class: "wide-only" }, P.created), h("th", { class: "tight" }, h("span", { class: "sr" }, T.common.actions))], rows));
 }
 
 function userMenu(user, again) {

@@ -134,9 +134,11 @@ async function cors(bucket, allowed) {
     const exposed = area(values("ExposeHeader"), "ETag");
     const age = h("input", { type: "number", min: "0", value: given ? textOf(given, "MaxAgeSeconds") : "3600", disabled: !writable });
     const id = given ? textOf(given, "ID") : "";
+    const methodsOf = () => methods.filter(([, box]) => box.input.checked).map(([method]) => method);
     const some = (tag, found) => found.map((value) => `<${tag}>${escaped(value)}</${tag}>`).join("");
     const rule = {
-      xml: () => `<CORSRule>${id ? `<ID>${escaped(id)}</ID>` : ""}${some("AllowedHeader", lines(headers))}${some("AllowedMethod", methods.filter(([, box]) => box.input.checked).map(([method]) => method))}${some("AllowedOrigin", lines(origins))}${some("ExposeHeader", lines(exposed))}${age.value ? `<MaxAgeSeconds>${Number(age.value)}</MaxAgeSeconds>` : ""}</CORSRule>`,
+      isWhole: () => lines(origins).length > 0 && methodsOf().length > 0,
+      xml: () => `<CORSRule>${id ? `<ID>${escaped(id)}</ID>` : ""}${some("AllowedHeader", lines(headers))}${some("AllowedMethod", methodsOf())}${some("AllowedOrigin", lines(origins))}${some("ExposeHeader", lines(exposed))}${age.value ? `<MaxAgeSeconds>${Number(age.value)}</MaxAgeSeconds>` : ""}</CORSRule>`,
     };
     rule.element = h("div", { class: "card" }, h("header", {}, h("h3", { class: "grow" }, S.rule(rules.length + 1)), writable ? button(S.removeRule, { kind: "plain" }, () => (rules.splice(rules.indexOf(rule), 1), draw())) : null), h("div", { class: "body grid" }, field(S.origins, origins), h("fieldset", { class: "plain-set" }, h("legend", {}, S.methods), methods.map(([, box]) => box.element)), field(S.headers, headers), field(S.exposed, exposed), field(S.maxAge, age)));
     rules.push(rule);
@@ -145,6 +147,7 @@ async function cors(bucket, allowed) {
   for (const given of root ? all(root, "CORSRule") : []) add(given);
   draw();
   const save = async () => {
+    if (!rules.every((rule) => rule.isWhole())) throw new Error(S.corsPartial);
     if (rules.length) await s3Put("PUT", bucket, "", { cors: "" }, `<CORSConfiguration>${rules.map((rule) => rule.xml()).join("")}</CORSConfiguration>`);
     else await s3("DELETE", bucket, "", { cors: "" });
     toast(T.common.saved);
@@ -183,6 +186,7 @@ async function policy(bucket, allowed) {
   const template = h("select", { "aria-label": S.template, on: { change: () => (editor.set(tidy({ Version: "2012-10-17", Statement: TEMPLATES[template.value](bucket) })), (template.value = "")) } }, h("option", { value: "" }, S.template), Object.entries(S.templates).map(([name, label]) => h("option", { value: name }, label)));
   template.style.setProperty("width", "auto");
   const save = async () => {
+    if (!editor.area.value.trim()) throw new Error(S.emptyPolicy);
     await s3("PUT", bucket, "", { policy: "" }, { body: JSON.stringify(editor.value()), headers: { "content-type": "application/json" } });
     toast(S.policySaved);
   };

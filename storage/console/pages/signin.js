@@ -72,6 +72,8 @@ async function again(why) {
   const before = state.session.me.id;
   const inputs = fields();
   inputs.key.value = state.session.me.access_key;
+  inputs.key.autofocus = false;
+  inputs.secret.autofocus = true;
   await ask({
     title: T.signIn.again,
     action: T.signIn.submit,

@@ -38,7 +38,12 @@ export const isTidiedUp = (key) => key.split("/").some((part) => part === "." ||
 const list = h("ul");
 const title = h("h2");
 const trouble = h("div");
-const panel = h("section", { class: "card works", "aria-label": T.uploads.title, hidden: true }, h("header", {}, title, iconButton("menu", T.uploads.minimise, () => (list.hidden = !list.hidden)), iconButton("close", T.uploads.hide, hideDone)), trouble, list);
+const folder = iconButton("fold", T.uploads.minimise, () => {
+  list.hidden = !list.hidden;
+  folder.setAttribute("aria-expanded", String(!list.hidden));
+});
+folder.setAttribute("aria-expanded", "true");
+const panel = h("section", { class: "card works", "aria-label": T.uploads.title, hidden: true }, h("header", {}, title, folder, iconButton("close", T.uploads.hide, hideDone)), trouble, list);
 document.body.append(panel);
 
 function hideDone() {

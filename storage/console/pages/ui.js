@@ -182,7 +182,7 @@ export function ask({ title, body, submit, action = T.common.save, kind = "prima
     dialog.showModal();
     // What destroys something is not one key more away than what asked for it.
     const harmless = kind === "danger" && dismiss ? dismiss : confirm;
-    (form.querySelector("[autofocus], input, textarea, select") ?? harmless).focus();
+    (form.querySelector("[autofocus]") ?? form.querySelector("input, textarea, select") ?? harmless).focus();
   });
 }
 
