@@ -53,6 +53,9 @@ def stored(s3: Any, bucket: str) -> set[str]:
 
 def choose_all(page: Any, bucket: str, prefix: str = "") -> None:
     visit(page, "browse", bucket, prefix)
+    # The page before stays until the next one is there: what is chosen must not be of it.
+    page.wait_for_selector(f".crumbs:has-text('{bucket}')")
+    page.wait_for_selector(f"h1:has-text('{prefix or bucket}')", state="attached")
     page.check("input[aria-label='Choose all on this page']")
 
 

@@ -14,8 +14,13 @@ const PAGE = 200;
 export async function render(page, { parts, signal, link }) {
   const [bucket, prefix = "", what] = parts;
   const rights = await control("GET", ["buckets", bucket, "rights"], undefined, { prefix }).catch(() => ({ bucket: [], objects: [] }));
-  const versions = rights.bucket.includes("s3:ListBucketVersions") && (await isVersioned(bucket, rights));
-  const view = new Browser({ page, bucket, prefix, signal, link, rights, versions, deleted: versions && what === DELETED });
+  const asked = rights.bucket.includes("s3:ListBucketVersions") ? isVersioned(bucket, rights) : Promise.resolve(false);
+  const view = new Browser({ page, bucket, prefix, signal, link, rights, versions: false, deleted: what === DELETED && (await asked) });
+  // The list does not wait for this.
+  asked.then((versions) => {
+    view.versions = versions;
+    if (versions && view.entries) view.drawBar();
+  });
   await view.load();
 }
 
