@@ -15,7 +15,7 @@ from stack.migration import versions
 from stack.migration.comparison import compare
 from stack.migration.copying import Copier, Gone, belongings
 from stack.migration.memory import Memory
-from stack.migration.settings import CARRIED, LEFT, Setting, Settings, reason
+from stack.migration.settings import CARRIED, EQUAL, LEFT, Setting, Settings, reason
 from stack.migration.throttle import Throttle
 from stack.migration.versions import History
 from stack.s3.client import S3, Entry, Version
@@ -180,7 +180,8 @@ class Journey:
             return result
         if not self._target.has_bucket(bucket):
             self._target.create_bucket(bucket)
-        if result.history and versions.status(self._target, bucket) != versions.ENABLED:
+        before = versions.status(self._target, bucket)
+        if result.history and before != versions.ENABLED:
             versions.set_status(self._target, bucket, versions.ENABLED)
         began = self._now()
         try:
@@ -191,7 +192,8 @@ class Journey:
                 bucket, began.strftime(_FROM), (self._now() + _LATE).strftime(_TO)
             )
         result.settings = [
-            *self._set_versioning(bucket, kept), *self._settings.carry(bucket, dry=False)
+            *self._set_versioning(bucket, kept, before),
+            *self._settings.carry(bucket, dry=False),
         ]  # fmt: skip
         return result
 
@@ -203,8 +205,8 @@ class Journey:
             future.result()
         self._stop_if_lost()
 
-    def _set_versioning(self, bucket: str, wanted: str) -> list[Setting]:
-        """Keep versions from now on as the source does."""
+    def _set_versioning(self, bucket: str, wanted: str, before: str) -> list[Setting]:
+        """Keep versions from now on as the source does; ``before`` the run it was so."""
         if not wanted:
             return []
         if versions.status(self._target, bucket) != wanted:
@@ -212,7 +214,7 @@ class Journey:
                 versions.set_status(self._target, bucket, wanted)
             except S3Error as error:
                 return [Setting("versioning", LEFT, reason(error))]
-        return [Setting("versioning", CARRIED)]
+        return [Setting("versioning", EQUAL if before == wanted else CARRIED)]
 
     def _move_objects(
         self, pool: ThreadPoolExecutor, pending: set[Future[None]], result: BucketResult

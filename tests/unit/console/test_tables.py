@@ -66,7 +66,7 @@ async def ask(tables: serve.Tables, user: str = "alice") -> tuple[int, dict[str,
 
     scope = {
         "method": "GET", "path": "/console/table", "raw_path": b"/console/table",
-        "query_string": b"", "client": ("::1", 1), "headers": [],
+        "query_string": b"", "client": ("::1", 1), "scheme": "http", "headers": [],
     }  # fmt: skip
     request = Request(scope, None, send)  # type: ignore[arg-type]
     await tables.send(request, Session(user=user, expires=0, token=""), "bucket", "key", "")
