@@ -261,3 +261,17 @@ def test_answers_tell_when_an_upload_is_aborted(boto_client: Any, bucket: str) -
     assert not {"AbortDate", "AbortRuleId"} & elsewhere.keys()
     put(boto_client, bucket, sooner | {"Status": "Disabled"})
     assert "AbortDate" not in boto_client.create_multipart_upload(Bucket=bucket, Key="up/k")
+
+
+def test_no_date_is_told_of_an_upload_that_outlives_all_dates(
+    boto_client: Any, bucket: str
+) -> None:
+    rule = {"ID": "a rule", "Status": "Enabled", "Filter": {"Prefix": ""}}
+    put(
+        boto_client, bucket,
+        rule | {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 2**31 - 1}},
+    )  # fmt: skip
+    began = boto_client.create_multipart_upload(Bucket=bucket, Key="k")
+    listed = boto_client.list_parts(Bucket=bucket, Key="k", UploadId=began["UploadId"])
+    for answer in (began, listed):
+        assert not {"AbortDate", "AbortRuleId"} & answer.keys()

@@ -12,6 +12,7 @@ import hashlib
 import re
 import time
 from collections import Counter
+from collections.abc import Callable
 from urllib.parse import quote
 
 import msgspec
@@ -91,37 +92,33 @@ async def delete_bucket_lifecycle(call: Call) -> Response:
 
 def expiration_header(call: Call, bucket: i.Bucket, key: str, modified: int) -> HeaderList:
     """``x-amz-expiration`` of a visible object that a rule will take."""
-    document = bucket.config.get(lifecycle.DOCUMENT)
-    if document is None:
-        return []
-    at, rule = lifecycle.expiring(lifecycle.decode(document), key, modified, _clock(call))
-    if not 0 < at <= _DATE_MAX:
-        return []
-    value = b'expiry-date="%b", rule-id="%b"' % (headers.http_date(at // 1000), _shown(rule))
-    return [(b"x-amz-expiration", value)]
+    due = _due(lifecycle.expiring, call, bucket, key, modified)
+    return [] if due is None else [(b"x-amz-expiration", b'expiry-date="%b", rule-id="%b"' % due)]
 
 
 def abort_headers(call: Call, bucket: i.Bucket, key: str, initiated: int) -> HeaderList:
     """``x-amz-abort-date`` and ``x-amz-abort-rule-id`` of an upload that a rule will abort."""
+    due = _due(lifecycle.aborting, call, bucket, key, initiated)
+    return [] if due is None else [(b"x-amz-abort-date", due[0]), (b"x-amz-abort-rule-id", due[1])]
+
+
+def _due(
+    find: Callable[[tuple[Rule, ...], str, int, Clock], tuple[int, str]],
+    call: Call,
+    bucket: i.Bucket,
+    key: str,
+    since: int,
+) -> tuple[bytes, bytes] | None:
+    """When ``find`` says that a rule of the bucket will take something, and the rule's id in ASCII.
+    None: never, or later than a date can tell."""
     document = bucket.config.get(lifecycle.DOCUMENT)
     if document is None:
-        return []
-    at, rule = lifecycle.aborting(lifecycle.decode(document), key, initiated, _clock(call))
-    if not at:
-        return []
-    return [
-        (b"x-amz-abort-date", headers.http_date(at // 1000)),
-        (b"x-amz-abort-rule-id", _shown(rule)),
-    ]
-
-
-def _clock(call: Call) -> Clock:
-    return Clock(time.time_ns() // 1_000_000, call.app.config.lifecycle_day)
-
-
-def _shown(rule: str) -> bytes:
-    """A rule's id in a header: ASCII."""
-    return quote(rule, safe=" ").encode()
+        return None
+    clock = Clock(time.time_ns() // 1_000_000, call.app.config.lifecycle_day)
+    at, rule = find(lifecycle.decode(document), key, since, clock)
+    if not 0 < at <= _DATE_MAX:
+        return None
+    return headers.http_date(at // 1000), quote(rule, safe=" ").encode()
 
 
 # -- reading --------------------------------------------------------------------------------------
