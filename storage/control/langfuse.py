@@ -261,9 +261,12 @@ async def days(
             sums[row.day].append(_sum(row))
     shown = sorted(sums, reverse=True)
     counts: dict[int, int] | None = None
-    kinds = await sight.ask(lambda reader: reader.kinds(project))
-    if shown and all([await sight.sees(kind, project) for kind in kinds if kind in EVENTS]):
-        counts = await sight.ask(lambda reader: reader.trace_counts(project, shown[-1], shown[0]))
+    if shown:
+        kinds = await sight.ask(lambda reader: reader.kinds(project))
+        if all([await sight.sees(kind, project) for kind in kinds if kind in EVENTS]):
+            counts = await sight.ask(
+                lambda reader: reader.trace_counts(project, shown[-1], shown[0])
+            )
     return [
         Day(
             day=_day(day),
