@@ -15,7 +15,7 @@ import os
 import re
 import shlex
 import socket
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -152,11 +152,16 @@ _is_domain = re.compile(
 )
 
 
-def _domains(value: object) -> object:
-    names = _names(value)
-    if not isinstance(names, (list, tuple)):
-        return names
-    return tuple(dict.fromkeys(_domain(str(name)) for name in names))
+def _each(parse: Callable[[str], str]) -> BeforeValidator:
+    """Names, each as ``parse`` has it, and once."""
+
+    def parsed(value: object) -> object:
+        names = _names(value)
+        if not isinstance(names, (list, tuple)):
+            return names
+        return tuple(dict.fromkeys(parse(str(name)) for name in names))
+
+    return BeforeValidator(parsed)
 
 
 def _domain(text: str) -> str:
@@ -166,13 +171,6 @@ def _domain(text: str) -> str:
             f'"{text}" is not a domain: a name such as s3.example.com, without scheme, port and "*"'
         )
     return name
-
-
-def _networks(value: object) -> object:
-    names = _names(value)
-    if not isinstance(names, (list, tuple)):
-        return names
-    return tuple(dict.fromkeys(_network(str(name)) for name in names))
 
 
 def _network(text: str) -> str:
@@ -248,8 +246,8 @@ def _lower(value: object) -> object:
 Drives = Annotated[tuple[str, ...], BeforeValidator(_drives)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
-Networks = Annotated[tuple[str, ...], BeforeValidator(_networks)]
-Domains = Annotated[tuple[str, ...], BeforeValidator(_domains)]
+Networks = Annotated[tuple[str, ...], _each(_network)]
+Domains = Annotated[tuple[str, ...], _each(_domain)]
 Buckets = Annotated[tuple[str, ...], BeforeValidator(_buckets)]
 Count = Annotated[int, BeforeValidator(_auto)]
 Days = Annotated[int, BeforeValidator(_never)]
