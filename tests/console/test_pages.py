@@ -124,7 +124,7 @@ def test_settings_are_kept_as_s3_has_them(page: Any, s3: Any, bucket: str) -> No
     page.click(f"{section('CORS')} button:has-text('Add a rule')")
     page.fill(f"{section('CORS')} textarea >> nth=0", "https://app.example.com")
     page.click(f"{section('CORS')} > header button")
-    page.wait_for_selector("text=Saved.")
+    page.wait_for_selector("text=CORS saved.")
     (rule,) = s3.get_bucket_cors(Bucket=bucket)["CORSRules"]
     assert rule["AllowedOrigins"] == ["https://app.example.com"]
     assert rule["AllowedMethods"] == ["GET"]

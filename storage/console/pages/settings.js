@@ -39,7 +39,7 @@ async function versioning(bucket, allowed) {
       const next = on ? "Suspended" : "Enabled";
       await s3Put("PUT", bucket, "", { versioning: "" }, `<VersioningConfiguration><Status>${next}</Status></VersioningConfiguration>`);
       draw(next);
-      toast(T.common.saved);
+      toast(T.common.saved(S.versioning));
     };
     fill(place, card(S.versioning, [lead(S.versioningLead), h("p", { class: "hint" }, S.onceOn)], badge(now ? S[now.toLowerCase()] : S.off, on ? "good" : now ? "warn" : ""), allowed("PutBucketVersioning") ? button(on ? S.suspend : S.enable, {}, set) : null));
   };
@@ -92,7 +92,7 @@ async function lifecycle(bucket, allowed) {
   const save = async () => {
     if (rules.length) await s3Put("PUT", bucket, "", { lifecycle: "" }, `<LifecycleConfiguration>${rules.map((rule) => rule.xml()).join("")}</LifecycleConfiguration>`);
     else await s3("DELETE", bucket, "", { lifecycle: "" });
-    toast(T.common.saved);
+    toast(T.common.saved(S.lifecycle));
   };
   return card(S.lifecycle, [lead(S.lifecycleLead), list, writable ? h("div", {}, button(S.addLifecycle, { icon: "plus", kind: "plain" }, () => add(lifecycleRule(null, true, remove)))) : null], writable ? button(T.common.save, {}, save) : null);
 }
@@ -150,7 +150,7 @@ async function cors(bucket, allowed) {
     if (!rules.every((rule) => rule.isWhole())) throw new Error(S.corsPartial);
     if (rules.length) await s3Put("PUT", bucket, "", { cors: "" }, `<CORSConfiguration>${rules.map((rule) => rule.xml()).join("")}</CORSConfiguration>`);
     else await s3("DELETE", bucket, "", { cors: "" });
-    toast(T.common.saved);
+    toast(T.common.saved(S.cors));
   };
   return card(S.cors, [lead(S.corsLead), list, writable ? h("div", {}, button(S.addRule, { icon: "plus", kind: "plain" }, () => add(null))) : null], writable ? button(T.common.save, {}, save) : null);
 }
@@ -163,7 +163,7 @@ async function block(bucket, allowed) {
   const boxes = Object.entries(S.blocks).map(([name, label]) => [name, check(label, { checked: root !== null && textOf(root, name).toLowerCase() === "true", disabled: !writable })]);
   const save = async () => {
     await s3Put("PUT", bucket, "", { publicAccessBlock: "" }, `<PublicAccessBlockConfiguration>${boxes.map(([name, { input }]) => `<${name}>${input.checked}</${name}>`).join("")}</PublicAccessBlockConfiguration>`);
-    toast(T.common.saved);
+    toast(T.common.saved(S.block));
   };
   return card(S.block, [lead(S.blockLead), h("div", { class: "stack tight" }, boxes.map(([, { element }]) => element))], writable ? button(T.common.save, {}, save) : null);
 }

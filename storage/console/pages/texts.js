@@ -3,7 +3,7 @@ export const T = {
   name: "Oversight",
   skip: "Skip to the content",
   nav: { buckets: "Buckets", langfuse: "Langfuse", monitoring: "Monitoring", people: "Users and keys", doctor: "Doctor", help: "Help", label: "Main", menu: "Open the menu", closeMenu: "Close the menu", signOut: "Sign out", light: "Use light colours", dark: "Use dark colours" },
-  common: { cancel: "Cancel", close: "Close", save: "Save", saved: "Saved.", create: "Create", remove: "Remove", delete: "Delete", copy: "Copy", copied: "Copied.", download: "Download", loading: "Loading …", retry: "Try again", previous: "Previous", next: "Next", more: "More", refresh: "Refresh", none: "none", done: "Done", add: "Add", edit: "Edit", actions: "Actions", name: "Name", size: "Size", modified: "Modified", yes: "Yes", no: "No", refused: "Not allowed", typeToConfirm: (name) => `Type ${name} to confirm` },
+  common: { cancel: "Cancel", close: "Close", save: "Save", saved: (what) => `${what} saved.`, create: "Create", remove: "Remove", delete: "Delete", copy: "Copy", copied: "Copied.", download: "Download", loading: "Loading …", retry: "Try again", previous: "Previous", next: "Next", more: "More", refresh: "Refresh", none: "none", done: "Done", add: "Add", edit: "Edit", actions: "Actions", name: "Name", size: "Size", modified: "Modified", yes: "Yes", no: "No", refused: "Not allowed", typeToConfirm: (name) => `Type ${name} to confirm` },
   errors: {
     unknown: (status) => `The store answered with status ${status}.`, unreachable: "The console does not answer. Is the store running, and the network up?", notFound: "It does not exist (any more).",
     title: "That did not work", page: "There is no such page.", denied: "You have no right to see this.",
