@@ -17,6 +17,7 @@ MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 DATAHUB := $(VENV)/.datahub-installed
+SCRIPTS := storage/console/pages $(wildcard tests/clients/js/*.mjs)
 JS      := tests/clients/js/node_modules/.package-lock.json
 GO_SDK  := $(CACHE)/go-client/client
 JAVA_SDK := $(CACHE)/java-client/Client.class
@@ -48,11 +49,14 @@ test-stack-full: $(DEV) ## Run the stacks' tests with the real images (needs Doc
 lint: $(DEV) ## Check style, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/oxlint --deny-warnings --allow no-control-regex $(SCRIPTS)
+	@$(BIN)/oxfmt --check $(SCRIPTS)
 	@$(BIN)/mypy
 
 format: $(DEV) ## Apply the formatter
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+	@$(BIN)/oxfmt $(SCRIPTS)
 
 screenshots: $(DEV) ## Take the README's pictures of the running console (needs chromium)
 	@$(BIN)/python -m tests.console.pictures

@@ -38,16 +38,25 @@ function remember(page) {
 }
 
 /** The header by which the server knows its page. */
-export const mark = () => ({ "x-oversight-console": state.session?.page || remembered() || "none" });
+export const mark = () => ({
+  "x-oversight-console": state.session?.page || remembered() || "none",
+});
 
-const ask = (path, options) => fetch(path, { credentials: "same-origin", cache: "no-store", ...options, headers: { ...mark(), ...options.headers } });
+const ask = (path, options) =>
+  fetch(path, {
+    credentials: "same-origin",
+    cache: "no-store",
+    ...options,
+    headers: { ...mark(), ...options.headers },
+  });
 
 async function send(path, options = {}) {
   let answer;
   try {
     // Questions are asked twice: a network that changes breaks off what is under way.
     answer = await ask(path, options).catch(async (error) => {
-      if (error.name === "AbortError" || !["GET", "HEAD", undefined].includes(options.method)) throw error;
+      if (error.name === "AbortError" || !["GET", "HEAD", undefined].includes(options.method))
+        throw error;
       await new Promise((resolve) => setTimeout(resolve, 300));
       return ask(path, options);
     });
@@ -62,7 +71,10 @@ async function send(path, options = {}) {
     return send(path, options);
   }
   if (answer.status === 403 && state.session) {
-    const { code } = await answer.clone().json().catch(() => ({}));
+    const { code } = await answer
+      .clone()
+      .json()
+      .catch(() => ({}));
     if (code === "OtherSession") return (await adopt()) ? send(path, options) : answer;
     if (path !== "session") state.onRefused?.();
   }
@@ -93,7 +105,11 @@ async function understood(answer) {
     const error = parse(text);
     throw new Refusal(answer.status, textOf(error, "Code"), textOf(error, "Message"));
   }
-  throw new Refusal(answer.status, answer.headers.get("x-amz-error-code") ?? "", answer.status === 404 ? T.errors.notFound : "");
+  throw new Refusal(
+    answer.status,
+    answer.headers.get("x-amz-error-code") ?? "",
+    answer.status === 404 ? T.errors.notFound : "",
+  );
 }
 
 // -- session --------------------------------------------------------------------------------------
@@ -114,11 +130,14 @@ export const may = (action) => state.session?.me.actions.includes(action) ?? fal
 /** Call the control API: `control("GET", ["buckets", name])`. */
 export async function control(method, segments, document, query) {
   const search = query ? `?${new URLSearchParams(query)}` : "";
-  const answer = await send(`control/api/v1/${segments.map(encodeURIComponent).join("/")}${search}`, {
-    method,
-    body: document === undefined ? undefined : JSON.stringify(document),
-    headers: document === undefined ? {} : { "content-type": "application/json" },
-  });
+  const answer = await send(
+    `control/api/v1/${segments.map(encodeURIComponent).join("/")}${search}`,
+    {
+      method,
+      body: document === undefined ? undefined : JSON.stringify(document),
+      headers: document === undefined ? {} : { "content-type": "application/json" },
+    },
+  );
   await understood(answer);
   return answer.status === 204 ? null : answer.json();
 }
@@ -136,10 +155,17 @@ export function zipPath(bucket, prefix) {
 }
 
 /** The type that an object was stored with: the console tells browsers only harmless ones. */
-export const typeOf = (headers) => headers.get("x-oversight-content-type") ?? headers.get("content-type") ?? "";
+export const typeOf = (headers) =>
+  headers.get("x-oversight-content-type") ?? headers.get("content-type") ?? "";
 
 /** An S3 request; the answer as it is, errors included where `raw`. */
-export async function s3(method, bucket, key = "", query = {}, { headers = {}, body, raw = false, signal } = {}) {
+export async function s3(
+  method,
+  bucket,
+  key = "",
+  query = {},
+  { headers = {}, body, raw = false, signal } = {},
+) {
   const answer = await send(s3Path(bucket, key, query), { method, headers, body, signal });
   return raw ? answer : understood(answer);
 }
@@ -159,7 +185,10 @@ export async function s3Xml(bucket, key, query) {
 /** An S3 request with an XML document as its body. */
 export async function s3Put(method, bucket, key, query, xml) {
   const body = new TextEncoder().encode(xml);
-  return s3(method, bucket, key, query, { body, headers: { "content-type": "application/xml", "x-amz-checksum-crc32": crc32(body) } });
+  return s3(method, bucket, key, query, {
+    body,
+    headers: { "content-type": "application/xml", "x-amz-checksum-crc32": crc32(body) },
+  });
 }
 
 /** The beginning of the table in an object: {columns, rows, cut, total, codecs, writer}. */
@@ -175,7 +204,10 @@ export async function sign(wanted) {
 }
 
 /** A page of a bucket: {prefixes, objects, next}. */
-export async function list(bucket, { prefix = "", delimiter = "/", token = "", max = 200, signal } = {}) {
+export async function list(
+  bucket,
+  { prefix = "", delimiter = "/", token = "", max = 200, signal } = {},
+) {
   const query = { "list-type": "2", "encoding-type": "url", prefix, "max-keys": String(max) };
   if (delimiter) query.delimiter = delimiter;
   if (token) query["continuation-token"] = token;
@@ -197,13 +229,31 @@ export async function list(bucket, { prefix = "", delimiter = "/", token = "", m
  * prefixes are all that hold any version: {prefixes, objects, next}. */
 export async function listDeleted(bucket, { prefix = "", token = "", max = 200, signal } = {}) {
   const [key, version] = token ? JSON.parse(token) : [];
-  const query = { versions: "", delimiter: "/", "encoding-type": "url", prefix, "max-keys": String(max), ...(key ? { "key-marker": key } : {}), ...(version ? { "version-id-marker": version } : {}) };
+  const query = {
+    versions: "",
+    delimiter: "/",
+    "encoding-type": "url",
+    prefix,
+    "max-keys": String(max),
+    ...(key ? { "key-marker": key } : {}),
+    ...(version ? { "version-id-marker": version } : {}),
+  };
   const root = parse(await (await s3("GET", bucket, "", query, { signal })).text());
   const deleted = all(root, "DeleteMarker").filter((each) => textOf(each, "IsLatest") === "true");
   return {
     prefixes: all(root, "CommonPrefixes").map((each) => decoded(textOf(each, "Prefix"))),
-    objects: deleted.map((each) => ({ key: decoded(textOf(each, "Key")), marker: textOf(each, "VersionId"), modified: textOf(each, "LastModified") })),
-    next: textOf(root, "IsTruncated") === "true" ? JSON.stringify([decoded(textOf(root, "NextKeyMarker")), textOf(root, "NextVersionIdMarker")]) : "",
+    objects: deleted.map((each) => ({
+      key: decoded(textOf(each, "Key")),
+      marker: textOf(each, "VersionId"),
+      modified: textOf(each, "LastModified"),
+    })),
+    next:
+      textOf(root, "IsTruncated") === "true"
+        ? JSON.stringify([
+            decoded(textOf(root, "NextKeyMarker")),
+            textOf(root, "NextVersionIdMarker"),
+          ])
+        : "",
   };
 }
 
@@ -220,24 +270,39 @@ export async function* walk(bucket, prefix, signal) {
 // -- XML ------------------------------------------------------------------------------------------
 
 // The one thing that may be parsed, and only as XML that goes into no page.
-const trusted = globalThis.trustedTypes?.createPolicy("oversight-xml", { createHTML: (text) => text });
+const trusted = globalThis.trustedTypes?.createPolicy("oversight-xml", {
+  createHTML: (text) => text,
+});
 
 export function parse(text) {
-  return new DOMParser().parseFromString(trusted ? trusted.createHTML(text) : text, "application/xml").documentElement;
+  return new DOMParser().parseFromString(
+    trusted ? trusted.createHTML(text) : text,
+    "application/xml",
+  ).documentElement;
 }
 
 /** The text of the first child element of that name. */
 export function textOf(element, name) {
-  for (const child of element?.children ?? []) if (child.localName === name) return child.textContent;
+  for (const child of element?.children ?? [])
+    if (child.localName === name) return child.textContent;
   return "";
 }
 
 /** The child elements of that name. */
-export const all = (element, name) => [...(element?.children ?? [])].filter((child) => child.localName === name);
+export const all = (element, name) =>
+  [...(element?.children ?? [])].filter((child) => child.localName === name);
 
 export const decoded = (text) => decodeURIComponent(text.replaceAll("+", " "));
 
-const ESCAPES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;", "\n": "&#10;", "\t": "&#9;" };
+const ESCAPES = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  '"': "&quot;",
+  "\r": "&#13;",
+  "\n": "&#10;",
+  "\t": "&#9;",
+};
 /** Text for an XML document. Control characters have no form in XML 1.0. */
 export const escaped = (text) => String(text).replace(/[&<>"\r\n\t]/g, (c) => ESCAPES[c]);
 

@@ -12,16 +12,52 @@ export async function render(page, { link }) {
     throw error;
   });
   const trends = await trendsOf(buckets.map(({ name }) => name));
-  const create = () => (may("s3:CreateBucket") ? button(T.buckets.create, { icon: "plus", kind: "primary" }, () => newBucket(link)) : null);
-  const filter = h("input", { type: "search", "aria-label": T.buckets.filter, placeholder: T.buckets.filter, on: { input: () => draw() } });
+  const create = () =>
+    may("s3:CreateBucket")
+      ? button(T.buckets.create, { icon: "plus", kind: "primary" }, () => newBucket(link))
+      : null;
+  const filter = h("input", {
+    type: "search",
+    "aria-label": T.buckets.filter,
+    placeholder: T.buckets.filter,
+    on: { input: () => draw() },
+  });
   const grid = h("div");
   const draw = () => {
     const shownBuckets = buckets.filter(({ name }) => name.includes(filter.value.toLowerCase()));
-    fill(grid, buckets.length ? !shownBuckets.length ? h("div", { class: "card" }, empty("search", T.buckets.noMatch, "")) : h("div", { class: "grid" }, shownBuckets.map((bucket) => tile(bucket, link, trends.get(bucket.name)))) : h("div", { class: "card" }, may("s3:CreateBucket") ? empty("bucket", T.buckets.empty, T.buckets.emptyLead, create()) : empty("shield", T.buckets.noneForYou, T.buckets.noneForYouLead)));
+    fill(
+      grid,
+      buckets.length
+        ? !shownBuckets.length
+          ? h("div", { class: "card" }, empty("search", T.buckets.noMatch, ""))
+          : h(
+              "div",
+              { class: "grid" },
+              shownBuckets.map((bucket) => tile(bucket, link, trends.get(bucket.name))),
+            )
+        : h(
+            "div",
+            { class: "card" },
+            may("s3:CreateBucket")
+              ? empty("bucket", T.buckets.empty, T.buckets.emptyLead, create())
+              : empty("shield", T.buckets.noneForYou, T.buckets.noneForYouLead),
+          ),
+    );
   };
   draw();
   const total = buckets.reduce((sum, bucket) => sum + bucket.bytes, 0);
-  fill(page, head(T.buckets.title, [create()], T.buckets.lead(T.buckets.count(buckets.length), bytes(total))), buckets.length > 6 ? h("div", { class: "row above" }, h("div", { class: "search" }, icon("search"), filter)) : null, grid);
+  fill(
+    page,
+    head(
+      T.buckets.title,
+      [create()],
+      T.buckets.lead(T.buckets.count(buckets.length), bytes(total)),
+    ),
+    buckets.length > 6
+      ? h("div", { class: "row above" }, h("div", { class: "search" }, icon("search"), filter))
+      : null,
+    grid,
+  );
 }
 
 /** Days that a trend shows, and buckets whose trends are asked for at once. */
@@ -32,7 +68,10 @@ const AT_ONCE = 50;
 async function trendsOf(names) {
   const found = new Map();
   for (let at = 0; at < names.length; at += AT_ONCE) {
-    const query = [["days", DAYS], ...names.slice(at, at + AT_ONCE).map((name) => ["bucket", name])];
+    const query = [
+      ["days", DAYS],
+      ...names.slice(at, at + AT_ONCE).map((name) => ["bucket", name]),
+    ];
     const trends = await control("GET", ["trends"], undefined, query).catch(() => []);
     trends.forEach(({ bucket, points }) => found.set(bucket, points));
   }
@@ -44,9 +83,25 @@ function tile(bucket, link, trend) {
     "a",
     { class: "card bucket", href: link("browse", bucket.name) },
     h("div", { class: "top" }, icon("bucket"), h("b", {}, named(bucket.name))),
-    h("div", { class: "figures" }, h("div", { title: count(bucket.objects) }, h("b", {}, compact(bucket.objects)), h("span", {}, T.buckets.objects(bucket.objects))), h("div", {}, h("b", {}, bytes(bucket.bytes)), h("span", {}, T.buckets.bytes))),
+    h(
+      "div",
+      { class: "figures" },
+      h(
+        "div",
+        { title: count(bucket.objects) },
+        h("b", {}, compact(bucket.objects)),
+        h("span", {}, T.buckets.objects(bucket.objects)),
+      ),
+      h("div", {}, h("b", {}, bytes(bucket.bytes)), h("span", {}, T.buckets.bytes)),
+    ),
     trend?.length > 1 ? growth(trend) : null,
-    h("p", { class: "small muted" }, T.buckets.created(ago(bucket.created)), bucket.owner === state.session.me.user ? "" : ` ${T.buckets.owner(bucket.owner)}`, bucket.uploads ? ` · ${T.buckets.uploads(bucket.uploads)}` : ""),
+    h(
+      "p",
+      { class: "small muted" },
+      T.buckets.created(ago(bucket.created)),
+      bucket.owner === state.session.me.user ? "" : ` ${T.buckets.owner(bucket.owner)}`,
+      bucket.uploads ? ` · ${T.buckets.uploads(bucket.uploads)}` : "",
+    ),
   );
 }
 
@@ -55,11 +110,24 @@ function growth(trend) {
   const sizes = trend.map((point) => point.bytes);
   const change = sizes.at(-1) - sizes[0];
   const days = Math.round((Date.parse(trend.at(-1).day) - Date.parse(trend[0].day)) / 86_400_000);
-  return [spark(T.buckets.trend, sizes), h("p", { class: "small" }, T.buckets.change(`${change < 0 ? "−" : "+"}${bytes(Math.abs(change))}`, days))];
+  return [
+    spark(T.buckets.trend, sizes),
+    h(
+      "p",
+      { class: "small" },
+      T.buckets.change(`${change < 0 ? "−" : "+"}${bytes(Math.abs(change))}`, days),
+    ),
+  ];
 }
 
 async function newBucket(link) {
-  const name = h("input", { autocomplete: "off", autocapitalize: "none", spellcheck: "false", maxlength: "63", autofocus: true });
+  const name = h("input", {
+    autocomplete: "off",
+    autocapitalize: "none",
+    spellcheck: "false",
+    maxlength: "63",
+    autofocus: true,
+  });
   const versioned = check(T.buckets.versioned);
   const made = await ask({
     title: T.buckets.createTitle,
@@ -67,7 +135,14 @@ async function newBucket(link) {
     body: [field(T.buckets.name, name, T.buckets.nameHint), versioned.element],
     submit: async () => {
       const bucket = await control("POST", ["buckets"], { name: name.value.trim() });
-      if (versioned.input.checked) await s3Put("PUT", bucket.name, "", { versioning: "" }, "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>");
+      if (versioned.input.checked)
+        await s3Put(
+          "PUT",
+          bucket.name,
+          "",
+          { versioning: "" },
+          "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+        );
       return bucket.name;
     },
   });

@@ -31,7 +31,10 @@ export async function deleteAny(bucket, objects, signal) {
   const errors = plain.length ? await deleteBatch(bucket, plain, signal) : [];
   for (const { key, version, etag } of objects.filter((each) => FORMLESS.test(each.key))) {
     try {
-      await s3("DELETE", bucket, key, version ? { versionId: version } : {}, { headers: etag ? { "if-match": etag } : {}, signal });
+      await s3("DELETE", bucket, key, version ? { versionId: version } : {}, {
+        headers: etag ? { "if-match": etag } : {},
+        signal,
+      });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       errors.push({ key, code: error.code, message: error.message });
@@ -41,10 +44,27 @@ export async function deleteAny(bucket, objects, signal) {
 }
 
 async function deleteBatch(bucket, objects, signal) {
-  const named = objects.map(({ key, version, etag }) => `<Object><Key>${escaped(key)}</Key>${version ? `<VersionId>${escaped(version)}</VersionId>` : ""}${etag ? `<ETag>${escaped(etag)}</ETag>` : ""}</Object>`);
+  const named = objects.map(
+    ({ key, version, etag }) =>
+      `<Object><Key>${escaped(key)}</Key>${version ? `<VersionId>${escaped(version)}</VersionId>` : ""}${etag ? `<ETag>${escaped(etag)}</ETag>` : ""}</Object>`,
+  );
   const body = new TextEncoder().encode(`<Delete><Quiet>true</Quiet>${named.join("")}</Delete>`);
-  const answer = await s3("POST", bucket, "", { delete: "" }, { body, signal, headers: { "content-type": "application/xml", "x-amz-checksum-crc32": crc32(body) } });
-  return all(parse(await answer.text()), "Error").map((each) => ({ key: textOf(each, "Key"), code: textOf(each, "Code"), message: textOf(each, "Message") }));
+  const answer = await s3(
+    "POST",
+    bucket,
+    "",
+    { delete: "" },
+    {
+      body,
+      signal,
+      headers: { "content-type": "application/xml", "x-amz-checksum-crc32": crc32(body) },
+    },
+  );
+  return all(parse(await answer.text()), "Error").map((each) => ({
+    key: textOf(each, "Key"),
+    code: textOf(each, "Code"),
+    message: textOf(each, "Message"),
+  }));
 }
 
 /** Bring back what is deleted, [{key, marker}], by deleting what says so. */
@@ -53,7 +73,9 @@ export function restoreChosen(bucket, chosen) {
     let done = 0;
     const failed = [];
     for (let at = 0; at < chosen.length; at += BATCH) {
-      const some = chosen.slice(at, at + BATCH).map(({ key, marker }) => ({ key, version: marker }));
+      const some = chosen
+        .slice(at, at + BATCH)
+        .map(({ key, marker }) => ({ key, version: marker }));
       const [restored, errors] = await deleteAny(bucket, some, signal);
       done += restored;
       failed.push(...errors.map(({ key, message }) => `${brief(key)}: ${message}`));
@@ -74,7 +96,11 @@ export function deleteChosen(bucket, chosen) {
     const failed = [];
     for await (const objects of objectsOf(bucket, chosen, signal)) {
       // Whatever they hold by now: they are deleted by name.
-      const [deleted, errors] = await deleteAny(bucket, objects.map(({ key }) => ({ key })), signal);
+      const [deleted, errors] = await deleteAny(
+        bucket,
+        objects.map(({ key }) => ({ key })),
+        signal,
+      );
       done += deleted;
       failed.push(...errors.map(({ message }) => message));
       report(done, 0);
@@ -103,7 +129,10 @@ export function copyChosen(bucket, base, chosen, target, prefix, { move = false,
   return longWork(move ? T.work.moving : T.work.copying, async (report, signal) => {
     let done = 0;
     const failed = [];
-    const fail = (key, { code, message }) => failed.push(`${brief(key)}: ${move && code === "PreconditionFailed" ? T.work.changed : message}`);
+    const fail = (key, { code, message }) =>
+      failed.push(
+        `${brief(key)}: ${move && code === "PreconditionFailed" ? T.work.changed : message}`,
+      );
     for await (const objects of objectsOf(bucket, chosen, signal)) {
       const queue = [...objects];
       const copied = [];
@@ -112,7 +141,9 @@ export function copyChosen(bucket, base, chosen, target, prefix, { move = false,
           const { key } = object;
           try {
             // Only what was copied may be deleted: its ETag goes through all of a move.
-            const etag = move ? object.etag || (await s3("HEAD", bucket, key, {}, { signal })).headers.get("etag") : "";
+            const etag = move
+              ? object.etag || (await s3("HEAD", bucket, key, {}, { signal })).headers.get("etag")
+              : "";
             await copyOne(bucket, key, target, destination(key), etag, signal);
             copied.push({ key, etag });
             report(done + copied.length, 0);
@@ -123,7 +154,8 @@ export function copyChosen(bucket, base, chosen, target, prefix, { move = false,
         }
       };
       await Promise.all(Array.from({ length: COPIES_AT_ONCE }, lane));
-      const [moved, errors] = move && copied.length ? await deleteAny(bucket, copied, signal) : [copied.length, []];
+      const [moved, errors] =
+        move && copied.length ? await deleteAny(bucket, copied, signal) : [copied.length, []];
       done += moved;
       for (const error of errors) fail(error.key, error);
     }
@@ -133,7 +165,10 @@ export function copyChosen(bucket, base, chosen, target, prefix, { move = false,
 
 async function copyOne(bucket, key, target, to, etag, signal) {
   const source = `/${bucket}/${encodeURIComponent(key).replaceAll("%2F", "/")}`;
-  const headers = { "x-amz-copy-source": source, ...(etag ? { "x-amz-copy-source-if-match": etag } : {}) };
+  const headers = {
+    "x-amz-copy-source": source,
+    ...(etag ? { "x-amz-copy-source-if-match": etag } : {}),
+  };
   const answer = await s3("PUT", target, to, {}, { headers, signal });
   const text = await answer.text();
   if (text.includes("<Error>")) throw new Error(textOf(parse(text), "Message"));

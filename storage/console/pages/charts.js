@@ -16,28 +16,75 @@ export const COLOURS = 6;
 /** Lines over time. `update({times, series: [{label, values}]})` shows other data; a value of null
  * is a gap. */
 export function lines(title, format, options = {}) {
-  return plot(title, format, { ...options, draw: drawLines, top: (series) => Math.max(...series.flatMap(({ values }) => values), 0), label: moment });
+  return plot(title, format, {
+    ...options,
+    draw: drawLines,
+    top: (series) => Math.max(...series.flatMap(({ values }) => values), 0),
+    label: moment,
+  });
 }
 
 /** Bars over days, one series on the other; `times` are days as text. */
 export function stacks(title, format, options = {}) {
-  return plot(title, format, { ...options, draw: drawStacks, top: (series) => Math.max(...(series[0]?.values ?? []).map((_, at) => series.reduce((sum, { values }) => sum + values[at], 0)), 0), label: (day) => day, sum: true });
+  return plot(title, format, {
+    ...options,
+    draw: drawStacks,
+    top: (series) =>
+      Math.max(
+        ...(series[0]?.values ?? []).map((_, at) =>
+          series.reduce((sum, { values }) => sum + values[at], 0),
+        ),
+        0,
+      ),
+    label: (day) => day,
+    sum: true,
+  });
 }
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
-const SECONDS = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const SECONDS = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
 /** Milliseconds below which times are told with their seconds. */
 const SHORT = 15 * 60_000;
-const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
-const moment = (time, wide, length) => (wide ? DAY : length < SHORT ? SECONDS : CLOCK).format(new Date(time));
+const DAY = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+});
+const moment = (time, wide, length) =>
+  (wide ? DAY : length < SHORT ? SECONDS : CLOCK).format(new Date(time));
 
 function plot(title, format, { draw, top, label, sum = false, unit = 1000, wide = () => false }) {
   const readout = h("output", { class: "readout", "aria-live": "off" });
   const canvas = svg("svg", { class: "chart", height: HEIGHT, "aria-hidden": "true" });
-  const area = h("div", { class: "plot", tabindex: "0", role: "group", "aria-roledescription": C.chart, "aria-label": title }, canvas);
+  const area = h(
+    "div",
+    {
+      class: "plot",
+      tabindex: "0",
+      role: "group",
+      "aria-roledescription": C.chart,
+      "aria-label": title,
+    },
+    canvas,
+  );
   const legend = h("div", { class: "legend" });
-  const asTable = h("details", { class: "as-table", on: { toggle: () => tabulate() } }, h("summary", {}, C.table), h("div"));
-  const figure = h("figure", { class: "figure" }, area, h("figcaption", {}, legend, readout, asTable));
+  const asTable = h(
+    "details",
+    { class: "as-table", on: { toggle: () => tabulate() } },
+    h("summary", {}, C.table),
+    h("div"),
+  );
+  const figure = h(
+    "figure",
+    { class: "figure" },
+    area,
+    h("figcaption", {}, legend, readout, asTable),
+  );
   let data = { times: [], series: [] };
   let at = null;
   let width = 0;
@@ -48,33 +95,68 @@ function plot(title, format, { draw, top, label, sum = false, unit = 1000, wide 
     const { times, series } = data;
     if (!times.length) return fill(readout);
     const here = at ?? times.length - 1;
-    const whole = sum && series.length > 1 ? ` = ${format(series.reduce((all, { values }) => all + values[here], 0))}` : "";
+    const whole =
+      sum && series.length > 1
+        ? ` = ${format(series.reduce((all, { values }) => all + values[here], 0))}`
+        : "";
     readout.setAttribute("aria-live", at === null ? "off" : "polite");
-    return fill(readout, h("b", {}, name(times[here])), ` ${series.map((each) => `${series.length > 1 ? `${each.label} ` : ""}${format(each.values[here])}`).join(" · ")}${whole}`);
+    return fill(
+      readout,
+      h("b", {}, name(times[here])),
+      ` ${series.map((each) => `${series.length > 1 ? `${each.label} ` : ""}${format(each.values[here])}`).join(" · ")}${whole}`,
+    );
   };
   const redraw = () => {
     if (!width) return;
     const highest = nice(top(data.series) || (unit === 1024 ? 1024 : 1), unit);
     canvas.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     canvas.setAttribute("width", width);
-    canvas.replaceChildren(...frame(highest, format, width), ...ticks(data.times, width, name, sum));
+    canvas.replaceChildren(
+      ...frame(highest, format, width),
+      ...ticks(data.times, width, name, sum),
+    );
     const y = (value) => TOP + (HEIGHT - BOTTOM - TOP) * (1 - value / highest);
     place = draw(canvas, data, width, y);
-    if (at !== null) canvas.append(svg("line", { class: "guide", x1: place(at), x2: place(at), y1: TOP, y2: HEIGHT - BOTTOM }));
+    if (at !== null)
+      canvas.append(
+        svg("line", { class: "guide", x1: place(at), x2: place(at), y1: TOP, y2: HEIGHT - BOTTOM }),
+      );
     tell();
   };
   const tabulate = () => {
     if (!asTable.open) return;
-    const rows = data.times.map((time, row) => h("tr", {}, h("th", { scope: "row" }, name(time)), data.series.map(({ values }) => h("td", { class: "num" }, format(values[row])))));
-    fill(asTable.lastElementChild, table([C.time, ...data.series.map((each) => h("th", { scope: "col", class: "num" }, each.label))], rows.reverse()));
+    const rows = data.times.map((time, row) =>
+      h(
+        "tr",
+        {},
+        h("th", { scope: "row" }, name(time)),
+        data.series.map(({ values }) => h("td", { class: "num" }, format(values[row]))),
+      ),
+    );
+    fill(
+      asTable.lastElementChild,
+      table(
+        [C.time, ...data.series.map((each) => h("th", { scope: "col", class: "num" }, each.label))],
+        rows.reverse(),
+      ),
+    );
   };
   const move = (to) => {
-    at = to === null || !data.times.length ? null : Math.max(0, Math.min(data.times.length - 1, to));
+    at =
+      to === null || !data.times.length ? null : Math.max(0, Math.min(data.times.length - 1, to));
     redraw();
   };
   area.addEventListener("keydown", (event) => {
     const last = data.times.length - 1;
-    const steps = { ArrowLeft: (at ?? last + 1) - 1, ArrowRight: (at ?? last) + 1, Home: 0, End: last, PageUp: (at ?? last) - 10, PageDown: (at ?? last) + 10, Escape: null };
+    const steps = {
+      ArrowLeft: (at ?? last + 1) - 1,
+      ArrowRight: (at ?? last) + 1,
+      Home: 0,
+      End: last,
+      PageUp: (at ?? last) - 10,
+      PageDown: (at ?? last) + 10,
+      Escape: null,
+    };
     if (!(event.key in steps)) return;
     event.preventDefault();
     move(steps[event.key]);
@@ -83,7 +165,8 @@ function plot(title, format, { draw, top, label, sum = false, unit = 1000, wide 
     const x = event.clientX - canvas.getBoundingClientRect().left;
     let nearest = null;
     data.times.forEach((_, each) => {
-      if (nearest === null || Math.abs(place(each) - x) < Math.abs(place(nearest) - x)) nearest = each;
+      if (nearest === null || Math.abs(place(each) - x) < Math.abs(place(nearest) - x))
+        nearest = each;
     });
     if (nearest !== at) move(nearest);
   });
@@ -101,7 +184,14 @@ function plot(title, format, { draw, top, label, sum = false, unit = 1000, wide 
     const found = kept === null ? -1 : data.times.indexOf(kept);
     at = found < 0 ? null : found;
     area.setAttribute("aria-label", `${title}. ${described(data, format, name)} ${C.keys}`);
-    fill(legend, data.series.length > 1 ? data.series.map((each, index) => h("span", {}, h("i", { class: `f${index % COLOURS}` }), each.label)) : null);
+    fill(
+      legend,
+      data.series.length > 1
+        ? data.series.map((each, index) =>
+            h("span", {}, h("i", { class: `f${index % COLOURS}` }), each.label),
+          )
+        : null,
+    );
     redraw();
     tell();
     tabulate();
@@ -120,11 +210,29 @@ function drawLines(canvas, { times, series }, width, y) {
   const x = (at) => LEFT + ((width - LEFT - RIGHT) * at) / Math.max(1, times.length - 1);
   series.forEach(({ values }, index) => {
     const there = (at) => values[at] !== undefined && values[at] !== null;
-    const path = values.map((value, at) => (there(at) ? `${there(at - 1) ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}` : "")).join("");
-    if (series.length === 1 && values.length > 1) canvas.append(svg("path", { class: "area f0", d: `${path}L${x(values.length - 1)} ${HEIGHT - BOTTOM}L${LEFT} ${HEIGHT - BOTTOM}Z` }));
+    const path = values
+      .map((value, at) =>
+        there(at) ? `${there(at - 1) ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}` : "",
+      )
+      .join("");
+    if (series.length === 1 && values.length > 1)
+      canvas.append(
+        svg("path", {
+          class: "area f0",
+          d: `${path}L${x(values.length - 1)} ${HEIGHT - BOTTOM}L${LEFT} ${HEIGHT - BOTTOM}Z`,
+        }),
+      );
     canvas.append(svg("path", { class: `lineplot s${index % COLOURS} d${index % 3}`, d: path }));
     // One value by itself, as there is right after a start, makes no line.
-    values.forEach((value, at) => there(at) && !there(at - 1) && !there(at + 1) && canvas.append(svg("circle", { class: `f${index % COLOURS}`, cx: x(at), cy: y(value), r: 3 })));
+    values.forEach(
+      (value, at) =>
+        there(at) &&
+        !there(at - 1) &&
+        !there(at + 1) &&
+        canvas.append(
+          svg("circle", { class: `f${index % COLOURS}`, cx: x(at), cy: y(value), r: 3 }),
+        ),
+    );
   });
   return x;
 }
@@ -137,7 +245,16 @@ function drawStacks(canvas, { times, series }, width, y) {
     let below = 0;
     series.forEach(({ values }, index) => {
       const value = values[at];
-      if (value) canvas.append(svg("rect", { class: `f${index % COLOURS}`, x: x(at) - thick / 2, y: y(below + value), width: thick, height: Math.max(0.75, y(below) - y(below + value)) }));
+      if (value)
+        canvas.append(
+          svg("rect", {
+            class: `f${index % COLOURS}`,
+            x: x(at) - thick / 2,
+            y: y(below + value),
+            width: thick,
+            height: Math.max(0.75, y(below) - y(below + value)),
+          }),
+        );
       below += value;
     });
   });
@@ -148,8 +265,23 @@ function drawStacks(canvas, { times, series }, width, y) {
 export function spark(title, values) {
   const top = Math.max(...values, 1);
   const x = (at) => (200 * at) / (values.length - 1);
-  const path = values.map((value, at) => `${at ? "L" : "M"}${x(at).toFixed(1)} ${(38 - 34 * (value / top)).toFixed(1)}`).join("");
-  return svg("svg", { class: "spark", viewBox: "0 0 200 40", preserveAspectRatio: "none", role: "img", "aria-label": title }, svg("path", { class: "area f0", d: `${path}L200 40L0 40Z` }), svg("path", { class: "lineplot s0", d: path, "vector-effect": "non-scaling-stroke" }));
+  const path = values
+    .map(
+      (value, at) => `${at ? "L" : "M"}${x(at).toFixed(1)} ${(38 - 34 * (value / top)).toFixed(1)}`,
+    )
+    .join("");
+  return svg(
+    "svg",
+    {
+      class: "spark",
+      viewBox: "0 0 200 40",
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-label": title,
+    },
+    svg("path", { class: "area f0", d: `${path}L200 40L0 40Z` }),
+    svg("path", { class: "lineplot s0", d: path, "vector-effect": "non-scaling-stroke" }),
+  );
 }
 
 // -- axes -----------------------------------------------------------------------------------------
@@ -166,7 +298,13 @@ export function nice(value, unit = 1000) {
 function frame(top, format, width) {
   return [0, 0.25, 0.5, 0.75, 1].flatMap((share) => {
     const y = TOP + (HEIGHT - BOTTOM - TOP) * (1 - share);
-    const line = svg("line", { class: share ? "gridline" : "gridline base", x1: LEFT, x2: width - RIGHT, y1: y, y2: y });
+    const line = svg("line", {
+      class: share ? "gridline" : "gridline base",
+      x1: LEFT,
+      x2: width - RIGHT,
+      y1: y,
+      y2: y,
+    });
     return share % 0.5 ? [line] : [line, text(LEFT - 8, y + 4, format(top * share), "end")];
   });
 }
@@ -176,7 +314,10 @@ function ticks(times, width, name, bars) {
   const most = Math.max(2, Math.floor((width - LEFT) / 110));
   const every = Math.max(1, Math.ceil(times.length / most));
   const inner = width - LEFT - RIGHT;
-  const x = (at) => (bars ? LEFT + ((at + 0.5) * inner) / times.length : LEFT + (inner * at) / Math.max(1, times.length - 1));
+  const x = (at) =>
+    bars
+      ? LEFT + ((at + 0.5) * inner) / times.length
+      : LEFT + (inner * at) / Math.max(1, times.length - 1);
   const found = [];
   for (let at = 0; at < times.length; at += every) {
     const anchor = bars ? "middle" : at === 0 ? "start" : x(at) > width - 50 ? "end" : "middle";

@@ -18,17 +18,67 @@ export async function render(page) {
       fill(body, note(error.message, "bad", "alert"), known(checks));
     }
   };
-  fill(page, head(D.title, [button(D.run, { kind: "primary", icon: "doctor" }, run)], D.lead), body);
+  fill(
+    page,
+    head(D.title, [button(D.run, { kind: "primary", icon: "doctor" }, run)], D.lead),
+    body,
+  );
   fill(body, known(checks));
 }
 
-const known = (checks) => h("section", { class: "card" }, table([D.check, D.times], checks.map(({ title, scope }) => h("tr", {}, h("td", {}, title), h("td", { class: "muted" }, D.scopes[scope] ?? scope)))));
+const known = (checks) =>
+  h(
+    "section",
+    { class: "card" },
+    table(
+      [D.check, D.times],
+      checks.map(({ title, scope }) =>
+        h("tr", {}, h("td", {}, title), h("td", { class: "muted" }, D.scopes[scope] ?? scope)),
+      ),
+    ),
+  );
 
 function draw(body, { healthy, troubles, results }) {
   fill(
     body,
-    note(healthy && !troubles.length ? D.healthy : healthy ? D.warned : D.unhealthy, healthy ? (troubles.length ? "warn" : "") : "bad", healthy && !troubles.length ? "check" : "alert"),
-    troubles.map(({ severity, sentence, cure, code }) => card(sentence, [h("p", {}, h("b", {}, `${D.cure}: `), rich(cure)), h("p", { class: "small muted" }, h("code", {}, code))], badge(severity === "failure" ? D.failure : D.warning, severity === "failure" ? "bad" : "warn"))),
-    h("section", { class: "card" }, table([D.check, h("th", { scope: "col", class: "not-on-phones" }, D.door), D.result], results.map((each) => h("tr", {}, h("td", {}, each.title, each.reason ? h("div", { class: "small muted" }, each.reason) : null), h("td", { class: "muted not-on-phones" }, each.endpoint || each.door), h("td", {}, badge(each.verdict, KINDS[each.verdict] ?? "")))))),
+    note(
+      healthy && !troubles.length ? D.healthy : healthy ? D.warned : D.unhealthy,
+      healthy ? (troubles.length ? "warn" : "") : "bad",
+      healthy && !troubles.length ? "check" : "alert",
+    ),
+    troubles.map(({ severity, sentence, cure, code }) =>
+      card(
+        sentence,
+        [
+          h("p", {}, h("b", {}, `${D.cure}: `), rich(cure)),
+          h("p", { class: "small muted" }, h("code", {}, code)),
+        ],
+        badge(
+          severity === "failure" ? D.failure : D.warning,
+          severity === "failure" ? "bad" : "warn",
+        ),
+      ),
+    ),
+    h(
+      "section",
+      { class: "card" },
+      table(
+        [D.check, h("th", { scope: "col", class: "not-on-phones" }, D.door), D.result],
+        results.map((each) =>
+          h(
+            "tr",
+            {},
+            h(
+              "td",
+              {},
+              each.title,
+              each.reason ? h("div", { class: "small muted" }, each.reason) : null,
+            ),
+            h("td", { class: "muted not-on-phones" }, each.endpoint || each.door),
+            h("td", {}, badge(each.verdict, KINDS[each.verdict] ?? "")),
+          ),
+        ),
+      ),
+    ),
   );
 }

@@ -10,7 +10,19 @@ export async function render(page) {
   const api = new URL("..", location.href.split("#")[0]).href.replace(/\/$/, "");
   const secret = T.help.secret;
   const region = state.session.region;
-  const langfuse = ["EVENT", "MEDIA"].map((kind) => [`LANGFUSE_S3_${kind}_UPLOAD_BUCKET=langfuse`, `LANGFUSE_S3_${kind}_UPLOAD_PREFIX=${kind === "EVENT" ? "events" : "media"}/`, `LANGFUSE_S3_${kind}_UPLOAD_ENDPOINT=${endpoint}`, `LANGFUSE_S3_${kind}_UPLOAD_REGION=auto`, `LANGFUSE_S3_${kind}_UPLOAD_ACCESS_KEY_ID=${key}`, `LANGFUSE_S3_${kind}_UPLOAD_SECRET_ACCESS_KEY=${secret}`, `LANGFUSE_S3_${kind}_UPLOAD_FORCE_PATH_STYLE=true`].join("\n")).join("\n");
+  const langfuse = ["EVENT", "MEDIA"]
+    .map((kind) =>
+      [
+        `LANGFUSE_S3_${kind}_UPLOAD_BUCKET=langfuse`,
+        `LANGFUSE_S3_${kind}_UPLOAD_PREFIX=${kind === "EVENT" ? "events" : "media"}/`,
+        `LANGFUSE_S3_${kind}_UPLOAD_ENDPOINT=${endpoint}`,
+        `LANGFUSE_S3_${kind}_UPLOAD_REGION=auto`,
+        `LANGFUSE_S3_${kind}_UPLOAD_ACCESS_KEY_ID=${key}`,
+        `LANGFUSE_S3_${kind}_UPLOAD_SECRET_ACCESS_KEY=${secret}`,
+        `LANGFUSE_S3_${kind}_UPLOAD_FORCE_PATH_STYLE=true`,
+      ].join("\n"),
+    )
+    .join("\n");
   const clients = {
     boto3: `import boto3\nfrom botocore.config import Config\n\ns3 = boto3.client(\n    "s3",\n    endpoint_url="${endpoint}",\n    aws_access_key_id="${key}",\n    aws_secret_access_key="${secret}",\n    region_name="${region}",\n    config=Config(signature_version="s3v4"),\n)\ns3.upload_file("README.md", "langfuse", "README.md")`,
     mc: `mc alias set oversight ${endpoint} ${key} ${secret}\nmc ls oversight/`,
@@ -24,6 +36,19 @@ export async function render(page) {
     page,
     head(T.nav.help, [], T.help.lead),
     state.session.configured ? null : note(T.help.host(new URL(endpoint).host), "", "info"),
-    h("div", { class: "columns" }, Object.entries(clients).map(([name, text]) => card(T.help.clients[name], copyable(text))), card(T.help.api, [h("p", {}, T.help.apiLead), h("div", { class: "row" }, h("a", { href: "../docs" }, T.help.docs), h("a", { href: "../openapi.json" }, "openapi.json"))])),
+    h(
+      "div",
+      { class: "columns" },
+      Object.entries(clients).map(([name, text]) => card(T.help.clients[name], copyable(text))),
+      card(T.help.api, [
+        h("p", {}, T.help.apiLead),
+        h(
+          "div",
+          { class: "row" },
+          h("a", { href: "../docs" }, T.help.docs),
+          h("a", { href: "../openapi.json" }, "openapi.json"),
+        ),
+      ]),
+    ),
   );
 }

@@ -7,7 +7,12 @@ const KINDS = [
   ["json", "code", /\.json$/i, /^application\/(.*\+)?json/],
   ["parquet", "table", /\.(parquet|pq)$/i, /parquet/],
   ["csv", "table", /\.(csv|tsv)$/i, /^text\/(csv|tab-separated-values)/],
-  ["text", "code", /\.(txt|md|log|ya?ml|xml|html?|js|ts|css|py|sh|sql|ini|toml|jsonl|ndjson|env|conf)$/i, /^text\/|javascript|xml|yaml|ndjson|x-sh/],
+  [
+    "text",
+    "code",
+    /\.(txt|md|log|ya?ml|xml|html?|js|ts|css|py|sh|sql|ini|toml|jsonl|ndjson|env|conf)$/i,
+    /^text\/|javascript|xml|yaml|ndjson|x-sh/,
+  ],
 ];
 
 // What may be shown of a file that gzip packed.
@@ -23,7 +28,8 @@ export function kindOf(key, type = "") {
 
 function plainKind(key, type) {
   const generic = !type || /octet-stream/.test(type);
-  for (const [kind, icon, name, types] of KINDS) if (generic ? name.test(key) : types.test(type)) return { kind, icon };
+  for (const [kind, icon, name, types] of KINDS)
+    if (generic ? name.test(key) : types.test(type)) return { kind, icon };
   for (const [kind, icon, name] of KINDS) if (name.test(key)) return { kind, icon };
   return { kind: "", icon: "file" };
 }

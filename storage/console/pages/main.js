@@ -56,17 +56,33 @@ function place() {
 }
 
 /** What tabs and the browser's history call a page. */
-const titleOf = (name, parts) => [parts.length && PARENTS[name] ? brief(parts.filter(Boolean).slice(0, 2).at(-1) ?? "") : "", T.nav[PARENTS[name] ?? name] ?? T.errors.title, T.name].filter(Boolean).join(" · ");
+const titleOf = (name, parts) =>
+  [
+    parts.length && PARENTS[name] ? brief(parts.filter(Boolean).slice(0, 2).at(-1) ?? "") : "",
+    T.nav[PARENTS[name] ?? name] ?? T.errors.title,
+    T.name,
+  ]
+    .filter(Boolean)
+    .join(" · ");
 
 async function show() {
   const [name, ...parts] = place();
   leaving?.abort();
   leaving = new AbortController();
   const { signal } = leaving;
-  document.querySelectorAll(".nav a").forEach((a) => (a.dataset.page === (PARENTS[name] ?? name) ? a.setAttribute("aria-current", "page") : a.removeAttribute("aria-current")));
+  document
+    .querySelectorAll(".nav a")
+    .forEach((a) =>
+      a.dataset.page === (PARENTS[name] ?? name)
+        ? a.setAttribute("aria-current", "page")
+        : a.removeAttribute("aria-current"),
+    );
   openMenu(false);
   document.title = titleOf(name, parts);
-  if (!Object.hasOwn(PAGES, name) || parts.slice(0, NEEDED[name]).filter(Boolean).length < (NEEDED[name] ?? 0)) {
+  if (
+    !Object.hasOwn(PAGES, name) ||
+    parts.slice(0, NEEDED[name]).filter(Boolean).length < (NEEDED[name] ?? 0)
+  ) {
     fill(main, empty("help", T.errors.page, ""));
     delete main.dataset.place;
     return;
@@ -79,34 +95,104 @@ async function show() {
     if (signal.aborted) return;
     const before = main.dataset.place;
     main.dataset.place = name;
-    await render(page, { parts, signal, link, swap: () => !signal.aborted && !page.isConnected && fill(main, page) });
+    await render(page, {
+      parts,
+      signal,
+      link,
+      swap: () => !signal.aborted && !page.isConnected && fill(main, page),
+    });
     if (signal.aborted) return;
     if (!page.isConnected) fill(main, page);
     if (before) main.querySelector("h1:not(.sr), .crumbs")?.focus?.({ preventScroll: true });
     scrollTo(0, 0);
   } catch (error) {
     if (signal.aborted || error.name === "AbortError") return;
-    fill(main, empty(error.status === 403 ? "shield" : "alert", error.status === 403 ? T.errors.denied : T.errors.title, error.message, h("button", { type: "button", on: { click: show } }, T.common.retry)));
+    fill(
+      main,
+      empty(
+        error.status === 403 ? "shield" : "alert",
+        error.status === 403 ? T.errors.denied : T.errors.title,
+        error.message,
+        h("button", { type: "button", on: { click: show } }, T.common.retry),
+      ),
+    );
   }
 }
 
 function shell() {
   const me = state.session.me;
   main = h("main", { class: "main", id: "content", tabindex: "-1" });
-  const links = NAVIGATION.filter(([, , allowed]) => allowed()).map(([page, name]) => h("a", { href: link(page), "data-page": page }, icon(name), T.nav[page]));
-  const brand = () => h("a", { class: "brand", href: link("buckets") }, h("img", { src: "static/icon.svg", alt: "" }), T.name);
-  const opener = h("button", { type: "button", class: "icon plain", "aria-label": T.nav.menu, title: T.nav.menu, "aria-expanded": "false", "aria-controls": "side", on: { click: () => openMenu(true) } }, icon("menu"));
+  const links = NAVIGATION.filter(([, , allowed]) => allowed()).map(([page, name]) =>
+    h("a", { href: link(page), "data-page": page }, icon(name), T.nav[page]),
+  );
+  const brand = () =>
+    h(
+      "a",
+      { class: "brand", href: link("buckets") },
+      h("img", { src: "static/icon.svg", alt: "" }),
+      T.name,
+    );
+  const opener = h(
+    "button",
+    {
+      type: "button",
+      class: "icon plain",
+      "aria-label": T.nav.menu,
+      title: T.nav.menu,
+      "aria-expanded": "false",
+      "aria-controls": "side",
+      on: { click: () => openMenu(true) },
+    },
+    icon("menu"),
+  );
   const side = h(
     "aside",
     { class: "side", id: "side" },
-    h("div", { class: "row side-head" }, brand(), iconButton("close", T.nav.closeMenu, () => openMenu(false))),
+    h(
+      "div",
+      { class: "row side-head" },
+      brand(),
+      iconButton("close", T.nav.closeMenu, () => openMenu(false)),
+    ),
     h("nav", { class: "nav", "aria-label": T.nav.label }, links),
-    h("div", { class: "nav-foot" }, h("div", { class: "who" }, h("span", { class: "avatar", "aria-hidden": "true" }, me.user.slice(0, 1).toUpperCase()), h("div", { class: "grow" }, h("b", {}, me.display_name), h("span", { class: "small muted" }, me.root ? T.people.root : me.policies.join(", ") || me.access_key))), h("div", { class: "nav-tools" }, themeButton(), iconButton("out", T.nav.signOut, signOut))),
+    h(
+      "div",
+      { class: "nav-foot" },
+      h(
+        "div",
+        { class: "who" },
+        h("span", { class: "avatar", "aria-hidden": "true" }, me.user.slice(0, 1).toUpperCase()),
+        h(
+          "div",
+          { class: "grow" },
+          h("b", {}, me.display_name),
+          h(
+            "span",
+            { class: "small muted" },
+            me.root ? T.people.root : me.policies.join(", ") || me.access_key,
+          ),
+        ),
+      ),
+      h("div", { class: "nav-tools" }, themeButton(), iconButton("out", T.nav.signOut, signOut)),
+    ),
   );
   fill(
     app,
-    h("a", { class: "skip", href: "#content", on: { click: (event) => (event.preventDefault(), main.focus()) } }, T.skip),
-    h("div", { class: "shell" }, side, h("div", {}, h("header", { class: "topbar" }, opener, brand()), main)),
+    h(
+      "a",
+      {
+        class: "skip",
+        href: "#content",
+        on: { click: (event) => (event.preventDefault(), main.focus()) },
+      },
+      T.skip,
+    ),
+    h(
+      "div",
+      { class: "shell" },
+      side,
+      h("div", {}, h("header", { class: "topbar" }, opener, brand()), main),
+    ),
   );
 }
 
@@ -124,7 +210,10 @@ function openMenu(open) {
 }
 
 addEventListener("keydown", (event) => event.key === "Escape" && openMenu(false));
-addEventListener("pointerdown", (event) => event.target.closest?.(".side, .topbar button") || openMenu(false));
+addEventListener(
+  "pointerdown",
+  (event) => event.target.closest?.(".side, .topbar button") || openMenu(false),
+);
 addEventListener("resize", () => matchMedia("(min-width: 50.01rem)").matches && openMenu(false));
 
 // A file that falls beside the place for it would replace the page.
@@ -137,7 +226,9 @@ for (const type of ["dragover", "drop"]) {
 }
 
 function themeButton() {
-  const dark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const dark = () =>
+    (document.documentElement.dataset.theme ??
+      (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
   const toggle = iconButton("moon", "", () => {
     const theme = dark() ? "light" : "dark";
     document.documentElement.dataset.theme = theme;
@@ -171,7 +262,9 @@ let looking = null;
 
 /** After a refusal: whether the user's rights are others than this page believes, and then say so. */
 function lookAtRights() {
-  looking ??= session("GET").then(changed, () => {}).finally(() => (looking = null));
+  looking ??= session("GET")
+    .then(changed, () => {})
+    .finally(() => (looking = null));
 }
 
 const RIGHTS = ["actions", "own_keys", "policies", "narrowed", "display_name"];
@@ -188,7 +281,8 @@ function changed(found) {
 }
 
 let active = Date.now();
-for (const type of ["pointerdown", "keydown"]) addEventListener(type, () => (active = Date.now()), { passive: true });
+for (const type of ["pointerdown", "keydown"])
+  addEventListener(type, () => (active = Date.now()), { passive: true });
 
 /** Keep the session of somebody who is there, or whose uploads are. */
 async function stay() {
@@ -212,7 +306,18 @@ async function begin() {
   if (!state.session) state.session = await signIn(app);
   state.askAgain = signInAgain;
   state.onRefused = lookAtRights;
-  [indexed, examined] = await Promise.all([control("GET", ["langfuse"]).then(({ state: now }) => now !== "off", () => false), may("admin:OBDInfo") ? control("GET", ["doctor"]).then(() => true, () => false) : false]);
+  [indexed, examined] = await Promise.all([
+    control("GET", ["langfuse"]).then(
+      ({ state: now }) => now !== "off",
+      () => false,
+    ),
+    may("admin:OBDInfo")
+      ? control("GET", ["doctor"]).then(
+          () => true,
+          () => false,
+        )
+      : false,
+  ]);
   shell();
   addEventListener("hashchange", () => (lookAtRights(), show()));
   setInterval(stay, 60_000);

@@ -22,16 +22,37 @@ export async function preview(place, object) {
   const { kind, packed } = kindOf(object.key, object.type);
   object = { ...object, packed };
   if (!object.size) return fill(place, empty("file", T.object.empty, ""));
-  const source = s3Path(object.bucket, object.key, object.version ? { versionId: object.version } : {});
+  const source = s3Path(
+    object.bucket,
+    object.key,
+    object.version ? { versionId: object.version } : {},
+  );
   const broken = () => fill(place, empty("alert", T.object.broken, ""));
   const watched = { on: { error: broken } };
   switch (kind) {
     case "image":
-      return fill(place, h("div", { class: "checker" }, h("img", { src: source, alt: shown(object.key), ...watched })));
+      return fill(
+        place,
+        h(
+          "div",
+          { class: "checker" },
+          h("img", { src: source, alt: shown(object.key), ...watched }),
+        ),
+      );
     case "video":
-      return fill(place, h("video", { src: source, controls: true, preload: "metadata", ...watched }));
+      return fill(
+        place,
+        h("video", { src: source, controls: true, preload: "metadata", ...watched }),
+      );
     case "audio":
-      return fill(place, h("div", { class: "body" }, h("audio", { src: source, controls: true, preload: "metadata", ...watched })));
+      return fill(
+        place,
+        h(
+          "div",
+          { class: "body" },
+          h("audio", { src: source, controls: true, preload: "metadata", ...watched }),
+        ),
+      );
     case "pdf":
       return pdf(place, object);
     case "json":
@@ -53,11 +74,21 @@ async function text(object, most) {
   const query = object.version ? { versionId: object.version } : {};
   // Of a range browsers take no Content-Encoding; the whole is broken off where there is enough of it.
   const part = object.size > most && !object.encoding;
-  const answer = await s3("GET", object.bucket, object.key, query, { headers: part ? { range: `bytes=0-${most - 1}` } : {} });
+  const answer = await s3("GET", object.bucket, object.key, query, {
+    headers: part ? { range: `bytes=0-${most - 1}` } : {},
+  });
   // What a Content-Encoding packed the browser unpacks while we read.
-  const { data, whole, damaged } = await beginning(object.packed ? unpacked(answer.body) : answer.body, most);
+  const { data, whole, damaged } = await beginning(
+    object.packed ? unpacked(answer.body) : answer.body,
+    most,
+  );
   const stream = part || !whole; // the last character may be cut off
-  return { content: new TextDecoder().decode(data, { stream }), whole: !stream, foreign: !isUtf8(data, stream), damaged };
+  return {
+    content: new TextDecoder().decode(data, { stream }),
+    whole: !stream,
+    foreign: !isUtf8(data, stream),
+    damaged,
+  };
 }
 
 function isUtf8(data, stream) {
@@ -103,28 +134,63 @@ const SLICE = 1024;
 function unpacked(stream) {
   const slices = new TransformStream({
     transform(chunk, controller) {
-      for (let at = 0; at < chunk.length; at += SLICE) controller.enqueue(chunk.subarray(at, at + SLICE));
+      for (let at = 0; at < chunk.length; at += SLICE)
+        controller.enqueue(chunk.subarray(at, at + SLICE));
     },
   });
   return stream.pipeThrough(slices).pipeThrough(new DecompressionStream("gzip"));
 }
 
 /** What is said above something that is shown in part. */
-const cutNote = (object, what, damaged) => (damaged ? note(T.object.cutOff, "warn", "alert") : note(object.packed || object.encoding ? T.object.onlyUnpacked(what) : T.object.only(what, bytes(object.size))));
+const cutNote = (object, what, damaged) =>
+  damaged
+    ? note(T.object.cutOff, "warn", "alert")
+    : note(
+        object.packed || object.encoding
+          ? T.object.onlyUnpacked(what)
+          : T.object.only(what, bytes(object.size)),
+      );
 
 async function part(place, object) {
   draw(place, object, await text(object, TEXT_MAX));
 }
 
 function draw(place, object, { content, whole, foreign, damaged }, ...notes) {
-  fill(place, notes, foreign ? note(T.object.notUtf8, "warn", "alert") : null, whole ? null : cutNote(object, bytes(TEXT_MAX), damaged), h("pre", { tabindex: "0" }, content));
+  fill(
+    place,
+    notes,
+    foreign ? note(T.object.notUtf8, "warn", "alert") : null,
+    whole ? null : cutNote(object, bytes(TEXT_MAX), damaged),
+    h("pre", { tabindex: "0" }, content),
+  );
 }
 
 // From the S3 port: another origin, where its scripts (PDFs may have some) can't touch the console.
 async function pdf(place, object) {
   if (isTidiedUp(object.key)) return fill(place, empty("file", T.object.noPreview, T.browse.dots));
-  const [url] = await sign([{ method: "GET", bucket: object.bucket, key: object.key, query: { "response-content-type": "application/pdf", "response-content-disposition": "inline" }, seconds: 900 }]);
-  return fill(place, h("iframe", { src: url, title: shown(object.key), referrerpolicy: "no-referrer" }), h("p", { class: "hint body" }, T.object.pdfHint, " ", h("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, T.object.openPdf)));
+  const [url] = await sign([
+    {
+      method: "GET",
+      bucket: object.bucket,
+      key: object.key,
+      query: {
+        "response-content-type": "application/pdf",
+        "response-content-disposition": "inline",
+      },
+      seconds: 900,
+    },
+  ]);
+  return fill(
+    place,
+    h("iframe", { src: url, title: shown(object.key), referrerpolicy: "no-referrer" }),
+    h(
+      "p",
+      { class: "hint body" },
+      T.object.pdfHint,
+      " ",
+      h("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, T.object.openPdf),
+    ),
+  );
 }
 
 // -- JSON -----------------------------------------------------------------------------------------
@@ -132,12 +198,22 @@ async function pdf(place, object) {
 async function tree(place, object) {
   // What is too large for a tree is not fetched as a whole.
   const found = await text(object, object.size > TREE_MAX ? TEXT_MAX : TREE_MAX);
-  if (!found.whole) return draw(place, object, { ...found, content: found.content.slice(0, TEXT_MAX) });
+  if (!found.whole)
+    return draw(place, object, { ...found, content: found.content.slice(0, TEXT_MAX) });
   let document;
   try {
     document = JSON.parse(found.content);
   } catch {
-    return draw(place, object, { ...found, content: found.content.slice(0, TEXT_MAX), whole: found.content.length <= TEXT_MAX }, note(T.object.badJson, "warn", "alert"));
+    return draw(
+      place,
+      object,
+      {
+        ...found,
+        content: found.content.slice(0, TEXT_MAX),
+        whole: found.content.length <= TEXT_MAX,
+      },
+      note(T.object.badJson, "warn", "alert"),
+    );
   }
   return fill(place, jsonTree(document));
 }
@@ -151,16 +227,50 @@ function node(key, value, open) {
   const label = key === null ? [] : [h("span", { class: "k" }, shown(String(key))), ": "];
   if (value === null || typeof value !== "object") {
     const kind = { string: "s", number: "n" }[typeof value] ?? "b";
-    return h("div", { class: "leaf" }, label, h("span", { class: kind }, typeof value === "string" ? value : String(value)));
+    return h(
+      "div",
+      { class: "leaf" },
+      label,
+      h("span", { class: kind }, typeof value === "string" ? value : String(value)),
+    );
   }
   const entries = Object.entries(value);
   const body = h("div");
-  const details = h("details", { open: open > 0 && entries.length <= CHILDREN_MAX }, h("summary", {}, label, h("span", { class: "muted" }, Array.isArray(value) ? `[ ${T.object.keys(entries.length)} ]` : `{ ${T.object.keys(entries.length)} }`)), body);
+  const details = h(
+    "details",
+    { open: open > 0 && entries.length <= CHILDREN_MAX },
+    h(
+      "summary",
+      {},
+      label,
+      h(
+        "span",
+        { class: "muted" },
+        Array.isArray(value)
+          ? `[ ${T.object.keys(entries.length)} ]`
+          : `{ ${T.object.keys(entries.length)} }`,
+      ),
+    ),
+    body,
+  );
   const draw = (from = 0) => {
-    body.append(...entries.slice(from, from + CHILDREN_MAX).map(([name, child]) => node(name, child, open - 1)));
+    body.append(
+      ...entries
+        .slice(from, from + CHILDREN_MAX)
+        .map(([name, child]) => node(name, child, open - 1)),
+    );
     const left = entries.length - from - CHILDREN_MAX;
     if (left > 0) {
-      const more = h("button", { type: "button", class: "plain", on: { click: () => (more.remove(), draw(from + CHILDREN_MAX)) } }, icon("plus"), T.object.moreEntries(left));
+      const more = h(
+        "button",
+        {
+          type: "button",
+          class: "plain",
+          on: { click: () => (more.remove(), draw(from + CHILDREN_MAX)) },
+        },
+        icon("plus"),
+        T.object.moreEntries(left),
+      );
       body.append(more);
     }
   };
@@ -175,14 +285,29 @@ async function rows(place, object) {
   const { content, whole, foreign, damaged } = await text(object, TEXT_MAX);
   const [first] = content.split("\n", 1);
   const tabs = /\.tsv(\.gz)?$/i.test(object.key) || object.type.includes("tab-separated");
-  const parsed = csv(content, tabs ? "\t" : first.includes(";") && !first.includes(",") ? ";" : ",", ROWS_MAX + 2);
+  const parsed = csv(
+    content,
+    tabs ? "\t" : first.includes(";") && !first.includes(",") ? ";" : ",",
+    ROWS_MAX + 2,
+  );
   // Where the text was cut off, so was its last row.
   if (!whole && parsed.length > 1 && parsed.length < ROWS_MAX + 2) parsed.pop();
   const [heads = [], ...lines] = parsed;
   const cut = !whole || lines.length > ROWS_MAX;
   lines.length = Math.min(lines.length, ROWS_MAX);
   const columns = heads.slice(0, COLUMNS_MAX).map((name) => ({ name }));
-  fill(place, foreign ? note(T.object.notUtf8, "warn", "alert") : null, cut ? cutNote(object, T.object.rows(count(lines.length)), damaged) : null, heads.length > COLUMNS_MAX ? note(T.tables.firstColumns(COLUMNS_MAX, count(heads.length))) : null, drawTable(columns, lines.map((line) => line.slice(0, COLUMNS_MAX))));
+  fill(
+    place,
+    foreign ? note(T.object.notUtf8, "warn", "alert") : null,
+    cut ? cutNote(object, T.object.rows(count(lines.length)), damaged) : null,
+    heads.length > COLUMNS_MAX
+      ? note(T.tables.firstColumns(COLUMNS_MAX, count(heads.length)))
+      : null,
+    drawTable(
+      columns,
+      lines.map((line) => line.slice(0, COLUMNS_MAX)),
+    ),
+  );
 }
 
 /** The first `most` rows of a CSV (RFC 4180). */
@@ -194,14 +319,18 @@ export function csv(content, separator, most) {
   for (let at = 0; at < content.length && found.length < most; at += 1) {
     const c = content[at];
     if (quoted) {
-      if (c !== '"') cell += c;
-      else if (content[at + 1] === '"') (cell += '"'), (at += 1);
-      else quoted = false;
+      const doubled = c === '"' && content[at + 1] === '"';
+      if (c === '"' && !doubled) quoted = false;
+      else cell += c;
+      if (doubled) at += 1;
     } else if (c === '"' && cell === "") quoted = true;
     else if (c === separator || c === "\n") {
       row.push(cell.endsWith("\r") ? cell.slice(0, -1) : cell);
       cell = "";
-      if (c === "\n") found.push(row), (row = []);
+      if (c === "\n") {
+        found.push(row);
+        row = [];
+      }
     } else cell += c;
   }
   if ((cell || row.length) && found.length < most) found.push([...row, cell]);

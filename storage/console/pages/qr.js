@@ -1,13 +1,21 @@
 // QR codes (ISO/IEC 18004): bytes, error correction level L, versions 1 to 40.
 
 // Level L of the standard's table 9: error correction codewords of a block, and blocks, by version.
-const CORRECTION = [7, 10, 15, 20, 26, 18, 20, 24, 30, 18, 20, 24, 26, 30, 22, 24, 28, 30, 28, 28, 28, 28, 30, 30, 26, 28, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30];
-const BLOCKS = [1, 1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 4, 6, 6, 6, 6, 7, 8, 8, 9, 9, 10, 12, 12, 12, 13, 14, 15, 16, 17, 18, 19, 19, 20, 21, 22, 24, 25];
+const CORRECTION = [
+  7, 10, 15, 20, 26, 18, 20, 24, 30, 18, 20, 24, 26, 30, 22, 24, 28, 30, 28, 28, 28, 28, 30, 30, 26,
+  28, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30,
+];
+const BLOCKS = [
+  1, 1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 4, 6, 6, 6, 6, 7, 8, 8, 9, 9, 10, 12, 12, 12, 13, 14, 15,
+  16, 17, 18, 19, 19, 20, 21, 22, 24, 25,
+];
 
 /** The modules of a code for `text`: rows of booleans; null if it is too long. */
 export function qr(text) {
   const data = new TextEncoder().encode(text);
-  const version = BLOCKS.findIndex((_, at) => 4 + (at < 9 ? 8 : 16) + data.length * 8 <= capacity(at + 1) * 8) + 1;
+  const version =
+    BLOCKS.findIndex((_, at) => 4 + (at < 9 ? 8 : 16) + data.length * 8 <= capacity(at + 1) * 8) +
+    1;
   if (!version) return null;
   const grid = new Grid(version);
   grid.place(interleaved(version, stream(version, data)));
@@ -37,7 +45,9 @@ function stream(version, data) {
   push(0, Math.min(4, room - bits.length));
   push(0, -bits.length & 7);
   for (let pad = 0xec; bits.length < room; pad ^= 0xec ^ 0x11) push(pad, 8);
-  return Array.from({ length: bits.length / 8 }, (_, at) => bits.slice(at * 8, at * 8 + 8).reduce((sum, bit) => sum * 2 + bit, 0));
+  return Array.from({ length: bits.length / 8 }, (_, at) =>
+    bits.slice(at * 8, at * 8 + 8).reduce((sum, bit) => sum * 2 + bit, 0),
+  );
 }
 
 // -- Reed-Solomon over GF(256) with x^8 + x^4 + x^3 + x^2 + 1 ---------------------------------------
@@ -84,14 +94,24 @@ function interleaved(version, data) {
   }
   const corrections = parts.map((part) => remainder(part, by));
   const out = [];
-  for (let at = 0; at <= short; at += 1) for (const part of parts) if (at < part.length) out.push(part[at]);
+  for (let at = 0; at <= short; at += 1)
+    for (const part of parts) if (at < part.length) out.push(part[at]);
   for (let at = 0; at < by.length; at += 1) for (const part of corrections) out.push(part[at]);
   return out;
 }
 
 // -- the picture ----------------------------------------------------------------------------------
 
-const MASKS = [(x, y) => (x + y) % 2 === 0, (x, y) => y % 2 === 0, (x) => x % 3 === 0, (x, y) => (x + y) % 3 === 0, (x, y) => (Math.floor(x / 3) + Math.floor(y / 2)) % 2 === 0, (x, y) => ((x * y) % 2) + ((x * y) % 3) === 0, (x, y) => (((x * y) % 2) + ((x * y) % 3)) % 2 === 0, (x, y) => (((x + y) % 2) + ((x * y) % 3)) % 2 === 0];
+const MASKS = [
+  (x, y) => (x + y) % 2 === 0,
+  (x, y) => y % 2 === 0,
+  (x) => x % 3 === 0,
+  (x, y) => (x + y) % 3 === 0,
+  (x, y) => (Math.floor(x / 3) + Math.floor(y / 2)) % 2 === 0,
+  (x, y) => ((x * y) % 2) + ((x * y) % 3) === 0,
+  (x, y) => (((x * y) % 2) + ((x * y) % 3)) % 2 === 0,
+  (x, y) => (((x + y) % 2) + ((x * y) % 3)) % 2 === 0,
+];
 
 class Grid {
   constructor(version) {
@@ -113,7 +133,11 @@ class Grid {
       this.set(6, at, at % 2 === 0);
       this.set(at, 6, at % 2 === 0);
     }
-    for (const [cx, cy] of [[3, 3], [size - 4, 3], [3, size - 4]]) {
+    for (const [cx, cy] of [
+      [3, 3],
+      [size - 4, 3],
+      [3, size - 4],
+    ]) {
       for (let dy = -4; dy <= 4; dy += 1) {
         for (let dx = -4; dx <= 4; dx += 1) {
           const [x, y, ring] = [cx + dx, cy + dy, Math.max(Math.abs(dx), Math.abs(dy))];
@@ -126,7 +150,9 @@ class Grid {
     places.forEach((cy, j) =>
       places.forEach((cx, i) => {
         if ((i === 0 && j === 0) || (i === 0 && j === last) || (i === last && j === 0)) return;
-        for (let dy = -2; dy <= 2; dy += 1) for (let dx = -2; dx <= 2; dx += 1) this.set(cx + dx, cy + dy, Math.max(Math.abs(dx), Math.abs(dy)) !== 1);
+        for (let dy = -2; dy <= 2; dy += 1)
+          for (let dx = -2; dx <= 2; dx += 1)
+            this.set(cx + dx, cy + dy, Math.max(Math.abs(dx), Math.abs(dy)) !== 1);
       }),
     );
     this.format(0);
@@ -186,7 +212,9 @@ class Grid {
   }
 
   masked(mask) {
-    return this.dark.map((row, y) => row.map((dark, x) => dark !== (!this.fixed[y][x] && MASKS[mask](x, y))));
+    return this.dark.map((row, y) =>
+      row.map((dark, x) => dark !== (!this.fixed[y][x] && MASKS[mask](x, y))),
+    );
   }
 
   finished() {
@@ -206,20 +234,28 @@ function penalty(rows) {
   const columns = rows.map((_, x) => rows.map((row) => row[x]));
   let cost = 0;
   for (const line of [...rows, ...columns]) {
-    for (let at = 0; at < size; ) {
+    for (let at = 0; at < size;) {
       let end = at;
       while (end < size && line[end] === line[at]) end += 1;
       if (end - at >= 5) cost += end - at - 2;
       at = end;
     }
     const text = line.map((dark) => (dark ? "1" : "0")).join("");
-    for (const pattern of ["10111010000", "00001011101"]) for (let at = text.indexOf(pattern); at >= 0; at = text.indexOf(pattern, at + 1)) cost += 40;
+    for (const pattern of ["10111010000", "00001011101"])
+      for (let at = text.indexOf(pattern); at >= 0; at = text.indexOf(pattern, at + 1)) cost += 40;
   }
   let dark = 0;
   for (let y = 0; y < size; y += 1) {
     for (let x = 0; x < size; x += 1) {
       dark += rows[y][x];
-      if (x && y && rows[y][x] === rows[y][x - 1] && rows[y][x] === rows[y - 1][x] && rows[y][x] === rows[y - 1][x - 1]) cost += 3;
+      if (
+        x &&
+        y &&
+        rows[y][x] === rows[y][x - 1] &&
+        rows[y][x] === rows[y - 1][x] &&
+        rows[y][x] === rows[y - 1][x - 1]
+      )
+        cost += 3;
     }
   }
   return cost + Math.floor(Math.abs((dark * 20) / (size * size) - 10)) * 10;

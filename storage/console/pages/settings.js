@@ -5,7 +5,20 @@ import { fill, h } from "./dom.js";
 import { count } from "./format.js";
 import { T } from "./texts.js";
 import { longWork } from "./transfers.js";
-import { badge, button, card, check, confirm, fail, field, head, jsonEditor, note, pairs, toast } from "./ui.js";
+import {
+  badge,
+  button,
+  card,
+  check,
+  confirm,
+  fail,
+  field,
+  head,
+  jsonEditor,
+  note,
+  pairs,
+  toast,
+} from "./ui.js";
 
 const S = T.settings;
 
@@ -22,8 +35,18 @@ export async function render(page, { parts, link }) {
     allowed("GetBucketPolicy") && policy,
     allowed("DeleteBucket") && danger,
   ].filter(Boolean);
-  const cards = await Promise.all(sections.map((section) => section(bucket, allowed, link).catch((error) => note(error.message, "bad", "alert"))));
-  fill(page, head(S.title(bucket), [h("a", { class: "button", href: link("browse", bucket) }, T.browse.open)]), h("div", { class: "stack" }, cards.length ? cards : note(S.mayNotSee)));
+  const cards = await Promise.all(
+    sections.map((section) =>
+      section(bucket, allowed, link).catch((error) => note(error.message, "bad", "alert")),
+    ),
+  );
+  fill(
+    page,
+    head(S.title(bucket), [
+      h("a", { class: "button", href: link("browse", bucket) }, T.browse.open),
+    ]),
+    h("div", { class: "stack" }, cards.length ? cards : note(S.mayNotSee)),
+  );
 }
 
 const lead = (text) => h("p", { class: "muted" }, text);
@@ -37,11 +60,25 @@ async function versioning(bucket, allowed) {
     const on = now === "Enabled";
     const set = async () => {
       const next = on ? "Suspended" : "Enabled";
-      await s3Put("PUT", bucket, "", { versioning: "" }, `<VersioningConfiguration><Status>${next}</Status></VersioningConfiguration>`);
+      await s3Put(
+        "PUT",
+        bucket,
+        "",
+        { versioning: "" },
+        `<VersioningConfiguration><Status>${next}</Status></VersioningConfiguration>`,
+      );
       draw(next);
       toast(T.common.saved(S.versioning));
     };
-    fill(place, card(S.versioning, [lead(S.versioningLead), h("p", { class: "hint" }, S.onceOn)], badge(now ? S[now.toLowerCase()] : S.off, on ? "good" : now ? "warn" : ""), allowed("PutBucketVersioning") ? button(on ? S.suspend : S.enable, {}, set) : null));
+    fill(
+      place,
+      card(
+        S.versioning,
+        [lead(S.versioningLead), h("p", { class: "hint" }, S.onceOn)],
+        badge(now ? S[now.toLowerCase()] : S.off, on ? "good" : now ? "warn" : ""),
+        allowed("PutBucketVersioning") ? button(on ? S.suspend : S.enable, {}, set) : null,
+      ),
+    );
   };
   draw(status);
   return place;
@@ -52,24 +89,62 @@ async function versioning(bucket, allowed) {
 async function tags(bucket, allowed) {
   const root = await s3Xml(bucket, "", { tagging: "" });
   const writable = allowed("PutBucketTagging");
-  const editor = pairs(root ? all(all(root, "TagSet")[0], "Tag").map((tag) => [textOf(tag, "Key"), textOf(tag, "Value")]) : [], { disabled: !writable });
+  const editor = pairs(
+    root
+      ? all(all(root, "TagSet")[0], "Tag").map((tag) => [textOf(tag, "Key"), textOf(tag, "Value")])
+      : [],
+    { disabled: !writable },
+  );
   const save = async () => {
-    const set = editor.value().map(([key, value]) => `<Tag><Key>${escaped(key)}</Key><Value>${escaped(value)}</Value></Tag>`);
-    if (set.length) await s3Put("PUT", bucket, "", { tagging: "" }, `<Tagging><TagSet>${set.join("")}</TagSet></Tagging>`);
+    const set = editor
+      .value()
+      .map(
+        ([key, value]) => `<Tag><Key>${escaped(key)}</Key><Value>${escaped(value)}</Value></Tag>`,
+      );
+    if (set.length)
+      await s3Put(
+        "PUT",
+        bucket,
+        "",
+        { tagging: "" },
+        `<Tagging><TagSet>${set.join("")}</TagSet></Tagging>`,
+      );
     else await s3("DELETE", bucket, "", { tagging: "" });
     toast(T.object.tagsSaved);
   };
-  return card(S.tags, [lead(S.tagsLead), editor.element], writable ? button(T.common.save, {}, save) : null);
+  return card(
+    S.tags,
+    [lead(S.tagsLead), editor.element],
+    writable ? button(T.common.save, {}, save) : null,
+  );
 }
 
 // -- lifecycle ------------------------------------------------------------------------------------
 
 // A rule of these parts alone is edited here; every other one is kept as it came.
-const SIMPLE = new Set(["ID", "Filter", "Prefix", "Status", "Expiration", "NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload"]);
-const SIMPLE_INNER = { Filter: ["Prefix"], Expiration: ["Days"], NoncurrentVersionExpiration: ["NoncurrentDays"], AbortIncompleteMultipartUpload: ["DaysAfterInitiation"] };
+const SIMPLE = new Set([
+  "ID",
+  "Filter",
+  "Prefix",
+  "Status",
+  "Expiration",
+  "NoncurrentVersionExpiration",
+  "AbortIncompleteMultipartUpload",
+]);
+const SIMPLE_INNER = {
+  Filter: ["Prefix"],
+  Expiration: ["Days"],
+  NoncurrentVersionExpiration: ["NoncurrentDays"],
+  AbortIncompleteMultipartUpload: ["DaysAfterInitiation"],
+};
 
 function isSimple(rule) {
-  return [...rule.children].every((part) => SIMPLE.has(part.localName) && (SIMPLE_INNER[part.localName] ?? []).length >= part.children.length && [...part.children].every(({ localName }) => SIMPLE_INNER[part.localName].includes(localName)));
+  return [...rule.children].every(
+    (part) =>
+      SIMPLE.has(part.localName) &&
+      (SIMPLE_INNER[part.localName] ?? []).length >= part.children.length &&
+      [...part.children].every(({ localName }) => SIMPLE_INNER[part.localName].includes(localName)),
+  );
 }
 
 async function lifecycle(bucket, allowed) {
@@ -87,37 +162,101 @@ async function lifecycle(bucket, allowed) {
     rules.splice(rules.indexOf(rule), 1);
     draw();
   };
-  for (const given of root ? all(root, "Rule") : []) add(isSimple(given) ? lifecycleRule(given, writable, remove) : { element: note(`${textOf(given, "ID")}: ${S.complex}`), xml: () => new XMLSerializer().serializeToString(given) });
+  for (const given of root ? all(root, "Rule") : [])
+    add(
+      isSimple(given)
+        ? lifecycleRule(given, writable, remove)
+        : {
+            element: note(`${textOf(given, "ID")}: ${S.complex}`),
+            xml: () => new XMLSerializer().serializeToString(given),
+          },
+    );
   draw();
   const save = async () => {
-    if (rules.length) await s3Put("PUT", bucket, "", { lifecycle: "" }, `<LifecycleConfiguration>${rules.map((rule) => rule.xml()).join("")}</LifecycleConfiguration>`);
+    if (rules.length)
+      await s3Put(
+        "PUT",
+        bucket,
+        "",
+        { lifecycle: "" },
+        `<LifecycleConfiguration>${rules.map((rule) => rule.xml()).join("")}</LifecycleConfiguration>`,
+      );
     else await s3("DELETE", bucket, "", { lifecycle: "" });
     toast(T.common.saved(S.lifecycle));
   };
-  return card(S.lifecycle, [lead(S.lifecycleLead), list, writable ? h("div", {}, button(S.addLifecycle, { icon: "plus", kind: "plain" }, () => add(lifecycleRule(null, true, remove)))) : null], writable ? button(T.common.save, {}, save) : null);
+  return card(
+    S.lifecycle,
+    [
+      lead(S.lifecycleLead),
+      list,
+      writable
+        ? h(
+            "div",
+            {},
+            button(S.addLifecycle, { icon: "plus", kind: "plain" }, () =>
+              add(lifecycleRule(null, true, remove)),
+            ),
+          )
+        : null,
+    ],
+    writable ? button(T.common.save, {}, save) : null,
+  );
 }
 
 function lifecycleRule(given, writable, remove) {
   const inner = (part, name) => (given ? textOf(all(given, part)[0], name) : "");
-  const days = (value) => h("input", { type: "number", min: "1", max: "36500", value, disabled: !writable });
+  const days = (value) =>
+    h("input", { type: "number", min: "1", max: "36500", value, disabled: !writable });
   const id = (given && textOf(given, "ID")) || `rule-${Math.random().toString(36).slice(2, 8)}`;
-  const prefix = h("input", { value: inner("Filter", "Prefix") || (given ? textOf(given, "Prefix") : ""), placeholder: "events/", disabled: !writable, spellcheck: "false" });
+  const prefix = h("input", {
+    value: inner("Filter", "Prefix") || (given ? textOf(given, "Prefix") : ""),
+    placeholder: "events/",
+    disabled: !writable,
+    spellcheck: "false",
+  });
   const expire = days(inner("Expiration", "Days"));
   const noncurrent = days(inner("NoncurrentVersionExpiration", "NoncurrentDays"));
   const abort = days(inner("AbortIncompleteMultipartUpload", "DaysAfterInitiation"));
-  const on = check(S.enabled, { checked: !given || textOf(given, "Status") === "Enabled", disabled: !writable });
-  const part = (name, tag, input) => (input.value ? `<${name}><${tag}>${Number(input.value)}</${tag}></${name}>` : "");
+  const on = check(S.enabled, {
+    checked: !given || textOf(given, "Status") === "Enabled",
+    disabled: !writable,
+  });
+  const part = (name, tag, input) =>
+    input.value ? `<${name}><${tag}>${Number(input.value)}</${tag}></${name}>` : "";
   const rule = {
-    xml: () => `<Rule><ID>${escaped(id)}</ID><Filter><Prefix>${escaped(prefix.value)}</Prefix></Filter><Status>${on.input.checked ? "Enabled" : "Disabled"}</Status>${part("Expiration", "Days", expire)}${part("NoncurrentVersionExpiration", "NoncurrentDays", noncurrent)}${part("AbortIncompleteMultipartUpload", "DaysAfterInitiation", abort)}</Rule>`,
+    xml: () =>
+      `<Rule><ID>${escaped(id)}</ID><Filter><Prefix>${escaped(prefix.value)}</Prefix></Filter><Status>${on.input.checked ? "Enabled" : "Disabled"}</Status>${part("Expiration", "Days", expire)}${part("NoncurrentVersionExpiration", "NoncurrentDays", noncurrent)}${part("AbortIncompleteMultipartUpload", "DaysAfterInitiation", abort)}</Rule>`,
   };
-  rule.element = h("div", { class: "card" }, h("header", {}, h("h3", { class: "grow" }, id), on.element, writable ? button(T.common.remove, { kind: "plain" }, () => remove(rule)) : null), h("div", { class: "body grid" }, field(S.prefix, prefix), field(S.expireAfter, expire), field(S.noncurrent, noncurrent), field(S.abort, abort)));
+  rule.element = h(
+    "div",
+    { class: "card" },
+    h(
+      "header",
+      {},
+      h("h3", { class: "grow" }, id),
+      on.element,
+      writable ? button(T.common.remove, { kind: "plain" }, () => remove(rule)) : null,
+    ),
+    h(
+      "div",
+      { class: "body grid" },
+      field(S.prefix, prefix),
+      field(S.expireAfter, expire),
+      field(S.noncurrent, noncurrent),
+      field(S.abort, abort),
+    ),
+  );
   return rule;
 }
 
 // -- CORS -----------------------------------------------------------------------------------------
 
 const METHODS = ["GET", "PUT", "POST", "DELETE", "HEAD"];
-const lines = (area) => area.value.split("\n").map((line) => line.trim()).filter(Boolean);
+const lines = (area) =>
+  area.value
+    .split("\n")
+    .map((line) => line.trim())
+    .filter(Boolean);
 
 async function cors(bucket, allowed) {
   const root = await s3Xml(bucket, "", { cors: "" });
@@ -127,20 +266,70 @@ async function cors(bucket, allowed) {
   const draw = () => fill(list, rules.length ? rules.map((rule) => rule.element) : lead(S.noRules));
   const add = (given) => {
     const values = (name) => (given ? all(given, name).map((each) => each.textContent) : []);
-    const area = (text, placeholder) => h("textarea", { rows: "3", value: text.join("\n"), placeholder, disabled: !writable, spellcheck: "false" });
+    const area = (text, placeholder) =>
+      h("textarea", {
+        rows: "3",
+        value: text.join("\n"),
+        placeholder,
+        disabled: !writable,
+        spellcheck: "false",
+      });
     const origins = area(values("AllowedOrigin"), "https://app.example.com");
-    const methods = METHODS.map((method) => [method, check(method, { checked: given ? values("AllowedMethod").includes(method) : method === "GET", disabled: !writable })]);
+    const methods = METHODS.map((method) => [
+      method,
+      check(method, {
+        checked: given ? values("AllowedMethod").includes(method) : method === "GET",
+        disabled: !writable,
+      }),
+    ]);
     const headers = area(values("AllowedHeader"), "*");
     const exposed = area(values("ExposeHeader"), "ETag");
-    const age = h("input", { type: "number", min: "0", value: given ? textOf(given, "MaxAgeSeconds") : "3600", disabled: !writable });
+    const age = h("input", {
+      type: "number",
+      min: "0",
+      value: given ? textOf(given, "MaxAgeSeconds") : "3600",
+      disabled: !writable,
+    });
     const id = given ? textOf(given, "ID") : "";
-    const methodsOf = () => methods.filter(([, box]) => box.input.checked).map(([method]) => method);
-    const some = (tag, found) => found.map((value) => `<${tag}>${escaped(value)}</${tag}>`).join("");
+    const methodsOf = () =>
+      methods.filter(([, box]) => box.input.checked).map(([method]) => method);
+    const some = (tag, found) =>
+      found.map((value) => `<${tag}>${escaped(value)}</${tag}>`).join("");
     const rule = {
       isWhole: () => lines(origins).length > 0 && methodsOf().length > 0,
-      xml: () => `<CORSRule>${id ? `<ID>${escaped(id)}</ID>` : ""}${some("AllowedHeader", lines(headers))}${some("AllowedMethod", methodsOf())}${some("AllowedOrigin", lines(origins))}${some("ExposeHeader", lines(exposed))}${age.value ? `<MaxAgeSeconds>${Number(age.value)}</MaxAgeSeconds>` : ""}</CORSRule>`,
+      xml: () =>
+        `<CORSRule>${id ? `<ID>${escaped(id)}</ID>` : ""}${some("AllowedHeader", lines(headers))}${some("AllowedMethod", methodsOf())}${some("AllowedOrigin", lines(origins))}${some("ExposeHeader", lines(exposed))}${age.value ? `<MaxAgeSeconds>${Number(age.value)}</MaxAgeSeconds>` : ""}</CORSRule>`,
     };
-    rule.element = h("div", { class: "card" }, h("header", {}, h("h3", { class: "grow" }, S.rule(rules.length + 1)), writable ? button(S.removeRule, { kind: "plain" }, () => (rules.splice(rules.indexOf(rule), 1), draw())) : null), h("div", { class: "body grid" }, field(S.origins, origins), h("fieldset", { class: "plain-set" }, h("legend", {}, S.methods), methods.map(([, box]) => box.element)), field(S.headers, headers), field(S.exposed, exposed), field(S.maxAge, age)));
+    rule.element = h(
+      "div",
+      { class: "card" },
+      h(
+        "header",
+        {},
+        h("h3", { class: "grow" }, S.rule(rules.length + 1)),
+        writable
+          ? button(
+              S.removeRule,
+              { kind: "plain" },
+              () => (rules.splice(rules.indexOf(rule), 1), draw()),
+            )
+          : null,
+      ),
+      h(
+        "div",
+        { class: "body grid" },
+        field(S.origins, origins),
+        h(
+          "fieldset",
+          { class: "plain-set" },
+          h("legend", {}, S.methods),
+          methods.map(([, box]) => box.element),
+        ),
+        field(S.headers, headers),
+        field(S.exposed, exposed),
+        field(S.maxAge, age),
+      ),
+    );
     rules.push(rule);
     draw();
   };
@@ -148,11 +337,32 @@ async function cors(bucket, allowed) {
   draw();
   const save = async () => {
     if (!rules.every((rule) => rule.isWhole())) throw new Error(S.corsPartial);
-    if (rules.length) await s3Put("PUT", bucket, "", { cors: "" }, `<CORSConfiguration>${rules.map((rule) => rule.xml()).join("")}</CORSConfiguration>`);
+    if (rules.length)
+      await s3Put(
+        "PUT",
+        bucket,
+        "",
+        { cors: "" },
+        `<CORSConfiguration>${rules.map((rule) => rule.xml()).join("")}</CORSConfiguration>`,
+      );
     else await s3("DELETE", bucket, "", { cors: "" });
     toast(T.common.saved(S.cors));
   };
-  return card(S.cors, [lead(S.corsLead), list, writable ? h("div", {}, button(S.addRule, { icon: "plus", kind: "plain" }, () => add(null))) : null], writable ? button(T.common.save, {}, save) : null);
+  return card(
+    S.cors,
+    [
+      lead(S.corsLead),
+      list,
+      writable
+        ? h(
+            "div",
+            {},
+            button(S.addRule, { icon: "plus", kind: "plain" }, () => add(null)),
+          )
+        : null,
+    ],
+    writable ? button(T.common.save, {}, save) : null,
+  );
 }
 
 // -- public access block --------------------------------------------------------------------------
@@ -160,20 +370,68 @@ async function cors(bucket, allowed) {
 async function block(bucket, allowed) {
   const root = await s3Xml(bucket, "", { publicAccessBlock: "" });
   const writable = allowed("PutBucketPublicAccessBlock");
-  const boxes = Object.entries(S.blocks).map(([name, label]) => [name, check(label, { checked: root !== null && textOf(root, name).toLowerCase() === "true", disabled: !writable })]);
+  const boxes = Object.entries(S.blocks).map(([name, label]) => [
+    name,
+    check(label, {
+      checked: root !== null && textOf(root, name).toLowerCase() === "true",
+      disabled: !writable,
+    }),
+  ]);
   const save = async () => {
-    await s3Put("PUT", bucket, "", { publicAccessBlock: "" }, `<PublicAccessBlockConfiguration>${boxes.map(([name, { input }]) => `<${name}>${input.checked}</${name}>`).join("")}</PublicAccessBlockConfiguration>`);
+    await s3Put(
+      "PUT",
+      bucket,
+      "",
+      { publicAccessBlock: "" },
+      `<PublicAccessBlockConfiguration>${boxes.map(([name, { input }]) => `<${name}>${input.checked}</${name}>`).join("")}</PublicAccessBlockConfiguration>`,
+    );
     toast(T.common.saved(S.block));
   };
-  return card(S.block, [lead(S.blockLead), h("div", { class: "stack tight" }, boxes.map(([, { element }]) => element))], writable ? button(T.common.save, {}, save) : null);
+  return card(
+    S.block,
+    [
+      lead(S.blockLead),
+      h(
+        "div",
+        { class: "stack tight" },
+        boxes.map(([, { element }]) => element),
+      ),
+    ],
+    writable ? button(T.common.save, {}, save) : null,
+  );
 }
 
 // -- policy ---------------------------------------------------------------------------------------
 
 const TEMPLATES = {
-  read: (bucket) => [{ Sid: "Download", Effect: "Allow", Principal: "*", Action: "s3:GetObject", Resource: `arn:aws:s3:::${bucket}/*` }],
-  list: (bucket) => [{ Sid: "List", Effect: "Allow", Principal: "*", Action: ["s3:ListBucket", "s3:GetObject"], Resource: [`arn:aws:s3:::${bucket}`, `arn:aws:s3:::${bucket}/*`] }],
-  deny: (bucket) => [{ Sid: "TlsOnly", Effect: "Deny", Principal: "*", Action: "s3:*", Resource: [`arn:aws:s3:::${bucket}`, `arn:aws:s3:::${bucket}/*`], Condition: { Bool: { "aws:SecureTransport": "false" } } }],
+  read: (bucket) => [
+    {
+      Sid: "Download",
+      Effect: "Allow",
+      Principal: "*",
+      Action: "s3:GetObject",
+      Resource: `arn:aws:s3:::${bucket}/*`,
+    },
+  ],
+  list: (bucket) => [
+    {
+      Sid: "List",
+      Effect: "Allow",
+      Principal: "*",
+      Action: ["s3:ListBucket", "s3:GetObject"],
+      Resource: [`arn:aws:s3:::${bucket}`, `arn:aws:s3:::${bucket}/*`],
+    },
+  ],
+  deny: (bucket) => [
+    {
+      Sid: "TlsOnly",
+      Effect: "Deny",
+      Principal: "*",
+      Action: "s3:*",
+      Resource: [`arn:aws:s3:::${bucket}`, `arn:aws:s3:::${bucket}/*`],
+      Condition: { Bool: { "aws:SecureTransport": "false" } },
+    },
+  ],
 };
 const tidy = (document) => JSON.stringify(document, null, 2);
 
@@ -182,12 +440,35 @@ async function policy(bucket, allowed) {
   const text = await answer.text();
   if (!answer.ok && answer.status !== 404) throw new Error(textOf(parse(text), "Message"));
   const writable = allowed("PutBucketPolicy");
-  const editor = jsonEditor(answer.ok ? tidy(JSON.parse(text)) : "", { disabled: !writable, "aria-label": S.policy, placeholder: S.noPolicy });
-  const template = h("select", { "aria-label": S.template, on: { change: () => (editor.set(tidy({ Version: "2012-10-17", Statement: TEMPLATES[template.value](bucket) })), (template.value = "")) } }, h("option", { value: "" }, S.template), Object.entries(S.templates).map(([name, label]) => h("option", { value: name }, label)));
+  const editor = jsonEditor(answer.ok ? tidy(JSON.parse(text)) : "", {
+    disabled: !writable,
+    "aria-label": S.policy,
+    placeholder: S.noPolicy,
+  });
+  const template = h(
+    "select",
+    {
+      "aria-label": S.template,
+      on: {
+        change: () => (
+          editor.set(tidy({ Version: "2012-10-17", Statement: TEMPLATES[template.value](bucket) })),
+          (template.value = "")
+        ),
+      },
+    },
+    h("option", { value: "" }, S.template),
+    Object.entries(S.templates).map(([name, label]) => h("option", { value: name }, label)),
+  );
   template.style.setProperty("width", "auto");
   const save = async () => {
     if (!editor.area.value.trim()) throw new Error(S.emptyPolicy);
-    await s3("PUT", bucket, "", { policy: "" }, { body: JSON.stringify(editor.value()), headers: { "content-type": "application/json" } });
+    await s3(
+      "PUT",
+      bucket,
+      "",
+      { policy: "" },
+      { body: JSON.stringify(editor.value()), headers: { "content-type": "application/json" } },
+    );
     toast(S.policySaved);
   };
   const remove = async () => {
@@ -195,8 +476,19 @@ async function policy(bucket, allowed) {
     editor.set("");
     toast(S.policyRemoved);
   };
-  const tools = writable ? [template, button(S.format, { kind: "plain" }, () => editor.set(tidy(editor.value()))), allowed("DeleteBucketPolicy") ? button(S.removePolicy, { kind: "plain" }, remove) : null, button(T.common.save, {}, save)] : [];
-  return card(S.policy, [lead(S.policyLead), editor.element, may("admin:GetPolicy") ? explain(bucket) : null], ...tools);
+  const tools = writable
+    ? [
+        template,
+        button(S.format, { kind: "plain" }, () => editor.set(tidy(editor.value()))),
+        allowed("DeleteBucketPolicy") ? button(S.removePolicy, { kind: "plain" }, remove) : null,
+        button(T.common.save, {}, save),
+      ]
+    : [];
+  return card(
+    S.policy,
+    [lead(S.policyLead), editor.element, may("admin:GetPolicy") ? explain(bucket) : null],
+    ...tools,
+  );
 }
 
 /** Ask the store what it would decide. */
@@ -206,11 +498,49 @@ function explain(bucket) {
   const key = h("input", { spellcheck: "false" });
   const out = h("div", { role: "status" });
   const look = async () => {
-    const told = await control("POST", ["explain"], { action: action.value, bucket, key: key.value, ...(who.value ? { user: who.value } : { anonymous: true }) });
+    const told = await control("POST", ["explain"], {
+      action: action.value,
+      bucket,
+      key: key.value,
+      ...(who.value ? { user: who.value } : { anonymous: true }),
+    });
     const kinds = { allows: "good", denies: "bad", nothing: "" };
-    fill(out, h("p", { class: "sentence" }, badge(told.allowed ? S.allowed : S.denied, told.allowed ? "good" : "bad"), " ", h("span", {}, told.reason)), h("ul", { class: "steps" }, told.steps.map((step) => h("li", {}, badge(S.says[step.says] ?? step.says, kinds[step.says]), ` ${[[step.source, step.name].filter(Boolean).join(" "), step.why].filter(Boolean).join(": ")}`))));
+    fill(
+      out,
+      h(
+        "p",
+        { class: "sentence" },
+        badge(told.allowed ? S.allowed : S.denied, told.allowed ? "good" : "bad"),
+        " ",
+        h("span", {}, told.reason),
+      ),
+      h(
+        "ul",
+        { class: "steps" },
+        told.steps.map((step) =>
+          h(
+            "li",
+            {},
+            badge(S.says[step.says] ?? step.says, kinds[step.says]),
+            ` ${[[step.source, step.name].filter(Boolean).join(" "), step.why].filter(Boolean).join(": ")}`,
+          ),
+        ),
+      ),
+    );
   };
-  return h("details", {}, h("summary", {}, S.explain), h("div", { class: "stack" }, h("p", { class: "hint" }, S.explainLead), h("div", { class: "grid" }, field(S.who, who), field(S.action, action), field(S.key, key)), h("div", {}, button(S.ask, {}, look)), out));
+  return h(
+    "details",
+    {},
+    h("summary", {}, S.explain),
+    h(
+      "div",
+      { class: "stack" },
+      h("p", { class: "hint" }, S.explainLead),
+      h("div", { class: "grid" }, field(S.who, who), field(S.action, action), field(S.key, key)),
+      h("div", {}, button(S.ask, {}, look)),
+      out,
+    ),
+  );
 }
 
 // -- the end --------------------------------------------------------------------------------------
@@ -226,7 +556,11 @@ async function danger(bucket, allowed, link) {
       submit: () => {
         (async () => {
           // Even one without objects may hold delete markers and earlier versions.
-          if (allowed("ListBucketVersions") && !(await longWork(S.emptied, (report, signal) => emptied(bucket, report, signal)))) return;
+          if (
+            allowed("ListBucketVersions") &&
+            !(await longWork(S.emptied, (report, signal) => emptied(bucket, report, signal)))
+          )
+            return;
           await control("DELETE", ["buckets", bucket]);
           toast(S.deleted(bucket));
           location.hash = link("buckets");
@@ -235,14 +569,27 @@ async function danger(bucket, allowed, link) {
       },
     });
   };
-  return card(S.danger, lead(S.dangerLead), button(S.danger, { kind: "danger", icon: "trash" }, remove));
+  return card(
+    S.danger,
+    lead(S.dangerLead),
+    button(S.danger, { kind: "danger", icon: "trash" }, remove),
+  );
 }
 
 async function emptied(bucket, report, signal) {
   let done = 0;
   for (;;) {
-    const root = await s3Xml(bucket, "", { versions: "", "encoding-type": "url", "max-keys": "900" });
-    const found = [...root.children].filter(({ localName }) => localName === "Version" || localName === "DeleteMarker").map((each) => ({ key: decodeURIComponent(textOf(each, "Key").replaceAll("+", " ")), version: textOf(each, "VersionId") }));
+    const root = await s3Xml(bucket, "", {
+      versions: "",
+      "encoding-type": "url",
+      "max-keys": "900",
+    });
+    const found = [...root.children]
+      .filter(({ localName }) => localName === "Version" || localName === "DeleteMarker")
+      .map((each) => ({
+        key: decodeURIComponent(textOf(each, "Key").replaceAll("+", " ")),
+        version: textOf(each, "VersionId"),
+      }));
     if (!found.length) return T.browse.deleted(count(done));
     const [deleted, errors] = await deleteAny(bucket, found, signal);
     if (errors.length) throw new Error(errors[0].message);

@@ -11,23 +11,59 @@ const PERIODS = [15, 60, 240, 720];
 
 export async function share(bucket, key, version) {
   if (isTidiedUp(key)) throw new Error(T.share.dots);
-  const period = h("select", { on: { change: () => make().catch(fail) } }, PERIODS.map((minutes) => h("option", { value: minutes, selected: minutes === 60 }, minutes < 60 ? T.share.minutes(minutes) : T.share.hours(minutes / 60))));
+  const period = h(
+    "select",
+    { on: { change: () => make().catch(fail) } },
+    PERIODS.map((minutes) =>
+      h(
+        "option",
+        { value: minutes, selected: minutes === 60 },
+        minutes < 60 ? T.share.minutes(minutes) : T.share.hours(minutes / 60),
+      ),
+    ),
+  );
   const out = h("div", { class: "stack" });
   const make = async () => {
     const wanted = Number(period.value) * 60;
-    const [url] = await sign([{ method: "GET", bucket, key, query: version ? { versionId: version } : {}, seconds: wanted }]);
+    const [url] = await sign([
+      { method: "GET", bucket, key, query: version ? { versionId: version } : {}, seconds: wanted },
+    ]);
     const seconds = Number(new URL(url).searchParams.get("X-Amz-Expires"));
     const ends = moment(Date.now() + seconds * 1000);
-    fill(out, copyable(url), h("p", { class: "hint" }, T.share.ends(ends)), seconds < wanted - 5 ? note(rich(T.share.short), "warn", "alert") : null, picture(url), h("p", { class: "hint" }, T.share.host(new URL(url).host)));
+    fill(
+      out,
+      copyable(url),
+      h("p", { class: "hint" }, T.share.ends(ends)),
+      seconds < wanted - 5 ? note(rich(T.share.short), "warn", "alert") : null,
+      picture(url),
+      h("p", { class: "hint" }, T.share.host(new URL(url).host)),
+    );
   };
   await make();
-  await ask({ title: T.share.title, action: T.common.done, cancel: null, body: [note(T.share.lead, "", "link"), field(T.share.expires, period), out] });
+  await ask({
+    title: T.share.title,
+    action: T.common.done,
+    cancel: null,
+    body: [note(T.share.lead, "", "link"), field(T.share.expires, period), out],
+  });
   return state.session;
 }
 
 function picture(url) {
   const rows = qr(url);
   if (!rows) return null;
-  const path = rows.map((row, y) => row.map((dark, x) => (dark ? `M${x} ${y}h1v1h-1z` : "")).join("")).join("");
-  return svg("svg", { class: "qr", viewBox: `-4 -4 ${rows.length + 8} ${rows.length + 8}`, role: "img", "aria-label": T.share.qr, "shape-rendering": "crispEdges" }, svg("path", { d: path, fill: "#000" }));
+  const path = rows
+    .map((row, y) => row.map((dark, x) => (dark ? `M${x} ${y}h1v1h-1z` : "")).join(""))
+    .join("");
+  return svg(
+    "svg",
+    {
+      class: "qr",
+      viewBox: `-4 -4 ${rows.length + 8} ${rows.length + 8}`,
+      role: "img",
+      "aria-label": T.share.qr,
+      "shape-rendering": "crispEdges",
+    },
+    svg("path", { d: path, fill: "#000" }),
+  );
 }

@@ -5,12 +5,29 @@ import { T } from "./texts.js";
 import { ask, field, note } from "./ui.js";
 
 function fields() {
-  const key = h("input", { name: "username", autocomplete: "username", autocapitalize: "none", spellcheck: "false", required: true, autofocus: true });
-  const secret = h("input", { name: "password", type: "password", autocomplete: "current-password", required: true });
-  return { key, secret, elements: [field(T.signIn.accessKey, key), field(T.signIn.secretKey, secret)] };
+  const key = h("input", {
+    name: "username",
+    autocomplete: "username",
+    autocapitalize: "none",
+    spellcheck: "false",
+    required: true,
+    autofocus: true,
+  });
+  const secret = h("input", {
+    name: "password",
+    type: "password",
+    autocomplete: "current-password",
+    required: true,
+  });
+  return {
+    key,
+    secret,
+    elements: [field(T.signIn.accessKey, key), field(T.signIn.secretKey, secret)],
+  };
 }
 
-const enter = ({ key, secret }) => session("POST", { access_key: key.value.trim(), secret_key: secret.value });
+const enter = ({ key, secret }) =>
+  session("POST", { access_key: key.value.trim(), secret_key: secret.value });
 
 /** The first page; resolves with the session. */
 export function signIn(app) {
@@ -52,7 +69,22 @@ export function signIn(app) {
       h(
         "main",
         { class: "gate" },
-        h("div", { class: "art" }, h("div", { class: "brand" }, h("img", { src: "static/icon.svg", alt: "" }), T.name), h("div", {}, h("h1", {}, T.signIn.headline), h("ul", {}, T.signIn.points.map((point) => h("li", {}, icon("check"), point)))), h("div")),
+        h(
+          "div",
+          { class: "art" },
+          h("div", { class: "brand" }, h("img", { src: "static/icon.svg", alt: "" }), T.name),
+          h(
+            "div",
+            {},
+            h("h1", {}, T.signIn.headline),
+            h(
+              "ul",
+              {},
+              T.signIn.points.map((point) => h("li", {}, icon("check"), point)),
+            ),
+          ),
+          h("div"),
+        ),
         h("div", { class: "entry" }, form),
       ),
     );
@@ -78,7 +110,11 @@ async function again(why) {
     title: T.signIn.again,
     action: T.signIn.submit,
     closeable: false,
-    body: [why ? note(why, "warn", "shield") : null, h("p", { class: "muted" }, T.signIn.againLead), inputs.elements],
+    body: [
+      why ? note(why, "warn", "shield") : null,
+      h("p", { class: "muted" }, T.signIn.againLead),
+      inputs.elements,
+    ],
     submit: async () => {
       state.session = await enter(inputs);
     },

@@ -11,7 +11,9 @@
   const TRIES = "oversight-tries";
   const again = ({ target }) => {
     const tries = Number(sessionStorage.getItem(TRIES));
-    const ours = target instanceof HTMLScriptElement && target.src.startsWith(new URL("static/", document.baseURI));
+    const ours =
+      target instanceof HTMLScriptElement &&
+      target.src.startsWith(new URL("static/", document.baseURI));
     if (!ours || tries >= 5 || document.getElementById("app")?.hasChildNodes()) return;
     sessionStorage.setItem(TRIES, tries + 1);
     setTimeout(() => location.reload(), 200 * 2 ** tries);

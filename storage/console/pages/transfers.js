@@ -2,7 +2,20 @@
 //
 // Bytes go straight to S3 by presigned requests. Where the browser does not reach S3 (another
 // network, CORS rules, a page with TLS before an S3 without), they go through the console instead.
-import { all, crc32, escaped, list as listed, mark, parse, s3, s3Path, s3Xml, sign, state, textOf } from "./api.js";
+import {
+  all,
+  crc32,
+  escaped,
+  list as listed,
+  mark,
+  parse,
+  s3,
+  s3Path,
+  s3Xml,
+  sign,
+  state,
+  textOf,
+} from "./api.js";
 import { brief, fill, h, icon, shown } from "./dom.js";
 import { bytes, count } from "./format.js";
 import { T } from "./texts.js";
@@ -24,7 +37,8 @@ const waiting = [];
 let busy = 0;
 
 /** Whether anything is under way. */
-export const running = () => busy > 0 || waiting.length > 0 || works.some((work) => work.state === "running");
+export const running = () =>
+  busy > 0 || waiting.length > 0 || works.some((work) => work.state === "running");
 
 addEventListener("beforeunload", (event) => {
   if (running()) event.preventDefault();
@@ -43,11 +57,18 @@ const folder = iconButton("fold", T.uploads.minimise, () => {
   folder.setAttribute("aria-expanded", String(!list.hidden));
 });
 folder.setAttribute("aria-expanded", "true");
-const panel = h("section", { class: "card works", "aria-label": T.uploads.title, hidden: true }, h("header", {}, title, folder, iconButton("close", T.uploads.hide, hideDone)), trouble, list);
+const panel = h(
+  "section",
+  { class: "card works", "aria-label": T.uploads.title, hidden: true },
+  h("header", {}, title, folder, iconButton("close", T.uploads.hide, hideDone)),
+  trouble,
+  list,
+);
 document.body.append(panel);
 
 function hideDone() {
-  for (const work of works.filter(({ state: now }) => now !== "running" && now !== "waiting")) forget(work);
+  for (const work of works.filter(({ state: now }) => now !== "running" && now !== "waiting"))
+    forget(work);
   draw();
 }
 
@@ -69,8 +90,23 @@ class Work {
     this.stop = new AbortController();
     this.meter = meter(0, name);
     this.text = h("span", { class: "small muted" }, T.uploads.waiting);
-    this.tools = h("span", {}, iconButton("close", T.uploads.cancel(shown(name)), () => this.cancel()));
-    this.element = h("li", {}, h("div", { class: "line" }, h("bdi", { title: shown(name) }, shown(name)), this.text, this.tools), this.meter);
+    this.tools = h(
+      "span",
+      {},
+      iconButton("close", T.uploads.cancel(shown(name)), () => this.cancel()),
+    );
+    this.element = h(
+      "li",
+      {},
+      h(
+        "div",
+        { class: "line" },
+        h("bdi", { title: shown(name) }, shown(name)),
+        this.text,
+        this.tools,
+      ),
+      this.meter,
+    );
     works.push(this);
     list.append(this.element);
     if (works.length > SHOWN_MAX) {
@@ -99,7 +135,14 @@ class Work {
     if (how === "done") this.meter.set(1);
     fill(this.text, text || T.uploads[how]);
     this.text.title = text;
-    fill(this.tools, how === "failed" && this.again ? iconButton("again", T.uploads.retry(shown(this.name)), () => this.again()) : how === "done" ? icon("check") : null);
+    fill(
+      this.tools,
+      how === "failed" && this.again
+        ? iconButton("again", T.uploads.retry(shown(this.name)), () => this.again())
+        : how === "done"
+          ? icon("check")
+          : null,
+    );
     draw();
   }
 }
@@ -134,22 +177,27 @@ const reached = new Map();
 /** Whether this browser reaches S3 itself for a bucket: asked once, by a request that reads. */
 function direct(bucket) {
   if (!reached.has(bucket)) {
-    reached.set(bucket, (async () => {
-      const host = state.session.s3;
-      let why = T.uploads.cors;
-      if (location.protocol === "https:" && host.startsWith("http:")) why = T.uploads.mixed;
-      else {
-        try {
-          const [url] = await sign([{ method: "GET", bucket, query: { "list-type": "2", "max-keys": "0" }, seconds: 60 }]);
-          await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(5000) });
-          return true;
-        } catch {
-          // The reason is hidden from scripts.
+    reached.set(
+      bucket,
+      (async () => {
+        const host = state.session.s3;
+        let why = T.uploads.cors;
+        if (location.protocol === "https:" && host.startsWith("http:")) why = T.uploads.mixed;
+        else {
+          try {
+            const [url] = await sign([
+              { method: "GET", bucket, query: { "list-type": "2", "max-keys": "0" }, seconds: 60 },
+            ]);
+            await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(5000) });
+            return true;
+          } catch {
+            // The reason is hidden from scripts.
+          }
         }
-      }
-      fill(trouble, note(T.uploads.via(host, why), "warn", "alert"));
-      return false;
-    })());
+        fill(trouble, note(T.uploads.via(host, why), "warn", "alert"));
+        return false;
+      })(),
+    );
   }
   return reached.get(bucket);
 }
@@ -158,15 +206,27 @@ function direct(bucket) {
 async function put(target, body, { type, checksum, onProgress, signal }) {
   for (let attempt = 1; ; attempt += 1) {
     const through = !(await direct(target.bucket)) || isTidiedUp(target.key);
-    const url = through ? s3Path(target.bucket, target.key, target.query) : (await sign([{ method: "PUT", ...target }]))[0];
+    const url = through
+      ? s3Path(target.bucket, target.key, target.query)
+      : (await sign([{ method: "PUT", ...target }]))[0];
     const answer = await transmit(url, body, { type, checksum, onProgress, signal, through });
     if (answer.status >= 200 && answer.status < 300) return answer;
     const refusal = answer.text.includes("<Error>") ? parse(answer.text) : null;
     if (answer.status === 401 && through) await state.askAgain();
     // A presigned URL of a session that is over: the next signature asks to sign in again.
-    else if (attempt === 1 && (answer.status === 403 || OVER.includes(textOf(refusal, "Code")))) continue;
-    else if (attempt >= TRIES || (answer.status >= 400 && answer.status < 500 && answer.status !== 408 && answer.status !== 429)) {
-      throw new Error(textOf(refusal, "Message") || (answer.status ? T.errors.unknown(answer.status) : T.uploads.broken));
+    else if (attempt === 1 && (answer.status === 403 || OVER.includes(textOf(refusal, "Code"))))
+      continue;
+    else if (
+      attempt >= TRIES ||
+      (answer.status >= 400 &&
+        answer.status < 500 &&
+        answer.status !== 408 &&
+        answer.status !== 429)
+    ) {
+      throw new Error(
+        textOf(refusal, "Message") ||
+          (answer.status ? T.errors.unknown(answer.status) : T.uploads.broken),
+      );
     }
     await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** attempt));
   }
@@ -178,7 +238,8 @@ function transmit(url, body, { type, checksum, onProgress, signal, through }) {
     const request = new XMLHttpRequest();
     request.open("PUT", url);
     if (type) request.setRequestHeader("content-type", type);
-    if (through) for (const [name, value] of Object.entries(mark())) request.setRequestHeader(name, value);
+    if (through)
+      for (const [name, value] of Object.entries(mark())) request.setRequestHeader(name, value);
     // A presigned URL signs no such header: S3 then computes it, and compares when all is there.
     if (through && checksum) request.setRequestHeader("x-amz-checksum-crc32", checksum);
     request.upload.onprogress = (event) => onProgress(event.loaded);
@@ -221,7 +282,14 @@ function once(question) {
 }
 
 /** Whether objects that exist are to be replaced; the first is `key`. */
-const askToReplace = (key) => ask({ title: T.uploads.replaceTitle, body: h("p", {}, T.uploads.replaceLead(brief(key))), action: T.uploads.replace, cancel: T.uploads.keep, kind: "danger" });
+const askToReplace = (key) =>
+  ask({
+    title: T.uploads.replaceTitle,
+    body: h("p", {}, T.uploads.replaceLead(brief(key))),
+    action: T.uploads.replace,
+    cancel: T.uploads.keep,
+    kind: "danger",
+  });
 
 /** Whether there is an object of that name, as far as the user may know. */
 async function exists(bucket, key, signal) {
@@ -251,7 +319,10 @@ async function one({ work, bucket, file, key, replaces }) {
   const report = (sent) => {
     if (work.state !== "running") return; // a part that is still on its way must not hide why it ended
     const seconds = (performance.now() - began) / 1000;
-    work.progress(file.size ? sent / file.size : 1, seconds > 1 ? `${bytes(sent)} · ${T.uploads.speed(bytes(sent / seconds))}` : bytes(sent));
+    work.progress(
+      file.size ? sent / file.size : 1,
+      seconds > 1 ? `${bytes(sent)} · ${T.uploads.speed(bytes(sent / seconds))}` : bytes(sent),
+    );
   };
   try {
     const known = await exists(bucket, key, work.stop.signal).catch((error) => {
@@ -260,18 +331,27 @@ async function one({ work, bucket, file, key, replaces }) {
     });
     if (known && !(await replaces(key))) return work.end("kept");
     work.stop.signal.throwIfAborted();
-    if (file.size < MULTIPART_FROM) await put({ bucket, key }, file, { type: file.type || "application/octet-stream", onProgress: report, signal: work.stop.signal });
+    if (file.size < MULTIPART_FROM)
+      await put({ bucket, key }, file, {
+        type: file.type || "application/octet-stream",
+        onProgress: report,
+        signal: work.stop.signal,
+      });
     else await inParts(work, bucket, file, key, report);
     return work.end("done", known ? T.uploads.replaced : "");
   } catch (error) {
-    return work.end(error.name === "AbortError" ? "cancelled" : "failed", error.name === "AbortError" ? "" : error.message);
+    return work.end(
+      error.name === "AbortError" ? "cancelled" : "failed",
+      error.name === "AbortError" ? "" : error.message,
+    );
   }
 }
 
 // An upload that was broken off (a closed tab, a lost network) goes on where it was when the same
 // file is chosen again: its id is kept here, and S3 knows which parts it has. Another file may have the
 // same name, size and time: a part counts as there only if its checksum is that of our bytes.
-const memory = (bucket, file, key) => `oversight-upload-crc32 ${JSON.stringify([bucket, key, file.size, file.lastModified])}`;
+const memory = (bucket, file, key) =>
+  `oversight-upload-crc32 ${JSON.stringify([bucket, key, file.size, file.lastModified])}`;
 
 async function inParts(work, bucket, file, key, report) {
   const size = Math.max(PART_MIN, Math.ceil(file.size / PARTS_MAX / 1048576) * 1048576);
@@ -280,7 +360,18 @@ async function inParts(work, bucket, file, key, report) {
   let uploadId = localStorage.getItem(place);
   let present = uploadId ? await parts(bucket, key, uploadId).catch(() => null) : null;
   if (present === null) {
-    const answer = await s3("POST", bucket, key, { uploads: "" }, { headers: { "content-type": file.type || "application/octet-stream", "x-amz-checksum-algorithm": "CRC32" } });
+    const answer = await s3(
+      "POST",
+      bucket,
+      key,
+      { uploads: "" },
+      {
+        headers: {
+          "content-type": file.type || "application/octet-stream",
+          "x-amz-checksum-algorithm": "CRC32",
+        },
+      },
+    );
     uploadId = textOf(parse(await answer.text()), "UploadId");
     localStorage.setItem(place, uploadId);
     present = new Map();
@@ -299,7 +390,12 @@ async function inParts(work, bucket, file, key, report) {
       const checksum = crc32(new Uint8Array(await slice.arrayBuffer()));
       signal.throwIfAborted();
       const there = present.get(one);
-      if (there?.size !== lengthOf(one) || there.checksum !== checksum) await put({ bucket, key, query: { partNumber: String(one), uploadId } }, slice, { checksum, onProgress: (loaded) => (sent.set(one, loaded), tell()), signal });
+      if (there?.size !== lengthOf(one) || there.checksum !== checksum)
+        await put({ bucket, key, query: { partNumber: String(one), uploadId } }, slice, {
+          checksum,
+          onProgress: (loaded) => (sent.set(one, loaded), tell()),
+          signal,
+        });
       sums.set(one, checksum);
       sent.set(one, lengthOf(one));
       tell();
@@ -317,8 +413,17 @@ async function inParts(work, bucket, file, key, report) {
   // CORS rules may hide ETags from us: S3 knows them.
   present = await parts(bucket, key, uploadId);
   const ours = [...present].filter(([number]) => number <= total).sort(([a], [b]) => a - b);
-  const named = ours.map(([number, { etag }]) => `<Part><PartNumber>${number}</PartNumber><ETag>${escaped(etag)}</ETag><ChecksumCRC32>${sums.get(number)}</ChecksumCRC32></Part>`);
-  const answer = await s3("POST", bucket, key, { uploadId }, { body: `<CompleteMultipartUpload>${named.join("")}</CompleteMultipartUpload>` });
+  const named = ours.map(
+    ([number, { etag }]) =>
+      `<Part><PartNumber>${number}</PartNumber><ETag>${escaped(etag)}</ETag><ChecksumCRC32>${sums.get(number)}</ChecksumCRC32></Part>`,
+  );
+  const answer = await s3(
+    "POST",
+    bucket,
+    key,
+    { uploadId },
+    { body: `<CompleteMultipartUpload>${named.join("")}</CompleteMultipartUpload>` },
+  );
   const text = await answer.text();
   if (text.includes("<Error>")) throw new Error(textOf(parse(text), "Message"));
   localStorage.removeItem(place);
@@ -331,7 +436,12 @@ async function parts(bucket, key, uploadId) {
   do {
     const root = await s3Xml(bucket, key, { uploadId, "part-number-marker": after });
     if (root === null) return null;
-    for (const part of all(root, "Part")) found.set(Number(textOf(part, "PartNumber")), { size: Number(textOf(part, "Size")), etag: textOf(part, "ETag"), checksum: textOf(part, "ChecksumCRC32") });
+    for (const part of all(root, "Part"))
+      found.set(Number(textOf(part, "PartNumber")), {
+        size: Number(textOf(part, "Size")),
+        etag: textOf(part, "ETag"),
+        checksum: textOf(part, "ChecksumCRC32"),
+      });
     after = textOf(root, "IsTruncated") === "true" ? textOf(root, "NextPartNumberMarker") : "";
   } while (after);
   return found;
@@ -351,7 +461,10 @@ export async function dropped(transfer) {
   const enter = async (entry, folder) => {
     if (found.length > FILES_MAX) throw new Error(T.uploads.tooMany(FILES_MAX));
     if (entry.isFile) {
-      found.push({ file: await new Promise((resolve, reject) => entry.file(resolve, reject)), path: folder + entry.name });
+      found.push({
+        file: await new Promise((resolve, reject) => entry.file(resolve, reject)),
+        path: folder + entry.name,
+      });
       return;
     }
     const reader = entry.createReader();
@@ -368,5 +481,5 @@ export async function dropped(transfer) {
 }
 
 /** The files of an input: [{file, path}]. */
-export const picked = (input) => [...input.files].map((file) => ({ file, path: file.webkitRelativePath || file.name }));
-
+export const picked = (input) =>
+  [...input.files].map((file) => ({ file, path: file.webkitRelativePath || file.name }));

@@ -8,7 +8,12 @@ const toasts = h("div", { class: "toasts", role: "status", "aria-live": "polite"
 document.body.append(toasts);
 
 export function toast(text, bad = false) {
-  const element = h("div", { class: bad ? "toast bad" : "toast", role: bad ? "alert" : "status" }, icon(bad ? "alert" : "check"), h("span", {}, text));
+  const element = h(
+    "div",
+    { class: bad ? "toast bad" : "toast", role: bad ? "alert" : "status" },
+    icon(bad ? "alert" : "check"),
+    h("span", {}, text),
+  );
   // What is outside an open dialog lies behind its backdrop, and is not read out.
   const dialogs = document.querySelectorAll("dialog[open]");
   const place = dialogs[dialogs.length - 1] ?? document.body;
@@ -42,17 +47,33 @@ export function act(work) {
 
 /** Where what had the focus is gone, reading goes on at the head of the page. */
 function keepFocus() {
-  if (document.activeElement === document.body) document.querySelector("main :is(h1:not(.sr), .crumbs)")?.focus({ preventScroll: true });
+  if (document.activeElement === document.body)
+    document.querySelector("main :is(h1:not(.sr), .crumbs)")?.focus({ preventScroll: true });
 }
 
 // -- parts ----------------------------------------------------------------------------------------
 
 export function button(text, { icon: name, kind = "", ...props } = {}, work) {
-  return h("button", { type: "button", class: kind, ...props, on: work ? { click: act(work) } : {} }, name && icon(name), text);
+  return h(
+    "button",
+    { type: "button", class: kind, ...props, on: work ? { click: act(work) } : {} },
+    name && icon(name),
+    text,
+  );
 }
 
 export function iconButton(name, label, work, kind = "plain") {
-  return h("button", { type: "button", class: `icon ${kind}`, "aria-label": label, title: label, on: { click: act(work) } }, icon(name));
+  return h(
+    "button",
+    {
+      type: "button",
+      class: `icon ${kind}`,
+      "aria-label": label,
+      title: label,
+      on: { click: act(work) },
+    },
+    icon(name),
+  );
 }
 
 export function field(label, input, hint) {
@@ -69,7 +90,14 @@ export function note(text, kind = "", name = "info") {
 }
 
 export function empty(name, title, lead, ...actions) {
-  return h("div", { class: "empty" }, icon(name), h("h2", {}, title), h("p", {}, lead ?? ""), actions.length ? h("div", { class: "row" }, actions) : null);
+  return h(
+    "div",
+    { class: "empty" },
+    icon(name),
+    h("h2", {}, title),
+    h("p", {}, lead ?? ""),
+    actions.length ? h("div", { class: "row" }, actions) : null,
+  );
 }
 
 export function badge(text, kind = "") {
@@ -77,17 +105,43 @@ export function badge(text, kind = "") {
 }
 
 export function card(title, body, ...tools) {
-  return h("section", { class: "card" }, h("header", {}, h("h2", {}, title), tools.some(Boolean) ? h("div", { class: "row end" }, tools) : null), h("div", { class: "body stack" }, body));
+  return h(
+    "section",
+    { class: "card" },
+    h(
+      "header",
+      {},
+      h("h2", {}, title),
+      tools.some(Boolean) ? h("div", { class: "row end" }, tools) : null,
+    ),
+    h("div", { class: "body stack" }, body),
+  );
 }
 
 export function stat(label, value, extra) {
-  return h("div", { class: "card stat" }, h("div", { class: "label" }, label), h("div", { class: "value" }, value), extra ? h("div", { class: "small muted" }, extra) : null);
+  return h(
+    "div",
+    { class: "card stat" },
+    h("div", { class: "label" }, label),
+    h("div", { class: "value" }, value),
+    extra ? h("div", { class: "small muted" }, extra) : null,
+  );
 }
 
 /** A bar of a share between 0 and 1. */
 export function meter(share, label, kind = "") {
   const inner = h("i");
-  const element = h("div", { class: `meter ${kind}`, role: "progressbar", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": "100" }, inner);
+  const element = h(
+    "div",
+    {
+      class: `meter ${kind}`,
+      role: "progressbar",
+      "aria-label": label,
+      "aria-valuemin": "0",
+      "aria-valuemax": "100",
+    },
+    inner,
+  );
   element.set = (value) => {
     const percent = Math.max(0, Math.min(100, value * 100));
     inner.style.setProperty("width", `${percent}%`);
@@ -98,11 +152,33 @@ export function meter(share, label, kind = "") {
 }
 
 export function table(heads, rows) {
-  return h("div", { class: "table-wrap" }, h("table", {}, h("thead", {}, h("tr", {}, heads.map((head) => (head instanceof Node ? head : h("th", { scope: "col" }, head))))), h("tbody", {}, rows)));
+  return h(
+    "div",
+    { class: "table-wrap" },
+    h(
+      "table",
+      {},
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          heads.map((head) => (head instanceof Node ? head : h("th", { scope: "col" }, head))),
+        ),
+      ),
+      h("tbody", {}, rows),
+    ),
+  );
 }
 
 export function copyable(text) {
-  return h("div", { class: "copyable" }, h("pre", { tabindex: "0" }, text), iconButton("copy", T.common.copy, () => copy(text)));
+  return h(
+    "div",
+    { class: "copyable" },
+    h("pre", { tabindex: "0" }, text),
+    iconButton("copy", T.common.copy, () => copy(text)),
+  );
 }
 
 export async function copy(text) {
@@ -131,11 +207,23 @@ export function saveText(name, text, type = "application/json") {
 let asked = 0;
 
 /** A dialog that asks: resolves with what `submit` returned, null when it was closed. */
-export function ask({ title, body, submit, action = T.common.save, kind = "primary", wide = false, closeable = true, cancel = T.common.cancel }) {
+export function ask({
+  title,
+  body,
+  submit,
+  action = T.common.save,
+  kind = "primary",
+  wide = false,
+  closeable = true,
+  cancel = T.common.cancel,
+}) {
   return new Promise((resolve) => {
     const error = h("p", { class: "error", role: "alert" });
     const confirm = h("button", { class: kind, type: "submit" }, action);
-    const dismiss = cancel && closeable ? h("button", { type: "button", on: { click: () => busy || dialog.close() } }, cancel) : null;
+    const dismiss =
+      cancel && closeable
+        ? h("button", { type: "button", on: { click: () => busy || dialog.close() } }, cancel)
+        : null;
     const name = `dialog-title-${(asked += 1)}`;
     let result = null;
     let busy = false;
@@ -182,7 +270,11 @@ export function ask({ title, body, submit, action = T.common.save, kind = "prima
     dialog.showModal();
     // What destroys something is not one key more away than what asked for it.
     const harmless = kind === "danger" && dismiss ? dismiss : confirm;
-    (form.querySelector("[autofocus]") ?? form.querySelector("input, textarea, select") ?? harmless).focus();
+    (
+      form.querySelector("[autofocus]") ??
+      form.querySelector("input, textarea, select") ??
+      harmless
+    ).focus();
   });
 }
 
@@ -205,13 +297,37 @@ export function confirm({ title, lead, action, typed, submit }) {
 
 /** A button that opens a menu of [icon, text, work] (null entries are left out). */
 export function menuButton(label, entries, { name = "more", text = "", kind = "plain" } = {}) {
-  const opener = h("button", { type: "button", class: text ? kind : `icon ${kind}`, "aria-haspopup": "menu", "aria-label": text ? undefined : label, title: label }, icon(name), text);
+  const opener = h(
+    "button",
+    {
+      type: "button",
+      class: text ? kind : `icon ${kind}`,
+      "aria-haspopup": "menu",
+      "aria-label": text ? undefined : label,
+      title: label,
+    },
+    icon(name),
+    text,
+  );
   opener.addEventListener("click", () => open(opener, entries()));
   return opener;
 }
 
 function open(opener, entries) {
-  const items = entries.filter(Boolean).map(([name, text, work]) => h("button", { type: "button", role: "menuitem", on: { click: () => (close(), Promise.resolve(work()).catch(fail).finally(keepFocus)) } }, icon(name), text));
+  const items = entries
+    .filter(Boolean)
+    .map(([name, text, work]) =>
+      h(
+        "button",
+        {
+          type: "button",
+          role: "menuitem",
+          on: { click: () => (close(), Promise.resolve(work()).catch(fail).finally(keepFocus)) },
+        },
+        icon(name),
+        text,
+      ),
+    );
   const menu = h("div", { class: "menu", role: "menu", popover: "auto" }, items);
   const close = () => menu.hidePopover();
   menu.addEventListener("toggle", (event) => event.newState === "closed" && menu.remove());
@@ -229,7 +345,10 @@ function open(opener, entries) {
   const left = Math.min(box.left, innerWidth - menu.offsetWidth - 8);
   const below = box.bottom + menu.offsetHeight + 8 < innerHeight;
   menu.style.setProperty("left", `${Math.max(8, left)}px`);
-  menu.style.setProperty("top", `${below ? box.bottom + 4 : Math.max(8, box.top - menu.offsetHeight - 4)}px`);
+  menu.style.setProperty(
+    "top",
+    `${below ? box.bottom + 4 : Math.max(8, box.top - menu.offsetHeight - 4)}px`,
+  );
   items[0]?.focus();
 }
 
@@ -270,26 +389,80 @@ export function syntaxError(text) {
     const position = /position (\d+)/.exec(error.message);
     const place = /line (\d+) column (\d+)/.exec(error.message);
     const before = position ? text.slice(0, Number(position[1])).split("\n") : null;
-    const [line, column] = place ? [place[1], place[2]] : before ? [before.length, before.at(-1).length + 1] : [text.split("\n").length, 1];
-    return T.settings.syntax(line, column, error.message.replace(/ (in JSON )?at position.*$/, "").replace(/^JSON\.parse: /, ""));
+    const [line, column] = place
+      ? [place[1], place[2]]
+      : before
+        ? [before.length, before.at(-1).length + 1]
+        : [text.split("\n").length, 1];
+    return T.settings.syntax(
+      line,
+      column,
+      error.message.replace(/ (in JSON )?at position.*$/, "").replace(/^JSON\.parse: /, ""),
+    );
   }
 }
 
 /** Pairs of key and value that people edit. */
-export function pairs(given, { key = T.object.tagKey, value = T.object.tagValue, disabled = false } = {}) {
+export function pairs(
+  given,
+  { key = T.object.tagKey, value = T.object.tagValue, disabled = false } = {},
+) {
   const list = h("div", { class: "stack tight" });
   const add = (k = "", v = "") => {
-    const row = h("div", { class: "row" }, h("input", { class: "grow", "aria-label": key, placeholder: key, value: k, disabled, maxlength: "128" }), h("input", { class: "grow", "aria-label": value, placeholder: value, value: v, disabled, maxlength: "256" }), disabled ? null : iconButton("close", T.common.remove, () => row.remove()));
+    const row = h(
+      "div",
+      { class: "row" },
+      h("input", {
+        class: "grow",
+        "aria-label": key,
+        placeholder: key,
+        value: k,
+        disabled,
+        maxlength: "128",
+      }),
+      h("input", {
+        class: "grow",
+        "aria-label": value,
+        placeholder: value,
+        value: v,
+        disabled,
+        maxlength: "256",
+      }),
+      disabled ? null : iconButton("close", T.common.remove, () => row.remove()),
+    );
     row.querySelectorAll("input").forEach((input) => input.style.setProperty("width", "8rem"));
     list.append(row);
   };
   given.forEach(([k, v]) => add(k, v));
-  return { element: h("div", { class: "stack tight" }, list, disabled ? null : h("div", {}, button(T.object.addTag, { icon: "plus", kind: "plain" }, () => add()))), value: () => [...list.children].map((row) => [...row.querySelectorAll("input")].map((input) => input.value)).filter(([k]) => k) };
+  return {
+    element: h(
+      "div",
+      { class: "stack tight" },
+      list,
+      disabled
+        ? null
+        : h(
+            "div",
+            {},
+            button(T.object.addTag, { icon: "plus", kind: "plain" }, () => add()),
+          ),
+    ),
+    value: () =>
+      [...list.children]
+        .map((row) => [...row.querySelectorAll("input")].map((input) => input.value))
+        .filter(([k]) => k),
+  };
 }
 
 /** The head of a page. */
 export function head(title, tools = [], lead) {
-  return h("div", { class: "page-head" }, h("h1", { tabindex: "-1" }, title), h("div", { class: "row" }, tools), lead ? h("p", { class: "lead" }, rich(lead)) : null);
+  return h(
+    "div",
+    { class: "page-head" },
+    h("h1", { tabindex: "-1" }, title),
+    h("div", { class: "row" }, tools),
+    lead ? h("p", { class: "lead" }, rich(lead)) : null,
+  );
 }
 
 export { named };

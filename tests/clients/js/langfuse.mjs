@@ -90,7 +90,11 @@ const plain = (method, url, headers = {}, body) =>
       const chunks = [];
       answer.on("data", (chunk) => chunks.push(chunk));
       answer.on("end", () =>
-        resolve({ status: answer.statusCode, headers: answer.headers, body: Buffer.concat(chunks) }),
+        resolve({
+          status: answer.statusCode,
+          headers: answer.headers,
+          body: Buffer.concat(chunks),
+        }),
       );
     });
     request.on("error", reject);
@@ -203,10 +207,16 @@ const scenarios = {
   },
 
   async "list-by-200-and-delete-by-900"() {
-    const keys = Array.from({ length: 1000 }, (_, n) => `events/p/trace/t/${String(n).padStart(4, "0")}.json`);
+    const keys = Array.from(
+      { length: 1000 },
+      (_, n) => `events/p/trace/t/${String(n).padStart(4, "0")}.json`,
+    );
     await inGroups(keys, 16, (key) => put(key, key));
     const found = await list("events/p/");
-    assert.deepEqual(found.map((entry) => entry.Key), keys);
+    assert.deepEqual(
+      found.map((entry) => entry.Key),
+      keys,
+    );
     assert.deepEqual(new Set(found.map((entry) => entry.Size)), new Set([keys[0].length]));
     assert.ok(found.every((entry) => Math.abs(Date.now() - entry.LastModified) < 300_000));
     for (let start = 0; start < keys.length; start += 900) {
@@ -239,7 +249,12 @@ const scenarios = {
     const body = randomBytes(23 * MIB + 7);
     const upload = new Upload({
       client,
-      params: { Bucket, Key: "exports/1-lf-traces-export-p.csv", Body: Readable.from(pieces(body, 65536)), ContentType: "text/csv" },
+      params: {
+        Bucket,
+        Key: "exports/1-lf-traces-export-p.csv",
+        Body: Readable.from(pieces(body, 65536)),
+        ContentType: "text/csv",
+      },
       partSize: 5 * MIB,
       queueSize: 4,
     });
@@ -308,7 +323,11 @@ const scenarios = {
     const Key = "exports/1732000000000-lf-traces-export-p.csv";
     await put(Key, "a,b\n", "text/csv");
     for (const disposition of [undefined, `attachment; filename="${Key}"`]) {
-      const command = new GetObjectCommand({ Bucket, Key, ResponseContentDisposition: disposition });
+      const command = new GetObjectCommand({
+        Bucket,
+        Key,
+        ResponseContentDisposition: disposition,
+      });
       const url = await getSignedUrl(client, command, { expiresIn: 24 * 3600 });
       const answer = await plain("GET", url);
       assert.equal(answer.status, 200);
@@ -337,7 +356,9 @@ const scenarios = {
     const answer = await plain("PUT", url, headers, body);
     assert.equal(answer.status, 200, answer.body.toString());
     assert.ok((await read(Key)).equals(body));
-    const stored = await client.send(new GetObjectCommand({ Bucket, Key, ChecksumMode: "ENABLED" }));
+    const stored = await client.send(
+      new GetObjectCommand({ Bucket, Key, ChecksumMode: "ENABLED" }),
+    );
     await stored.Body.transformToByteArray(); // an unread answer would hold its connection
     assert.equal(stored.ChecksumSHA256, sha256);
     assert.equal(stored.ContentType, "image/png");

@@ -12,8 +12,19 @@ import * as Minio from "minio";
 
 const { S3_ENDPOINT, S3_ACCESS_KEY, S3_SECRET_KEY, S3_BUCKET: bucket } = process.env;
 const MIB = 1024 * 1024;
-const ODD = ["with space", "plus+sign", "per%cent", "per%2Fcent", "é/日本", "quo'te\"", "a&b=c", "q?u#e",
-  "tilde~(paren)!*$,;:@", "[brackets]{braces}", "back\\slash"];
+const ODD = [
+  "with space",
+  "plus+sign",
+  "per%cent",
+  "per%2Fcent",
+  "é/日本",
+  "quo'te\"",
+  "a&b=c",
+  "q?u#e",
+  "tilde~(paren)!*$,;:@",
+  "[brackets]{braces}",
+  "back\\slash",
+];
 
 const address = new URL(S3_ENDPOINT ?? "http://unset");
 const client = new Minio.Client({
@@ -42,7 +53,10 @@ async function list(...options) {
 const scenarios = {
   async "objects-go-round"() {
     const body = randomBytes(100_000);
-    await client.putObject(bucket, "a/b", body, body.length, { "Content-Type": "image/png", who: "me" });
+    await client.putObject(bucket, "a/b", body, body.length, {
+      "Content-Type": "image/png",
+      who: "me",
+    });
     const found = await client.statObject(bucket, "a/b");
     assert.deepEqual([found.size, found.metaData["content-type"]], [body.length, "image/png"]);
     assert.equal(found.metaData.who, "me");
@@ -58,7 +72,11 @@ const scenarios = {
     await client.fPutObject(bucket, "file", path.join(folder, "up"));
     await client.fGetObject(bucket, "file", path.join(folder, "down"));
     assert.deepEqual(await readFile(path.join(folder, "down")), body);
-    await client.putObject(bucket, "stream", Readable.from([body.subarray(0, MIB), body.subarray(MIB)]));
+    await client.putObject(
+      bucket,
+      "stream",
+      Readable.from([body.subarray(0, MIB), body.subarray(MIB)]),
+    );
     assert.deepEqual(await get("stream"), body);
     assert.match((await client.statObject(bucket, "stream")).etag, /-\d+$/);
     await rm(folder, { recursive: true });
@@ -76,31 +94,45 @@ const scenarios = {
 
   async "lists-and-copies"() {
     for (const key of ["top", "dir/a", "dir/b"]) await client.putObject(bucket, key, key);
-    assert.deepEqual((await list("")).map((entry) => entry.name ?? entry.prefix), ["top", "dir/"]);
-    assert.deepEqual((await list("dir/", true, "dir/a")).map((entry) => entry.name), ["dir/b"]);
+    assert.deepEqual(
+      (await list("")).map((entry) => entry.name ?? entry.prefix),
+      ["top", "dir/"],
+    );
+    assert.deepEqual(
+      (await list("dir/", true, "dir/a")).map((entry) => entry.name),
+      ["dir/b"],
+    );
     await client.copyObject(bucket, "copy", `/${bucket}/top`);
     assert.equal(String(await get("copy")), "top");
     const { etag } = await client.statObject(bucket, "top");
     const conditions = new Minio.CopyConditions();
     conditions.setMatchETagExcept(etag);
-    await assert.rejects(client.copyObject(bucket, "no", `/${bucket}/top`, conditions),
-      { code: "PreconditionFailed" });
+    await assert.rejects(client.copyObject(bucket, "no", `/${bucket}/top`, conditions), {
+      code: "PreconditionFailed",
+    });
     await client.removeObject(bucket, "top");
     await assert.rejects(client.statObject(bucket, "top"), { code: "NotFound" });
   },
 
-  async "composes"() {
+  async composes() {
     await client.putObject(bucket, "one", randomBytes(5 * MIB));
     await client.putObject(bucket, "two", "and more");
-    const sources = ["one", "two"].map((Object) => new Minio.CopySourceOptions({ Bucket: bucket, Object }));
-    await client.composeObject(new Minio.CopyDestinationOptions({ Bucket: bucket, Object: "both" }), sources);
+    const sources = ["one", "two"].map(
+      (Object) => new Minio.CopySourceOptions({ Bucket: bucket, Object }),
+    );
+    await client.composeObject(
+      new Minio.CopyDestinationOptions({ Bucket: bucket, Object: "both" }),
+      sources,
+    );
     assert.equal((await client.statObject(bucket, "both")).size, 5 * MIB + 8);
   },
 
   async "presigned-urls-and-a-form"() {
     const put = await client.presignedPutObject(bucket, "by url+", 60);
     assert.equal((await fetch(put, { method: "PUT", body: "by url" })).status, 200);
-    const url = await client.presignedGetObject(bucket, "by url+", 60, { "response-content-type": "a/b" });
+    const url = await client.presignedGetObject(bucket, "by url+", 60, {
+      "response-content-type": "a/b",
+    });
     const answer = await fetch(url);
     assert.deepEqual([answer.headers.get("content-type"), await answer.text()], ["a/b", "by url"]);
     const policy = client.newPostPolicy();
@@ -110,7 +142,8 @@ const scenarios = {
     policy.setExpires(new Date(Date.now() + 60_000));
     const { postURL, formData } = await client.presignedPostPolicy(policy);
     const form = new FormData();
-    for (const [name, value] of Object.entries({ ...formData, key: "forms/a" })) form.set(name, value);
+    for (const [name, value] of Object.entries({ ...formData, key: "forms/a" }))
+      form.set(name, value);
     form.set("file", new Blob(["by form"]), "a.txt");
     assert.equal((await fetch(postURL, { method: "POST", body: form })).status, 204);
     assert.equal(String(await get("forms/a")), "by form");
@@ -125,7 +158,8 @@ const scenarios = {
     assert.deepEqual(await client.getObjectTagging(bucket, "k"), [{ Key: "a", Value: "b" }]);
     await client.removeObject(bucket, "k");
     const rows = [];
-    for await (const row of client.listObjects(bucket, "", true, { IncludeVersion: true })) rows.push(row);
+    for await (const row of client.listObjects(bucket, "", true, { IncludeVersion: true }))
+      rows.push(row);
     assert.equal(rows.length, 3);
     assert.equal(rows.filter((row) => row.isDeleteMarker).length, 1);
     await client.setBucketTagging(bucket, { team: "x" });
@@ -133,15 +167,27 @@ const scenarios = {
   },
 
   async "bucket-policy-and-lifecycle"() {
-    const statement = { Effect: "Allow", Principal: "*", Action: ["s3:GetObject"],
-      Resource: [`arn:aws:s3:::${bucket}/public/*`] };
+    const statement = {
+      Effect: "Allow",
+      Principal: "*",
+      Action: ["s3:GetObject"],
+      Resource: [`arn:aws:s3:::${bucket}/public/*`],
+    };
     await client.putObject(bucket, "public/a", "for all");
-    await client.setBucketPolicy(bucket, JSON.stringify({ Version: "2012-10-17", Statement: [statement] }));
+    await client.setBucketPolicy(
+      bucket,
+      JSON.stringify({ Version: "2012-10-17", Statement: [statement] }),
+    );
     assert.equal(JSON.parse(await client.getBucketPolicy(bucket)).Statement.length, 1);
     assert.equal(await (await fetch(`${S3_ENDPOINT}/${bucket}/public/a`)).text(), "for all");
     await client.setBucketPolicy(bucket, "");
     assert.equal((await fetch(`${S3_ENDPOINT}/${bucket}/public/a`)).status, 403);
-    const rule = { ID: "old", Status: "Enabled", Filter: { Prefix: "old/" }, Expiration: { Days: 7 } };
+    const rule = {
+      ID: "old",
+      Status: "Enabled",
+      Filter: { Prefix: "old/" },
+      Expiration: { Days: 7 },
+    };
     await client.setBucketLifecycle(bucket, { Rule: [rule] });
     assert.equal((await client.getBucketLifecycle(bucket)).Rule.ID, "old");
     await client.removeBucketLifecycle(bucket);
@@ -154,7 +200,8 @@ const scenarios = {
     assert.ok((await client.listBuckets()).some((entry) => entry.name === other));
     await client.initiateNewMultipartUpload(other, "unfinished", {});
     const uploads = [];
-    for await (const upload of client.listIncompleteUploads(other, "", true)) uploads.push(upload.key);
+    for await (const upload of client.listIncompleteUploads(other, "", true))
+      uploads.push(upload.key);
     assert.deepEqual(uploads, ["unfinished"]);
     await client.removeIncompleteUpload(other, "unfinished");
     await client.removeBucket(other);
