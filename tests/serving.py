@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -34,11 +36,34 @@ def clean_environment(**changes: str) -> dict[str, str]:
     return kept | changes
 
 
+def _own_ports() -> Iterator[int]:
+    """This test process's share of the ports that no kernel hands out by itself, over and over.
+
+    A port that the kernel chose is soon chosen again: by another test, or for a client's
+    connection, before the server that it is meant for has come up. Those below its range are only
+    taken by whoever asks for them, and each of pytest's processes has a stretch of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = len(_PORTS) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = _PORTS[worker * share : (worker + 1) * share]
+    start = os.getpid() * 37 % share  # somewhere else than another run on this machine
+    return itertools.cycle([*own[start:], *own[:start]])
+
+
+_PORTS = range(12_000, 32_000)
+_candidates = _own_ports()
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port nobody listens on now. Somebody may take it before you do: be ready to repeat."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on, and that nobody but the caller is given."""
+    for port in itertools.islice(_candidates, len(_PORTS)):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+        return port
+    raise RuntimeError(f"no free port from {_PORTS.start} to {_PORTS.stop - 1}")
 
 
 @dataclass
@@ -65,7 +90,7 @@ class ServedStore:
     def console(self) -> str:
         return f"http://127.0.0.1:{self.console_port}"
 
-    def start(self, timeout: float = 30) -> Self:
+    def start(self, timeout: float = 90) -> Self:
         """Start and wait until it is ready (seconds). A port that was snatched is tried again."""
         for attempt in range(3):
             if attempt or not self.port:
@@ -78,7 +103,7 @@ class ServedStore:
             return self
         raise RuntimeError(f"no free port in three tries:\n{self.output()}")
 
-    def stop(self, timeout: float = 15) -> int:
+    def stop(self, timeout: float = 60) -> int:
         """SIGTERM, then the exit status; SIGKILL to the whole group if it overstays."""
         if self.process is None:
             return 0

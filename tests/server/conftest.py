@@ -51,7 +51,7 @@ def role_of(pid: int) -> str:
     return arguments[arguments.index(b"storage.process") + 1].decode()
 
 
-def until(condition: Callable[[], Any], seconds: float = 15) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """Wait until ``condition()`` is true, and return what it returned."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

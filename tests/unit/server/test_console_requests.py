@@ -132,7 +132,7 @@ def test_a_hostile_cookie_costs_no_time(signed: Signed, start: str, unit: str) -
     began = time.process_time()
     assert signed.ask("POST", "/console/sign", b"[]", hostile)[0] == 401
     assert signed.ask("POST", "/console/sign", b"[]", f"{hostile}; {COOKIE}={signed.id}")[0] == 200
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 4  # 0.02 it is, or more than 8
     assert not hasattr(module, "SimpleCookie")
 
 
@@ -380,7 +380,7 @@ def test_a_sign_out_that_the_store_does_not_hear_of_is_repeated(
         )
         assert len(signed.console._sessions) == 0
         assert not signed.console.is_idle(-1), "it must not end with a sign-out that waits"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not ended:  # noqa: ASYNC110 - that is what is waited for
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0)

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -194,8 +193,8 @@ MANY = 400
 
 
 async def settled(tasks: list[asyncio.Task[None]]) -> list[asyncio.Task[None]]:
-    """Let all begin; those that ended soon."""
-    done, _ = await asyncio.wait(tasks, timeout=2)
+    """Let all begin, and wait until one has ended; those that have."""
+    done, _ = await asyncio.wait(tasks, timeout=60, return_when=asyncio.FIRST_COMPLETED)
     return list(done)
 
 
@@ -217,7 +216,7 @@ def test_a_hatch_that_nobody_reads_is_busy_and_does_not_block() -> None:
         await cancelled(tasks)
         # One that reads again is given requests again.
         answering = asyncio.create_task(answer_all(theirs, echo))
-        for _ in range(200):
+        for _ in range(1000):
             client = Client(b"late")
             with contextlib.suppress(Busy):
                 await hand_over(ours, SCOPE, client.receive, client.send)
@@ -293,6 +292,7 @@ def test_a_head_that_is_too_large_is_not_handed_over() -> None:
 def test_a_process_that_will_not_end_holds_nobody_up() -> None:
     """One that hangs in the kernel ends late, whatever it is sent: nobody waits for that."""
     ended = threading.Event()
+    waited: list[bool] = []
 
     class Hanging:
         def poll(self) -> None:
@@ -302,14 +302,13 @@ def test_a_process_that_will_not_end_holds_nobody_up() -> None:
             pass
 
         def wait(self) -> int:
-            ended.wait(20)
+            waited.append(ended.wait(60))
             return 0
 
     birth = doorway.Birth(("127.0.0.1", 1), ("127.0.0.1", 2), "", "us-east-1", "proof")
     process = doorway.Process(birth)
     process._process = Hanging()  # type: ignore[assignment]
-    began = time.monotonic()
     process._forget()
-    assert time.monotonic() - began < 5
+    assert waited == []
     assert process._process is None
     ended.set()

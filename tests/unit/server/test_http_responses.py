@@ -345,8 +345,8 @@ def test_a_whole_answer_waits_for_a_slow_reader(server: Running) -> None:
     server.door.begin = begin
     with server.wire() as wire:
         wire.send(GET, GET)
-        until(lambda: begun == [1])
-        assert server.connections()[0].write_paused
+        until(lambda: begun and server.connections()[0].write_paused)
+        assert begun == [1]
         assert len(wire.answer()[2]) == 32 * MIB
         assert len(wire.answer()[2]) == 32 * MIB
     assert len(begun) == 2

@@ -12,18 +12,38 @@ import uvicorn
 from storage.serving import patience, webserver
 from storage.serving.patience import PIPELINE_MAX, PROGRESS, PatientProtocol
 
-Work = Callable[[asyncio.StreamReader, asyncio.StreamWriter, PatientProtocol], Awaitable[None]]
 HEAD = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"
 
 
 class Clock:
-    """The loop's clock, and how far it was put forward."""
+    """A clock that stands still until it is put forward."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._time, self.ahead = loop.time, 0.0
+    def __init__(self) -> None:
+        self.now = 1000.0
 
     def __call__(self) -> float:
-        return self._time() + self.ahead
+        return self.now
+
+
+class Heard(PatientProtocol):
+    """Counts what has come."""
+
+    heard = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.heard += len(data)
+        super().data_received(data)
+
+
+class Client:
+    """The other end, which counts what it has sent."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.transport, self._writer, self.sent = writer.transport, writer, 0
+
+    def write(self, data: bytes) -> None:
+        self.sent += len(data)
+        self._writer.write(data)
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -39,16 +59,19 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"o" * size})
 
 
-def run(work: Callable[[asyncio.StreamReader, asyncio.StreamWriter, Any, Clock], Any]) -> None:
+Work = Callable[[asyncio.StreamReader, Client, Heard, Clock], Awaitable[None]]
+
+
+def run(work: Work) -> None:
     async def main() -> None:
         config = webserver.configure(app, PatientProtocol)
         config.load()
         state = uvicorn.server.ServerState()
-        made: list[PatientProtocol] = []
-        clock = Clock(asyncio.get_running_loop())
+        made: list[Heard] = []
+        clock = Clock()
 
-        def protocol() -> PatientProtocol:
-            made.append(PatientProtocol(config, state, {}))
+        def protocol() -> Heard:
+            made.append(Heard(config, state, {}))
             made[0].loop = _Timed(asyncio.get_running_loop(), clock)  # type: ignore[assignment]
             return made[-1]
 
@@ -58,8 +81,8 @@ def run(work: Callable[[asyncio.StreamReader, asyncio.StreamWriter, Any, Clock],
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**27)
         while not made or made[0].transport is None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        async with asyncio.timeout(30):
-            await work(reader, writer, made[0], clock)
+        async with asyncio.timeout(60):
+            await work(reader, Client(writer), made[0], clock)
         writer.close()
         server.close()
 
@@ -76,16 +99,19 @@ class _Timed:
         return getattr(self._loop, name)
 
 
-async def settle() -> None:
+async def settle(writer: Client, protocol: Heard) -> None:
+    """Return when all that was sent has come, and the application has done what it can with it."""
+    while protocol.heard < writer.sent and not protocol.transport.is_closing():  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
     for _ in range(20):
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0)
 
 
-async def over(protocol: PatientProtocol, clock: Clock, seconds: float) -> bool:
+async def over(writer: Client, protocol: Heard, clock: Clock, seconds: float) -> bool:
     """Whether a sweep after that time breaks the connection off."""
-    await settle()
+    await settle(writer, protocol)
     protocol.sweep()
-    clock.ahead += seconds
+    clock.now += seconds
     protocol.sweep()
     return protocol.transport.is_closing()
 
@@ -94,33 +120,39 @@ async def over(protocol: PatientProtocol, clock: Clock, seconds: float) -> bool:
     ("sent", "then"), [(b"", b""), (b"G", b"E"), (b"GET / HTTP/1.1\r\nA: ", b"a")]
 )
 def test_a_head_comes_to_its_end_in_time(sent: bytes, then: bytes) -> None:
-    async def work(reader: Any, writer: Any, protocol: Any, clock: Clock) -> None:
+    async def work(
+        reader: asyncio.StreamReader, writer: Client, protocol: Heard, clock: Clock
+    ) -> None:
         writer.write(sent)
-        assert not await over(protocol, clock, patience.HEAD_TIMEOUT - 1)
+        assert not await over(writer, protocol, clock, patience.HEAD_TIMEOUT - 1)
         writer.write(then)
-        assert await over(protocol, clock, 2)
+        assert await over(writer, protocol, clock, 2)
 
     run(work)
 
 
 def test_a_body_that_stalls_or_dribbles_is_given_up() -> None:
-    async def work(reader: Any, writer: Any, protocol: Any, clock: Clock) -> None:
+    async def work(
+        reader: asyncio.StreamReader, writer: Client, protocol: Heard, clock: Clock
+    ) -> None:
         writer.write(HEAD + b"x" * PROGRESS)
-        assert not await over(protocol, clock, patience.STALL_TIMEOUT - 1)
+        assert not await over(writer, protocol, clock, patience.STALL_TIMEOUT - 1)
         writer.write(b"x" * PROGRESS)
-        assert not await over(protocol, clock, patience.STALL_TIMEOUT - 1)
+        assert not await over(writer, protocol, clock, patience.STALL_TIMEOUT - 1)
         writer.write(b"x")
-        assert await over(protocol, clock, 2)
+        assert await over(writer, protocol, clock, 2)
 
     run(work)
 
 
 def test_work_may_take_its_time_and_the_next_request_too() -> None:
-    async def work(reader: Any, writer: Any, protocol: Any, clock: Clock) -> None:
+    async def work(
+        reader: asyncio.StreamReader, writer: Client, protocol: Heard, clock: Clock
+    ) -> None:
         writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.readuntil(b"oo")).startswith(b"HTTP/1.1 200")
         # Between requests uvicorn's own timer counts.
-        assert not await over(protocol, clock, 10 * patience.STALL_TIMEOUT)
+        assert not await over(writer, protocol, clock, 10 * patience.STALL_TIMEOUT)
         writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.readuntil(b"oo")).startswith(b"HTTP/1.1 200")
 
@@ -128,35 +160,43 @@ def test_work_may_take_its_time_and_the_next_request_too() -> None:
 
 
 def test_the_rest_of_a_body_that_was_answered_is_not_waited_for() -> None:
-    async def work(reader: Any, writer: Any, protocol: Any, clock: Clock) -> None:
+    async def work(
+        reader: asyncio.StreamReader, writer: Client, protocol: Heard, clock: Clock
+    ) -> None:
         writer.write(HEAD.replace(b"/x", b"/unread"))
         await reader.readuntil(b"oo")
-        assert not await over(protocol, clock, patience.HEAD_TIMEOUT - 1)
+        assert not await over(writer, protocol, clock, patience.HEAD_TIMEOUT - 1)
         writer.write(b"x")
-        assert await over(protocol, clock, 2)
+        assert await over(writer, protocol, clock, 2)
 
     run(work)
 
 
 def test_an_answer_that_nobody_takes_is_given_up() -> None:
-    async def work(reader: Any, writer: Any, protocol: Any, clock: Clock) -> None:
+    async def work(
+        reader: asyncio.StreamReader, writer: Client, protocol: Heard, clock: Clock
+    ) -> None:
         writer.transport.pause_reading()
         writer.write(b"GET /much HTTP/1.1\r\nHost: x\r\n\r\n")
-        while not protocol.transport.get_write_buffer_size():  # noqa: ASYNC110
+        sizes = [0]  # of what the kernel has no room for any more
+        while not sizes[-1] or len(set(sizes[-20:])) > 1 or len(sizes) < 20:
             await asyncio.sleep(0.01)
-        assert not await over(protocol, clock, patience.STALL_TIMEOUT - 1)
-        assert await over(protocol, clock, 2)
+            sizes.append(protocol.transport.get_write_buffer_size())
+        assert not await over(writer, protocol, clock, patience.STALL_TIMEOUT - 1)
+        assert await over(writer, protocol, clock, 2)
 
     run(work)
 
 
 def test_a_pile_of_requests_is_refused() -> None:
-    async def work(reader: Any, writer: Any, protocol: Any, clock: Clock) -> None:
+    async def work(
+        reader: asyncio.StreamReader, writer: Client, protocol: Heard, clock: Clock
+    ) -> None:
         writer.write(HEAD + b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n" * 10)
-        await settle()
+        await settle(writer, protocol)
         assert not protocol.transport.is_closing()
         writer.write(b"x" * 4000 + b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n" * (PIPELINE_MAX + 2))
-        await settle()
+        await settle(writer, protocol)
         assert protocol.transport.is_closing()
 
     run(work)
