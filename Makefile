@@ -49,7 +49,7 @@ test-stack-full: $(DEV) ## Run the stacks' tests with the real images (needs Doc
 lint: $(DEV) ## Check style, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/oxlint --deny-warnings --allow no-control-regex $(SCRIPTS)
+	@$(BIN)/oxlint --deny-warnings --allow no-control-regex --deny no-sequences $(SCRIPTS)
 	@$(BIN)/oxfmt --check $(SCRIPTS)
 	@$(BIN)/mypy
 

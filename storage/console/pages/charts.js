@@ -58,96 +58,144 @@ const DAY = new Intl.DateTimeFormat("en-GB", {
 const moment = (time, wide, length) =>
   (wide ? DAY : length < SHORT ? SECONDS : CLOCK).format(new Date(time));
 
-function plot(title, format, { draw, top, label, sum = false, unit = 1000, wide = () => false }) {
-  const readout = h("output", { class: "readout", "aria-live": "off" });
-  const canvas = svg("svg", { class: "chart", height: HEIGHT, "aria-hidden": "true" });
-  const area = h(
-    "div",
-    {
-      class: "plot",
-      tabindex: "0",
-      role: "group",
-      "aria-roledescription": C.chart,
-      "aria-label": title,
-    },
-    canvas,
-  );
-  const legend = h("div", { class: "legend" });
-  const asTable = h(
-    "details",
-    { class: "as-table", on: { toggle: () => tabulate() } },
-    h("summary", {}, C.table),
-    h("div"),
-  );
-  const figure = h(
-    "figure",
-    { class: "figure" },
-    area,
-    h("figcaption", {}, legend, readout, asTable),
-  );
-  let data = { times: [], series: [] };
-  let at = null;
-  let width = 0;
-  let place = () => 0;
-
-  const name = (time) => label(time, wide(), new Date(data.times.at(-1)) - new Date(data.times[0]));
-  const tell = () => {
-    const { times, series } = data;
-    if (!times.length) return fill(readout);
-    const here = at ?? times.length - 1;
-    const whole =
-      sum && series.length > 1
-        ? ` = ${format(series.reduce((all, { values }) => all + values[here], 0))}`
-        : "";
-    readout.setAttribute("aria-live", at === null ? "off" : "polite");
-    return fill(
-      readout,
-      h("b", {}, name(times[here])),
-      ` ${series.map((each) => `${series.length > 1 ? `${each.label} ` : ""}${format(each.values[here])}`).join(" · ")}${whole}`,
-    );
+function plot(title, format, options) {
+  const chart = new Plot(title, format, options);
+  chart.figure.update = (next) => {
+    chart.update(next);
+    return chart.figure;
   };
-  const redraw = () => {
+  return chart.figure;
+}
+
+/** A chart with its legend, the values of the moment that is pointed at, and its table. */
+class Plot {
+  /** `draw` puts the data on the canvas and tells where each moment is; `top` is their highest
+   * value; `label` names a moment; with `sum` a moment's values are parts of a whole. */
+  constructor(title, format, { draw, top, label, sum = false, unit = 1000, wide = () => false }) {
+    Object.assign(this, { title, format, draw, top, label, sum, unit, wide });
+    this.data = { times: [], series: [] };
+    /** The moment that is pointed at, and where moments are on the canvas. */
+    this.at = null;
+    this.place = () => 0;
+    this.width = 0;
+    this.#build();
+    this.#listen();
+  }
+
+  #build() {
+    this.readout = h("output", { class: "readout", "aria-live": "off" });
+    this.canvas = svg("svg", { class: "chart", height: HEIGHT, "aria-hidden": "true" });
+    const says = { "aria-roledescription": C.chart, "aria-label": this.title };
+    this.area = h("div", { class: "plot", tabindex: "0", role: "group", ...says }, this.canvas);
+    this.legend = h("div", { class: "legend" });
+    this.asTable = h(
+      "details",
+      { class: "as-table", on: { toggle: () => this.#tabulate() } },
+      h("summary", {}, C.table),
+      h("div"),
+    );
+    const caption = h("figcaption", {}, this.legend, this.readout, this.asTable);
+    this.figure = h("figure", { class: "figure" }, this.area, caption);
+  }
+
+  #listen() {
+    const { area } = this;
+    area.addEventListener("keydown", (event) => this.#key(event));
+    area.addEventListener("pointermove", (event) => this.#point(event));
+    for (const leave of ["pointerleave", "blur"])
+      area.addEventListener(leave, () => this.#move(null));
+    new ResizeObserver(() => {
+      const now = Math.round(area.clientWidth);
+      if (now === this.width) return;
+      this.width = now;
+      this.#redraw();
+    }).observe(area);
+  }
+
+  /** Show other data; the moment that is pointed at stays where it is still there. */
+  update(next) {
+    const kept = this.at === null ? null : this.data.times[this.at];
+    this.data = next;
+    const found = kept === null ? -1 : next.times.indexOf(kept);
+    this.at = found < 0 ? null : found;
+    const name = (time) => this.#name(time);
+    const told = described(next, this.format, name);
+    this.area.setAttribute("aria-label", `${this.title}. ${told} ${C.keys}`);
+    const colour = (index) => h("i", { class: `f${index % COLOURS}` });
+    const entries = next.series.map(({ label }, index) => h("span", {}, colour(index), label));
+    fill(this.legend, entries.length > 1 ? entries : null);
+    this.#redraw();
+    this.#tell();
+    this.#tabulate();
+  }
+
+  #name(time) {
+    const { times } = this.data;
+    return this.label(time, this.wide(), new Date(times.at(-1)) - new Date(times[0]));
+  }
+
+  #tell() {
+    const { times, series } = this.data;
+    if (!times.length) return fill(this.readout);
+    const here = this.at ?? times.length - 1;
+    const several = series.length > 1;
+    const values = series.map(
+      (each) => (several ? `${each.label} ` : "") + this.format(each.values[here]),
+    );
+    const total = () => this.format(series.reduce((all, each) => all + each.values[here], 0));
+    const whole = this.sum && several ? ` = ${total()}` : "";
+    this.readout.setAttribute("aria-live", this.at === null ? "off" : "polite");
+    return fill(
+      this.readout,
+      h("b", {}, this.#name(times[here])),
+      ` ${values.join(" · ")}${whole}`,
+    );
+  }
+
+  #redraw() {
+    const { canvas, data, width, unit } = this;
     if (!width) return;
-    const highest = nice(top(data.series) || (unit === 1024 ? 1024 : 1), unit);
+    const highest = nice(this.top(data.series) || (unit === 1024 ? 1024 : 1), unit);
     canvas.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     canvas.setAttribute("width", width);
     canvas.replaceChildren(
-      ...frame(highest, format, width),
-      ...ticks(data.times, width, name, sum),
+      ...frame(highest, this.format, width),
+      ...ticks(data.times, width, (time) => this.#name(time), this.sum),
     );
     const y = (value) => TOP + (HEIGHT - BOTTOM - TOP) * (1 - value / highest);
-    place = draw(canvas, data, width, y);
-    if (at !== null)
-      canvas.append(
-        svg("line", { class: "guide", x1: place(at), x2: place(at), y1: TOP, y2: HEIGHT - BOTTOM }),
-      );
-    tell();
-  };
-  const tabulate = () => {
-    if (!asTable.open) return;
-    const rows = data.times.map((time, row) =>
+    this.place = this.draw(canvas, data, width, y);
+    if (this.at !== null) {
+      const x = this.place(this.at);
+      canvas.append(svg("line", { class: "guide", x1: x, x2: x, y1: TOP, y2: HEIGHT - BOTTOM }));
+    }
+    this.#tell();
+  }
+
+  #tabulate() {
+    if (!this.asTable.open) return;
+    const { times, series } = this.data;
+    const cell = (value) => h("td", { class: "num" }, this.format(value));
+    const rows = times.map((time, row) =>
       h(
         "tr",
         {},
-        h("th", { scope: "row" }, name(time)),
-        data.series.map(({ values }) => h("td", { class: "num" }, format(values[row]))),
+        h("th", { scope: "row" }, this.#name(time)),
+        series.map(({ values }) => cell(values[row])),
       ),
     );
-    fill(
-      asTable.lastElementChild,
-      table(
-        [C.time, ...data.series.map((each) => h("th", { scope: "col", class: "num" }, each.label))],
-        rows.reverse(),
-      ),
-    );
-  };
-  const move = (to) => {
-    at =
-      to === null || !data.times.length ? null : Math.max(0, Math.min(data.times.length - 1, to));
-    redraw();
-  };
-  area.addEventListener("keydown", (event) => {
-    const last = data.times.length - 1;
+    const heads = series.map(({ label }) => h("th", { scope: "col", class: "num" }, label));
+    fill(this.asTable.lastElementChild, table([C.time, ...heads], rows.reverse()));
+  }
+
+  #move(to) {
+    const last = this.data.times.length - 1;
+    this.at = to === null || last < 0 ? null : Math.max(0, Math.min(last, to));
+    this.#redraw();
+  }
+
+  #key(event) {
+    const { at } = this;
+    const last = this.data.times.length - 1;
     const steps = {
       ArrowLeft: (at ?? last + 1) - 1,
       ArrowRight: (at ?? last) + 1,
@@ -159,45 +207,16 @@ function plot(title, format, { draw, top, label, sum = false, unit = 1000, wide 
     };
     if (!(event.key in steps)) return;
     event.preventDefault();
-    move(steps[event.key]);
-  });
-  area.addEventListener("pointermove", (event) => {
-    const x = event.clientX - canvas.getBoundingClientRect().left;
-    let nearest = null;
-    data.times.forEach((_, each) => {
-      if (nearest === null || Math.abs(place(each) - x) < Math.abs(place(nearest) - x))
-        nearest = each;
-    });
-    if (nearest !== at) move(nearest);
-  });
-  for (const leave of ["pointerleave", "blur"]) area.addEventListener(leave, () => move(null));
-  new ResizeObserver(() => {
-    const now = Math.round(area.clientWidth);
-    if (now === width) return;
-    width = now;
-    redraw();
-  }).observe(area);
+    this.#move(steps[event.key]);
+  }
 
-  figure.update = (next) => {
-    const kept = at === null ? null : data.times[at];
-    data = next;
-    const found = kept === null ? -1 : data.times.indexOf(kept);
-    at = found < 0 ? null : found;
-    area.setAttribute("aria-label", `${title}. ${described(data, format, name)} ${C.keys}`);
-    fill(
-      legend,
-      data.series.length > 1
-        ? data.series.map((each, index) =>
-            h("span", {}, h("i", { class: `f${index % COLOURS}` }), each.label),
-          )
-        : null,
-    );
-    redraw();
-    tell();
-    tabulate();
-    return figure;
-  };
-  return figure;
+  #point(event) {
+    const x = event.clientX - this.canvas.getBoundingClientRect().left;
+    const away = (each) => Math.abs(this.place(each) - x);
+    const nearer = (best, _, each) => (best === null || away(each) < away(best) ? each : best);
+    const nearest = this.data.times.reduce(nearer, null);
+    if (nearest !== this.at) this.#move(nearest);
+  }
 }
 
 /** What a chart shows, in a sentence. */

@@ -50,7 +50,12 @@ function talk(document, media) {
           {
             type: "button",
             class: "plain",
-            on: { click: () => (more.remove(), add(from + MESSAGES_MAX)) },
+            on: {
+              click: () => {
+                more.remove();
+                add(from + MESSAGES_MAX);
+              },
+            },
           },
           icon("plus"),
           T.object.moreEntries(left),

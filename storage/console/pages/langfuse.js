@@ -40,11 +40,11 @@ export async function render(page, context) {
       class: "search",
       role: "search",
       on: {
-        submit: (event) => (
-          event.preventDefault(),
-          search.value.trim() &&
-            (location.hash = context.link("langfuse", "search", search.value.trim()))
-        ),
+        submit: (event) => {
+          event.preventDefault();
+          const id = search.value.trim();
+          if (id) location.hash = context.link("langfuse", "search", id);
+        },
       },
     },
     icon("search"),

@@ -183,7 +183,12 @@ function shell() {
       {
         class: "skip",
         href: "#content",
-        on: { click: (event) => (event.preventDefault(), main.focus()) },
+        on: {
+          click: (event) => {
+            event.preventDefault();
+            main.focus();
+          },
+        },
       },
       T.skip,
     ),
@@ -319,7 +324,10 @@ async function begin() {
       : false,
   ]);
   shell();
-  addEventListener("hashchange", () => (lookAtRights(), show()));
+  addEventListener("hashchange", () => {
+    lookAtRights();
+    show();
+  });
   setInterval(stay, 60_000);
   await show();
 }

@@ -80,59 +80,9 @@ function frame(chosen, again) {
     drives: place(),
     index: place(),
   };
-  const wide = () => chosen.span > HOUR;
-  const charts = {
-    requests: lines(M.requests, rate, { wide }),
-    throughput: lines(M.throughput, (value) => `${bytes(value)}/s`, { wide, unit: 1024 }),
-    latency: lines(M.latency, seconds, { wide }),
-    errors: lines(M.errorsRate, rate, { wide }),
-    capacity: lines(M.history, bytes, { wide: () => true, unit: 1024 }),
-  };
-  const span = h(
-    "select",
-    { "aria-label": M.span, on: { change: () => ((chosen.span = Number(span.value)), again()) } },
-    [
-      [HOUR, M.lastHour],
-      [DAY, M.lastDay],
-    ].map(([value, label]) => h("option", { value: String(value) }, label)),
-  );
-  const operation = h(
-    "select",
-    {
-      "aria-label": M.operation,
-      on: { change: () => ((chosen.operation = operation.value), again()) },
-    },
-    h("option", { value: "" }, M.allOperations),
-  );
-  const choose = (name) => {
-    chosen.operation = operation.value = name;
-    again();
-  };
-  const pause = button(M.pause, { icon: "history", "aria-pressed": "false" }, () => {
-    chosen.paused = !chosen.paused;
-    pause.setAttribute("aria-pressed", String(chosen.paused));
-    fill(pause, icon("history"), chosen.paused ? M.resume : M.pause);
-    if (!chosen.paused) again();
-  });
-  const over = h(
-    "section",
-    { class: "stack" },
-    h(
-      "div",
-      { class: "row bar over-time" },
-      h("h2", { class: "grow" }, M.over),
-      h("label", { class: "pick" }, span),
-      h("label", { class: "pick" }, operation),
-    ),
-    h(
-      "div",
-      { class: "grid four" },
-      card(M.requests, charts.requests),
-      card(M.throughput, charts.throughput),
-      card(M.latency, charts.latency),
-      card(M.errorsRate, charts.errors),
-    ),
-  );
+  const charts = newCharts(chosen);
+  const pick = pickers(chosen, again);
+  const over = overTime(charts, pick);
   const history = h("div", {}, charts.capacity);
   const body = h(
     "div",
@@ -156,43 +106,112 @@ function frame(chosen, again) {
   );
 
   const update = ({ status, drives, live, requests, capacity, errors, langfuse }) => {
-    fill(
-      parts.warnings,
-      status.warnings.map((warning) => note(warning, "warn", "alert")),
-    );
+    const warnings = status.warnings.map((warning) => note(warning, "warn", "alert"));
+    fill(parts.warnings, warnings);
     fill(parts.tiles, tiles(status, live));
     over.hidden = !requests;
     if (requests) {
       drawOver(charts, requests);
-      const names = requests.operations.map((row) => row.operation).sort();
-      const known = [...operation.options].slice(1).map((option) => option.value);
-      operation.append(
-        ...names
-          .filter((name) => !known.includes(name))
-          .map((name) => h("option", { value: name }, name)),
-      );
-      fill(
-        parts.operations,
-        requests.operations.length
-          ? operations(requests.operations, chosen.operation, choose)
-          : note(M.noRequests),
-      );
+      pick.offer(requests.operations.map((row) => row.operation));
+      const rows = requests.operations;
+      const shown = rows.length
+        ? operations(rows, chosen.operation, pick.choose)
+        : note(M.noRequests);
+      fill(parts.operations, shown);
     }
     fill(parts.space, space(status, capacity));
     history.hidden = !(capacity?.history.length > 1);
-    if (!history.hidden)
-      charts.capacity.update({
-        times: capacity.history.map((hour) => hour.time),
-        series: [
-          { label: M.taken, values: capacity.history.map((hour) => hour.total - hour.free) },
-        ],
-      });
+    if (!history.hidden) drawHistory(charts.capacity, capacity.history);
     fill(parts.workers, workers(status, live));
     fill(parts.drives, health(status, drives));
     fill(parts.index, langfuse && langfuse.state !== "off" ? index(langfuse) : null);
     keepingFocus(parts.failures, () => fill(parts.failures, errors ? failures(errors) : null));
   };
-  return { body, pause, update };
+  return { body, pause: pauseButton(chosen, again), update };
+}
+
+function newCharts(chosen) {
+  const wide = () => chosen.span > HOUR;
+  return {
+    requests: lines(M.requests, rate, { wide }),
+    throughput: lines(M.throughput, (value) => `${bytes(value)}/s`, { wide, unit: 1024 }),
+    latency: lines(M.latency, seconds, { wide }),
+    errors: lines(M.errorsRate, rate, { wide }),
+    capacity: lines(M.history, bytes, { wide: () => true, unit: 1024 }),
+  };
+}
+
+/** What the charts are of: a span of time, and one operation or all. */
+function pickers(chosen, again) {
+  const option = (value, label) => h("option", { value }, label);
+  const span = h(
+    "select",
+    {
+      "aria-label": M.span,
+      on: {
+        change: () => {
+          chosen.span = Number(span.value);
+          again();
+        },
+      },
+    },
+    option(String(HOUR), M.lastHour),
+    option(String(DAY), M.lastDay),
+  );
+  const operation = h(
+    "select",
+    { "aria-label": M.operation, on: { change: () => choose(operation.value) } },
+    option("", M.allOperations),
+  );
+  const choose = (name) => {
+    chosen.operation = operation.value = name;
+    again();
+  };
+  /** Operations that were seen once stay on offer: what is chosen must not vanish. */
+  const offer = (names) => {
+    const known = new Set([...operation.options].map((each) => each.value));
+    const fresh = names.filter((name) => !known.has(name));
+    operation.append(...fresh.sort().map((name) => option(name, name)));
+  };
+  return { span, operation, choose, offer };
+}
+
+function overTime(charts, { span, operation }) {
+  const pick = (element) => h("label", { class: "pick" }, element);
+  return h(
+    "section",
+    { class: "stack" },
+    h(
+      "div",
+      { class: "row bar over-time" },
+      h("h2", { class: "grow" }, M.over),
+      pick(span),
+      pick(operation),
+    ),
+    h(
+      "div",
+      { class: "grid four" },
+      card(M.requests, charts.requests),
+      card(M.throughput, charts.throughput),
+      card(M.latency, charts.latency),
+      card(M.errorsRate, charts.errors),
+    ),
+  );
+}
+
+function pauseButton(chosen, again) {
+  const pause = button(M.pause, { icon: "history", "aria-pressed": "false" }, () => {
+    chosen.paused = !chosen.paused;
+    pause.setAttribute("aria-pressed", String(chosen.paused));
+    fill(pause, icon("history"), chosen.paused ? M.resume : M.pause);
+    if (!chosen.paused) again();
+  });
+  return pause;
+}
+
+function drawHistory(chart, hours) {
+  const values = hours.map(({ total, free }) => total - free);
+  chart.update({ times: hours.map(({ time }) => time), series: [{ label: M.taken, values }] });
 }
 
 /** Draw a part anew without taking the focus away from the button of the same name in it. */
@@ -227,7 +246,7 @@ function tiles(status, live) {
         `${M.reads} ${bytes(per(live.bytes_in))}/s`,
       ),
     ],
-    stat(M.objects, compact(status.objects), T.buckets.count(status.buckets)),
+    stat(M.objects, compact(status.objects), T.buckets.count(count(status.buckets))),
     stat(M.stored, bytes(status.bytes), M.free(bytes(status.capacity.free))),
     stat(M.uptime, duration(status.uptime), `${M.version} ${status.version}`),
     live && stat(M.memory, bytes(live.resident), M.cpu(duration(live.cpu_seconds))),

@@ -65,7 +65,11 @@ export async function render(page, { parts, link }) {
             title: T.object.deleteTitle,
             lead: T.object.deleteLead,
             action: T.common.delete,
-            submit: async () => (await deleteChosen(bucket, [{ key }]), removed(), true),
+            submit: async () => {
+              await deleteChosen(bucket, [{ key }]);
+              removed();
+              return true;
+            },
           }),
         )
       : null,
@@ -224,74 +228,62 @@ async function versions(object, may, link) {
     .filter((each) => decoded(textOf(each, "Key")) === object.key);
   const kept = found.filter((each) => textOf(each, "VersionId") !== "null");
   if (!kept.length) return null;
-  const again = () => dispatchEvent(new HashChangeEvent("hashchange"));
-  const rows = found.map((each) => {
-    const id = textOf(each, "VersionId");
-    const current = textOf(each, "IsLatest") === "true";
-    const marker = each.localName === "DeleteMarker";
-    return h(
-      "tr",
-      {},
-      h(
-        "td",
-        {},
-        marker
-          ? [
-              badge(T.object.marker, "bad"),
-              h("span", { class: "small muted" }, ` ${ago(textOf(each, "LastModified"))}`),
-            ]
-          : h(
-              "a",
-              {
-                href: link("object", object.bucket, object.key, ...(current ? [] : [id])),
-                title: `${moment(textOf(each, "LastModified"))} · ${id}`,
-              },
-              ago(textOf(each, "LastModified")),
-            ),
-        " ",
-        current ? badge(T.object.current, "good") : null,
-      ),
-      h("td", { class: "num" }, marker ? "" : bytes(textOf(each, "Size"))),
-      h(
-        "td",
-        { class: "tight" },
-        !current && !marker && may("s3:PutObject")
-          ? iconButton("history", T.object.restore, async () => {
-              await s3(
-                "PUT",
-                object.bucket,
-                object.key,
-                {},
-                {
-                  headers: {
-                    "x-amz-copy-source": `/${object.bucket}/${encodeURIComponent(object.key).replaceAll("%2F", "/")}?versionId=${encodeURIComponent(id)}`,
-                  },
-                },
-              );
-              toast(T.object.restored);
-              location.hash = link("object", object.bucket, object.key);
-              again();
-            })
-          : null,
-        may("s3:DeleteObjectVersion")
-          ? iconButton("trash", marker ? T.object.deleteMarker : T.object.deleteVersion, () =>
-              confirm({
-                title: T.object.deleteVersionTitle,
-                lead: marker ? T.object.markerLead : T.object.deleteVersionLead(shown(id)),
-                action: T.common.delete,
-                submit: async () => (
-                  await s3("DELETE", object.bucket, object.key, { versionId: id }),
-                  again(),
-                  true
-                ),
-              }),
-            )
-          : null,
-      ),
-    );
-  });
+  const rows = found.map((each) => versionRow(object, each, may, link));
   return card(
     T.object.versions,
     h("div", { class: "table-wrap" }, h("table", {}, h("tbody", {}, rows))),
   );
+}
+
+function versionRow(object, each, may, link) {
+  const id = textOf(each, "VersionId");
+  const current = textOf(each, "IsLatest") === "true";
+  const marker = each.localName === "DeleteMarker";
+  const when = textOf(each, "LastModified");
+  const address = link("object", object.bucket, object.key, ...(current ? [] : [id]));
+  const what = marker
+    ? [badge(T.object.marker, "bad"), h("span", { class: "small muted" }, ` ${ago(when)}`)]
+    : h("a", { href: address, title: `${moment(when)} · ${id}` }, ago(when));
+  const restorable = !current && !marker && may("s3:PutObject");
+  return h(
+    "tr",
+    {},
+    h("td", {}, what, " ", current ? badge(T.object.current, "good") : null),
+    h("td", { class: "num" }, marker ? "" : bytes(textOf(each, "Size"))),
+    h(
+      "td",
+      { class: "tight" },
+      restorable ? iconButton("history", T.object.restore, () => restore(object, id, link)) : null,
+      may("s3:DeleteObjectVersion")
+        ? iconButton("trash", marker ? T.object.deleteMarker : T.object.deleteVersion, () =>
+            confirmDelete(object, id, marker),
+          )
+        : null,
+    ),
+  );
+}
+
+const again = () => dispatchEvent(new HashChangeEvent("hashchange"));
+
+/** A copy of an earlier version becomes the current one. */
+async function restore(object, id, link) {
+  const key = encodeURIComponent(object.key).replaceAll("%2F", "/");
+  const source = `/${object.bucket}/${key}?versionId=${encodeURIComponent(id)}`;
+  await s3("PUT", object.bucket, object.key, {}, { headers: { "x-amz-copy-source": source } });
+  toast(T.object.restored);
+  location.hash = link("object", object.bucket, object.key);
+  again();
+}
+
+function confirmDelete(object, id, marker) {
+  return confirm({
+    title: T.object.deleteVersionTitle,
+    lead: marker ? T.object.markerLead : T.object.deleteVersionLead(shown(id)),
+    action: T.common.delete,
+    submit: async () => {
+      await s3("DELETE", object.bucket, object.key, { versionId: id });
+      again();
+      return true;
+    },
+  });
 }

@@ -207,12 +207,12 @@ function userMenu(user, again) {
           lead: P.removeUserLead,
           action: T.common.remove,
           typed: user.name,
-          submit: async () => (
-            await control("DELETE", ["users", user.name]),
-            toast(P.userRemoved(user.name)),
-            await again(),
-            true
-          ),
+          submit: async () => {
+            await control("DELETE", ["users", user.name]);
+            toast(P.userRemoved(user.name));
+            await again();
+            return true;
+          },
         }),
     ],
   ];
@@ -223,7 +223,10 @@ async function attach(user, change) {
   await ask({
     title: `${P.policiesOf}: ${user.name}`,
     body: boxes.element,
-    submit: async () => (await change({ policies: boxes.value() }), true),
+    submit: async () => {
+      await change({ policies: boxes.value() });
+      return true;
+    },
   });
 }
 
@@ -316,12 +319,12 @@ function keyMenu(key, again) {
     allowed("admin:UpdateServiceAccount") && [
       enabled ? "close" : "check",
       enabled ? P.disable : P.enable,
-      async () => (
+      async () => {
         await control("PATCH", ["keys", key.access_key], {
           status: enabled ? "disabled" : "enabled",
-        }),
-        again()
-      ),
+        });
+        await again();
+      },
     ],
     allowed("admin:RemoveServiceAccount") && [
       "trash",
@@ -331,11 +334,11 @@ function keyMenu(key, again) {
           title: P.removeKey(key.access_key),
           lead: P.removeKeyLead,
           action: T.common.remove,
-          submit: async () => (
-            await control("DELETE", ["keys", key.access_key]),
-            await again(),
-            true
-          ),
+          submit: async () => {
+            await control("DELETE", ["keys", key.access_key]);
+            await again();
+            return true;
+          },
         }),
     ],
   ];
@@ -417,11 +420,11 @@ async function policies(body, tools, again) {
                   title: P.removePolicy(policy.name),
                   lead: P.removePolicyLead,
                   action: T.common.remove,
-                  submit: async () => (
-                    await control("DELETE", ["policies", policy.name]),
-                    await again(),
-                    true
-                  ),
+                  submit: async () => {
+                    await control("DELETE", ["policies", policy.name]);
+                    await again();
+                    return true;
+                  },
                 }),
               )
             : null,

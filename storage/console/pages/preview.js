@@ -266,7 +266,12 @@ function node(key, value, open) {
         {
           type: "button",
           class: "plain",
-          on: { click: () => (more.remove(), draw(from + CHILDREN_MAX)) },
+          on: {
+            click: () => {
+              more.remove();
+              draw(from + CHILDREN_MAX);
+            },
+          },
         },
         icon("plus"),
         T.object.moreEntries(left),

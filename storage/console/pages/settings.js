@@ -265,72 +265,11 @@ async function cors(bucket, allowed) {
   const rules = [];
   const draw = () => fill(list, rules.length ? rules.map((rule) => rule.element) : lead(S.noRules));
   const add = (given) => {
-    const values = (name) => (given ? all(given, name).map((each) => each.textContent) : []);
-    const area = (text, placeholder) =>
-      h("textarea", {
-        rows: "3",
-        value: text.join("\n"),
-        placeholder,
-        disabled: !writable,
-        spellcheck: "false",
-      });
-    const origins = area(values("AllowedOrigin"), "https://app.example.com");
-    const methods = METHODS.map((method) => [
-      method,
-      check(method, {
-        checked: given ? values("AllowedMethod").includes(method) : method === "GET",
-        disabled: !writable,
-      }),
-    ]);
-    const headers = area(values("AllowedHeader"), "*");
-    const exposed = area(values("ExposeHeader"), "ETag");
-    const age = h("input", {
-      type: "number",
-      min: "0",
-      value: given ? textOf(given, "MaxAgeSeconds") : "3600",
-      disabled: !writable,
-    });
-    const id = given ? textOf(given, "ID") : "";
-    const methodsOf = () =>
-      methods.filter(([, box]) => box.input.checked).map(([method]) => method);
-    const some = (tag, found) =>
-      found.map((value) => `<${tag}>${escaped(value)}</${tag}>`).join("");
-    const rule = {
-      isWhole: () => lines(origins).length > 0 && methodsOf().length > 0,
-      xml: () =>
-        `<CORSRule>${id ? `<ID>${escaped(id)}</ID>` : ""}${some("AllowedHeader", lines(headers))}${some("AllowedMethod", methodsOf())}${some("AllowedOrigin", lines(origins))}${some("ExposeHeader", lines(exposed))}${age.value ? `<MaxAgeSeconds>${Number(age.value)}</MaxAgeSeconds>` : ""}</CORSRule>`,
-    };
-    rule.element = h(
-      "div",
-      { class: "card" },
-      h(
-        "header",
-        {},
-        h("h3", { class: "grow" }, S.rule(rules.length + 1)),
-        writable
-          ? button(
-              S.removeRule,
-              { kind: "plain" },
-              () => (rules.splice(rules.indexOf(rule), 1), draw()),
-            )
-          : null,
-      ),
-      h(
-        "div",
-        { class: "body grid" },
-        field(S.origins, origins),
-        h(
-          "fieldset",
-          { class: "plain-set" },
-          h("legend", {}, S.methods),
-          methods.map(([, box]) => box.element),
-        ),
-        field(S.headers, headers),
-        field(S.exposed, exposed),
-        field(S.maxAge, age),
-      ),
-    );
-    rules.push(rule);
+    rules.push(corsRule(given, rules.length + 1, writable, remove));
+    draw();
+  };
+  const remove = (rule) => {
+    rules.splice(rules.indexOf(rule), 1);
     draw();
   };
   for (const given of root ? all(root, "CORSRule") : []) add(given);
@@ -363,6 +302,71 @@ async function cors(bucket, allowed) {
     ],
     writable ? button(T.common.save, {}, save) : null,
   );
+}
+
+/** One rule as a form: `isWhole()` tells whether it can be saved, `xml()` how. */
+function corsRule(given, number, writable, remove) {
+  const values = (name) => (given ? all(given, name).map((each) => each.textContent) : []);
+  const area = (name, placeholder) =>
+    h("textarea", {
+      rows: "3",
+      value: values(name).join("\n"),
+      placeholder,
+      disabled: !writable,
+      spellcheck: "false",
+    });
+  const origins = area("AllowedOrigin", "https://app.example.com");
+  const headers = area("AllowedHeader", "*");
+  const exposed = area("ExposeHeader", "ETag");
+  const allowed = given ? values("AllowedMethod") : ["GET"];
+  const methods = METHODS.map((method) => [
+    method,
+    check(method, { checked: allowed.includes(method), disabled: !writable }),
+  ]);
+  const age = h("input", {
+    type: "number",
+    min: "0",
+    value: given ? textOf(given, "MaxAgeSeconds") : "3600",
+    disabled: !writable,
+  });
+  const id = given ? textOf(given, "ID") : "";
+  const chosen = () => methods.filter(([, box]) => box.input.checked).map(([method]) => method);
+  const some = (tag, found) => found.map((value) => `<${tag}>${escaped(value)}</${tag}>`);
+  const rule = {
+    isWhole: () => lines(origins).length > 0 && chosen().length > 0,
+    xml: () =>
+      [
+        "<CORSRule>",
+        ...some("ID", id ? [id] : []),
+        ...some("AllowedHeader", lines(headers)),
+        ...some("AllowedMethod", chosen()),
+        ...some("AllowedOrigin", lines(origins)),
+        ...some("ExposeHeader", lines(exposed)),
+        ...some("MaxAgeSeconds", age.value ? [String(Number(age.value))] : []),
+        "</CORSRule>",
+      ].join(""),
+  };
+  const boxes = methods.map(([, box]) => box.element);
+  rule.element = h(
+    "div",
+    { class: "card" },
+    h(
+      "header",
+      {},
+      h("h3", { class: "grow" }, S.rule(number)),
+      writable ? button(S.removeRule, { kind: "plain" }, () => remove(rule)) : null,
+    ),
+    h(
+      "div",
+      { class: "body grid" },
+      field(S.origins, origins),
+      h("fieldset", { class: "plain-set" }, h("legend", {}, S.methods), boxes),
+      field(S.headers, headers),
+      field(S.exposed, exposed),
+      field(S.maxAge, age),
+    ),
+  );
+  return rule;
 }
 
 // -- public access block --------------------------------------------------------------------------
@@ -450,10 +454,10 @@ async function policy(bucket, allowed) {
     {
       "aria-label": S.template,
       on: {
-        change: () => (
-          editor.set(tidy({ Version: "2012-10-17", Statement: TEMPLATES[template.value](bucket) })),
-          (template.value = "")
-        ),
+        change: () => {
+          editor.set(tidy({ Version: "2012-10-17", Statement: TEMPLATES[template.value](bucket) }));
+          template.value = "";
+        },
       },
     },
     h("option", { value: "" }, S.template),

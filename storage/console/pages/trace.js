@@ -333,11 +333,10 @@ function drawTree(place, state, select, found) {
       h(
         "div",
         { class: "foot", role: "none" },
-        button(
-          T.object.moreEntries(visible.length - drawn.length),
-          { role: "treeitem" },
-          () => ((state.rows += ROWS_MAX), redraw(drawn.at(-1).observation.id)),
-        ),
+        button(T.object.moreEntries(visible.length - drawn.length), { role: "treeitem" }, () => {
+          state.rows += ROWS_MAX;
+          redraw(drawn.at(-1).observation.id);
+        }),
       ),
     );
   }
@@ -395,7 +394,12 @@ function treeRow({ observation, depth, size }, state, select, fold, found) {
           class: "fold",
           tabindex: "-1",
           "aria-hidden": "true",
-          on: { click: (event) => (event.stopPropagation(), fold(id, !closed)) },
+          on: {
+            click: (event) => {
+              event.stopPropagation();
+              fold(id, !closed);
+            },
+          },
         },
         closed ? "▸" : "▾",
       )

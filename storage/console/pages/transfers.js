@@ -245,7 +245,10 @@ function transmit(url, body, { type, checksum, onProgress, signal, through }) {
     request.upload.onprogress = (event) => onProgress(event.loaded);
     const stop = () => request.abort();
     signal.addEventListener("abort", stop);
-    const ended = (settle) => () => (signal.removeEventListener("abort", stop), settle());
+    const ended = (settle) => () => {
+      signal.removeEventListener("abort", stop);
+      settle();
+    };
     request.onload = ended(() => resolve({ status: request.status, text: request.responseText }));
     request.onerror = ended(() => resolve({ status: 0, text: "" }));
     request.onabort = ended(() => reject(new DOMException("", "AbortError")));
@@ -393,7 +396,10 @@ async function inParts(work, bucket, file, key, report) {
       if (there?.size !== lengthOf(one) || there.checksum !== checksum)
         await put({ bucket, key, query: { partNumber: String(one), uploadId } }, slice, {
           checksum,
-          onProgress: (loaded) => (sent.set(one, loaded), tell()),
+          onProgress: (loaded) => {
+            sent.set(one, loaded);
+            tell();
+          },
           signal,
         });
       sums.set(one, checksum);

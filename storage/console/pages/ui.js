@@ -314,20 +314,23 @@ export function menuButton(label, entries, { name = "more", text = "", kind = "p
 }
 
 function open(opener, entries) {
-  const items = entries
-    .filter(Boolean)
-    .map(([name, text, work]) =>
-      h(
-        "button",
-        {
-          type: "button",
-          role: "menuitem",
-          on: { click: () => (close(), Promise.resolve(work()).catch(fail).finally(keepFocus)) },
+  const items = entries.filter(Boolean).map(([name, text, work]) =>
+    h(
+      "button",
+      {
+        type: "button",
+        role: "menuitem",
+        on: {
+          click: () => {
+            close();
+            Promise.resolve(work()).catch(fail).finally(keepFocus);
+          },
         },
-        icon(name),
-        text,
-      ),
-    );
+      },
+      icon(name),
+      text,
+    ),
+  );
   const menu = h("div", { class: "menu", role: "menu", popover: "auto" }, items);
   const close = () => menu.hidePopover();
   menu.addEventListener("toggle", (event) => event.newState === "closed" && menu.remove());
@@ -370,7 +373,10 @@ export function jsonEditor(text, props = {}) {
   return {
     element: h("div", { class: "stack tight" }, area, state),
     area,
-    set: (value) => ((area.value = value), look()),
+    set: (value) => {
+      area.value = value;
+      look();
+    },
     /** The document. Raises with the place of what is wrong. */
     value: () => {
       const problem = look();
