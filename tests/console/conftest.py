@@ -7,13 +7,16 @@ import json
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import boto3
 import pytest
 from botocore.config import Config
 
 from tests.clients import tools
+from tests.console import slowness
 from tests.console.scene import furnish
 from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore
 
@@ -21,6 +24,29 @@ playwright = pytest.importorskip("playwright.sync_api")
 
 #: Milliseconds that a page gets for what it does; a machine under load is slow.
 PATIENCE = 30_000
+#: What tests add to each page before its own scripts. Toasts vanish after some seconds, whether a
+#: test has looked by then or not: what they say is kept. And what is shown when one leaves for
+#: another place is marked, since it stays until what is there can be shown. The console hears of
+#: that later: nothing of the place before can come after it is marked.
+_ADDED = """
+    globalThis.toasts = [];
+    new MutationObserver((changes) => {
+        for (const { addedNodes } of changes)
+            for (const each of addedNodes)
+                if (each.classList?.contains("toast")) toasts.push(each.textContent);
+    }).observe(document, { childList: true, subtree: true });
+    addEventListener("hashchange", () => {
+        for (const each of document.querySelector("main")?.children ?? [])
+            each.setAttribute("data-old", "");
+    });
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow pages need more time than others."""
+    for item in items if slowness.LATENCY else ():
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(slowness.TIME_LIMIT))
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +102,15 @@ def browser() -> Iterator[Any]:
         found.close()
 
 
+def context_of(browser: Any, **options: Any) -> Any:
+    """A browser context of its own, with patience and with what tests add to pages."""
+    context = browser.new_context(**{"viewport": {"width": 1360, "height": 860}, **options})
+    context.set_default_timeout(PATIENCE)
+    context.add_init_script(_ADDED)
+    slowness.slow_down(context)
+    return context
+
+
 Open = Callable[..., Any]
 
 
@@ -86,8 +121,7 @@ def open_page(served: ServedStore, browser: Any) -> Iterator[Open]:
     thrown: list[str] = []
 
     def opened(**options: Any) -> Any:
-        context = browser.new_context(**{"viewport": {"width": 1360, "height": 860}, **options})
-        context.set_default_timeout(PATIENCE)
+        context = context_of(browser, **options)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: thrown.append(str(error)))
@@ -117,12 +151,55 @@ def sign_in(page: Any, access_key: str = ACCESS_KEY, secret: str = SECRET_KEY) -
     return page
 
 
-def visit(page: Any, *parts: str) -> None:
-    """Go to a page of the console by its address."""
-    from urllib.parse import quote
+def address(*parts: str) -> str:
+    """The part of a page's address that names a place in the console."""
+    return "#/" + "/".join(quote(part, safe="") for part in parts)
 
-    target = "#/" + "/".join(quote(part, safe="") for part in parts)
-    page.evaluate("target => { location.hash = target }", target)
+
+def leave_for(page: Any, *parts: str) -> None:
+    """Go to a place of the console by its address, and do not wait: what was shown before stays
+    until what is there can be shown."""
+    page.evaluate(
+        """(target) => new Promise((resolve) => {
+            addEventListener("hashchange", resolve, { once: true });
+            const before = location.href;
+            location.hash = target;
+            if (location.href === before) dispatchEvent(new HashChangeEvent("hashchange"));
+        }).then(() => {})""",
+        address(*parts),
+    )
+
+
+def visit(page: Any, *parts: str) -> None:
+    """Go to a place of the console by its address; it is shown then, and nothing of another one."""
+    leave_for(page, *parts)
+    page.wait_for_selector("main > :not([data-old])", state="attached")
+
+
+def until_shown(page: Any, place: tuple[str, ...], selector: str) -> None:
+    """Visit a place until something is there: the index follows a moment behind what was written.
+    Each look is longer than the one before, so that a slow page comes to its end."""
+    for seconds in (0.5, 1, 2, 4, 8, 16, 32):
+        visit(page, *place)
+        try:
+            page.wait_for_selector(f"main >> {selector}", timeout=seconds * 1000)
+        except playwright.TimeoutError:
+            continue
+        return
+    raise AssertionError(f"{selector} does not appear")
+
+
+def until(page: Any, condition: Callable[[], Any]) -> None:
+    """Wait until what happens behind the page has happened."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        page.wait_for_timeout(100)
+
+
+def until_said(page: Any, text: str) -> None:
+    """Wait until a toast has said something, also if it has vanished since."""
+    page.wait_for_function("text => toasts.some((each) => each.includes(text))", arg=text)
 
 
 @pytest.fixture

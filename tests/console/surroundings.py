@@ -17,14 +17,26 @@ def console_of(served: ServedStore) -> int:
     (found,) = (
         child
         for child in below(served.process.pid)
-        if b"storage.console.process" in Path(f"/proc/{child}/cmdline").read_bytes()
+        if b"storage.console.process" in command_of(child)
     )
     return found
 
 
+def command_of(pid: int) -> list[bytes]:
+    """The words that a process was started with; none where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
 def below(pid: int) -> list[int]:
     """All processes below one."""
-    children = [int(e) for e in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    try:
+        told = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:  # it has ended
+        return []
+    children = [int(each) for each in told.split()]
     return children + [each for child in children for each in below(child)]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.console.conftest import Open, sign_in, visit
+from tests.console.conftest import Open, leave_for, sign_in, until_said, visit
 from tests.console.surroundings import add_user
 from tests.console.test_uploads import drag
 from tests.serving import ServedStore
@@ -112,7 +112,8 @@ def test_a_secret_that_is_shown_is_not_lost_by_escape(page: Any) -> None:
     assert page.locator("dialog .secret").count() == 2
     # What is said while a dialog is open is said in it: all else is behind its backdrop.
     page.click("dialog .secret button >> nth=0")
-    page.wait_for_selector("dialog .toast:has-text('Copied.')")
+    page.wait_for_selector("dialog > .toasts", state="attached")
+    until_said(page, "Copied.")
     page.click("dialog button[type=submit]")
     page.wait_for_selector("dialog", state="detached")
     page.wait_for_selector("body > .toasts", state="attached")
@@ -218,7 +219,8 @@ def test_pages_of_what_is_deleted_are_turned(page: Any, s3: Any, versioned: str)
 
 def test_a_bucket_without_versions_offers_nothing_deleted(page: Any, s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="a")
-    visit(page, "browse", bucket)
+    with page.expect_response(lambda answer: "versioning" in answer.url):
+        visit(page, "browse", bucket)
     page.wait_for_selector("tbody tr")
     assert page.locator("text=Show what is deleted").count() == 0
 
@@ -254,7 +256,7 @@ def test_empty_folders_are_told_of(page: Any, s3: Any, bucket: str, tmp_path: Pa
     page.wait_for_selector("section.drop")
     for kind in ("dragEnter", "dragOver", "drop"):
         drag(page, kind, [tmp_path / "photos"])
-    page.wait_for_selector(".toast:has-text('1 folder is empty and was left out')")
+    until_said(page, "1 folder is empty and was left out")
     page.wait_for_selector(".works li[data-state=done]")
     assert keys(s3, bucket) == ["photos/a.txt"]
 
@@ -327,10 +329,10 @@ def test_a_rule_or_policy_with_nothing_in_it_is_told_what_it_lacks(page: Any, bu
     cors = "section.card:has(> header h2:text-is('CORS'))"
     page.click(f"{cors} button:has-text('Add a rule')")
     page.click(f"{cors} > header button:text-is('Save')")
-    page.wait_for_selector(".toast.bad:has-text('needs at least one origin and one method')")
+    until_said(page, "needs at least one origin and one method")
     policy = "section.card:has(> header h2:text-is('Policy'))"
     page.click(f"{policy} > header button:text-is('Save')")
-    page.wait_for_selector(".toast.bad:has-text('There is nothing to save.')")
+    until_said(page, "There is nothing to save.")
 
 
 # -- narrow screens -------------------------------------------------------------------------------
@@ -355,6 +357,7 @@ def test_what_can_be_done_with_a_user_is_within_a_phones_screen(open_page: Open,
     page.fill("dialog input >> nth=0", name)
     page.click("dialog button[type=submit]")
     page.click("dialog button:has-text('I have kept it')")
+    page.wait_for_selector("dialog", state="detached")
     phone = sign_in(open_page(viewport={"width": 360, "height": 700}))
     visit(phone, "people", "users")
     box = phone.locator(f"tr:has-text('{name}') button").bounding_box()
@@ -385,5 +388,5 @@ def test_who_sees_no_bucket_is_told_what_to_do(served: ServedStore, open_page: O
 
 def test_signing_in_again_asks_for_the_secret(page: Any, bucket: str) -> None:
     page.context.clear_cookies()
-    visit(page, "browse", bucket)
+    leave_for(page, "browse", bucket)
     page.wait_for_selector("dialog input[name=password]:focus")

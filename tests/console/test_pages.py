@@ -11,7 +11,16 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.console.conftest import PATIENCE, Open, sign_in, visit
+from tests.console.conftest import (
+    Open,
+    context_of,
+    leave_for,
+    sign_in,
+    until,
+    until_said,
+    until_shown,
+    visit,
+)
 from tests.console.scene import HOSTILE, trace_id
 from tests.console.surroundings import violations
 from tests.serving import SECRET_KEY, ServedStore
@@ -29,15 +38,6 @@ def bucket(s3: Any) -> str:
 
 def keys(s3: Any, bucket: str) -> list[str]:
     return [each["Key"] for each in s3.list_objects_v2(Bucket=bucket).get("Contents", ())]
-
-
-def until(page: Any, condition: Any) -> None:
-    """Wait until what happens behind the page has happened."""
-    for _ in range(300):
-        if condition():
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError("it did not happen")
 
 
 def settled(page: Any) -> None:
@@ -106,7 +106,7 @@ def test_a_bucket_is_made_set_up_and_deleted(page: Any, s3: Any) -> None:
     page.wait_for_selector("dialog .error:not(:empty)")
     page.fill("dialog input", name)
     page.click("dialog button[type=submit]")
-    page.wait_for_selector(f"text=The bucket {name} is deleted.")
+    until_said(page, f"The bucket {name} is deleted.")
     assert name not in {each["Name"] for each in s3.list_buckets()["Buckets"]}
 
 
@@ -118,13 +118,13 @@ def test_settings_are_kept_as_s3_has_them(page: Any, s3: Any, bucket: str) -> No
     page.fill(f"{section('Tags')} input >> nth=0", "team")
     page.fill(f"{section('Tags')} input >> nth=1", "Straße @1")
     page.click(f"{section('Tags')} header button")
-    page.wait_for_selector("text=Tags saved.")
+    until_said(page, "Tags saved.")
     assert s3.get_bucket_tagging(Bucket=bucket)["TagSet"] == [{"Key": "team", "Value": "Straße @1"}]
 
     page.click(f"{section('CORS')} button:has-text('Add a rule')")
     page.fill(f"{section('CORS')} textarea >> nth=0", "https://app.example.com")
     page.click(f"{section('CORS')} > header button")
-    page.wait_for_selector("text=CORS saved.")
+    until_said(page, "CORS saved.")
     (rule,) = s3.get_bucket_cors(Bucket=bucket)["CORSRules"]
     assert rule["AllowedOrigins"] == ["https://app.example.com"]
     assert rule["AllowedMethods"] == ["GET"]
@@ -133,18 +133,10 @@ def test_settings_are_kept_as_s3_has_them(page: Any, s3: Any, bucket: str) -> No
     page.fill(f"{section('Lifecycle')} input[placeholder='events/']", "events/")
     page.fill(f"{section('Lifecycle')} input[type=number] >> nth=0", "30")
     page.click(f"{section('Lifecycle')} > header button")
-    until(page, lambda: _lifecycle(s3, bucket))
-    (rule,) = _lifecycle(s3, bucket)
+    until_said(page, "Lifecycle saved.")
+    (rule,) = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
     assert rule["Filter"] == {"Prefix": "events/"}
     assert rule["Expiration"] == {"Days": 30}
-
-
-def _lifecycle(s3: Any, bucket: str) -> list[dict[str, Any]]:
-    try:
-        rules: list[dict[str, Any]] = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
-    except s3.exceptions.ClientError:
-        return []
-    return rules
 
 
 def test_a_policy_is_checked_saved_and_explained(page: Any, s3: Any, bucket: str) -> None:
@@ -154,7 +146,7 @@ def test_a_policy_is_checked_saved_and_explained(page: Any, s3: Any, bucket: str
     page.wait_for_selector(f"{section} .error:has-text('Line 3')")
     page.select_option(f"{section} select", "read")
     page.click(f"{section} > header button:text-is('Save')")
-    page.wait_for_selector("text=Policy saved.")
+    until_said(page, "Policy saved.")
     kept = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
     assert kept["Statement"][0]["Action"] == "s3:GetObject"
     page.click(f"{section} summary")
@@ -419,7 +411,7 @@ def test_a_bucket_with_nameless_characters_is_emptied(page: Any, s3: Any, bucket
     page.click("section:has(h2:text-is('Delete the bucket')) button")
     page.fill("dialog input", bucket)
     page.click("dialog button[type=submit]")
-    page.wait_for_selector(f"text=The bucket {bucket} is deleted.")
+    until_said(page, f"The bucket {bucket} is deleted.")
     assert [each for each in sent if b"<Key>plain</Key>" in each]
     assert not [each for each in sent if b"\x01" in each]
     assert bucket not in {each["Name"] for each in s3.list_buckets()["Buckets"]}
@@ -434,8 +426,8 @@ def test_a_new_folder_replaces_nothing(page: Any, s3: Any, bucket: str) -> None:
     page.wait_for_selector("dialog .error:has-text('x/ exists already')")
     assert s3.get_object(Bucket=bucket, Key="x/")["Body"].read() == b"kept"
     page.fill("dialog input", "y")
-    with page.expect_response(lambda answer: answer.request.method == "PUT"):
-        page.click("dialog button[type=submit]")
+    page.click("dialog button[type=submit]")
+    page.wait_for_selector(".crumbs [aria-current] bdi:text-is('y')")
     assert keys(s3, bucket) == ["x/", "y/"]
 
 
@@ -469,7 +461,10 @@ def test_an_image_is_previewed_with_all_that_is_known_of_it(page: Any) -> None:
     page.wait_for_selector("dt:has-text('Checksum SHA256')")
     page.wait_for_selector("dd:text-is('0001')")
     page.wait_for_selector("h2:text-is('Tags')")
-    assert page.locator("input[value=team], input").count()
+    tags = page.eval_on_selector_all(
+        "section:has(h2:text-is('Tags')) input", "all => all.map(({ value }) => value)"
+    )
+    assert sorted(tags) == ["kind", "screenshot", "support", "team"]
 
 
 def test_json_is_a_tree_and_csv_a_table(page: Any, s3: Any) -> None:
@@ -531,8 +526,7 @@ def test_a_user_is_added_and_sees_only_what_is_theirs(page: Any, open_page: Open
     page.click(f"tr:has-text('{name}') button[aria-haspopup=menu]")
     page.click("[role=menuitem]:has-text('Disable')")
     page.wait_for_selector(f"tr:has-text('{name}') .badge:text-is('disabled')")
-    visit(theirs, "help")
-    visit(theirs, "buckets")
+    leave_for(theirs, "buckets")
     theirs.wait_for_selector("dialog :text('Your session is over')")
 
 
@@ -553,27 +547,22 @@ def test_a_key_is_made_rotated_and_removed(page: Any) -> None:
 
 
 def test_a_trace_is_found_and_read(page: Any) -> None:
-    visit(page, "langfuse")
-    until(page, lambda: _reloaded(page).locator("td a:has-text('support-bot')").count())
+    until_shown(page, ("langfuse",), "td a:has-text('support-bot')")
     page.click("td a:has-text('support-bot')")
+    page.wait_for_selector(".crumbs [aria-current]:has-text('support-bot')")
     page.wait_for_selector(".chart rect")
-    page.click("main tbody a:text-is('2026-11-10')")
-    page.wait_for_selector(".crumbs [aria-current]:has-text('2026-11-10')")
-    trace = page.locator("main tbody .mono").first.inner_text()
+    day = ("langfuse", "day", "support-bot", "2026-11-10")
+    until_shown(page, ("langfuse", "project", "support-bot"), f"tbody a:text-is('{day[-1]}')")
+    page.click(f"main tbody a:text-is('{day[-1]}')")
+    page.wait_for_selector(f".crumbs [aria-current]:has-text('{day[-1]}')")
+    trace = page.inner_text("main tbody .mono >> nth=0")
     page.fill("main input[type=search]", trace[:12])
     page.keyboard.press("Enter")
     page.wait_for_selector(f".crumbs [aria-current]:has-text('{trace[:12]}')")
-    page.click("main tbody a >> nth=0")
+    page.click(f"main tbody tr:has(.mono:has-text('{trace}')) a")
     page.wait_for_selector("h3:text-is('Input')")
     page.wait_for_selector(".message:has-text('You help operators of a store.')")
     assert page.locator(".badge:text-is('damaged')").count() == 0
-
-
-def _reloaded(page: Any) -> Any:
-    """The page anew: the index follows a moment behind what was written."""
-    page.evaluate("() => dispatchEvent(new HashChangeEvent('hashchange'))")
-    page.wait_for_timeout(300)
-    return page
 
 
 def test_media_of_a_trace_are_shown(page: Any, s3: Any) -> None:
@@ -584,8 +573,7 @@ def test_media_of_a_trace_are_shown(page: Any, s3: Any) -> None:
         if b"langfuseMedia" in s3.get_object(Bucket="langfuse", Key=each["Key"])["Body"].read()
     )
     trace = found.rpartition("/")[2].removesuffix(".json").replace("-", "")
-    visit(page, "langfuse", "trace", "support-bot", trace)
-    until(page, lambda: _reloaded(page).locator(".media img").count())
+    until_shown(page, ("langfuse", "trace", "support-bot", trace), ".media img")
 
 
 def test_monitoring_counts_what_happens(page: Any, s3: Any) -> None:
@@ -603,21 +591,22 @@ def test_the_doctor_examines_the_store(page: Any) -> None:
 
 # -- what holds for every page --------------------------------------------------------------------
 
-PLACES = [
-    ("buckets",),
-    ("browse", "langfuse", "media/support-bot/"),
-    ("object", "langfuse", "media/support-bot/waves.png"),
-    ("settings", "datahub"),
-    ("people", "users"),
-    ("people", "policies"),
-    ("langfuse",),
-    ("langfuse", "project", "support-bot"),
-    ("langfuse", "day", "support-bot", "2026-11-10"),
-    ("langfuse", "trace", "support-bot", trace_id(4)),
-    ("monitoring",),
-    ("doctor",),
-    ("help",),
-]
+#: Where one can go, and what is there when all of it is.
+PLACES = {
+    ("buckets",): "a.bucket",
+    ("browse", "langfuse", "media/support-bot/"): "tbody tr",
+    ("object", "langfuse", "media/support-bot/waves.png"): ".object:has(img) h2:text-is('Tags')",
+    ("settings", "datahub"): "h2:text-is('Delete the bucket')",
+    ("people", "users"): "section.card :is(table, .empty)",
+    ("people", "policies"): "tbody tr",
+    ("langfuse",): "td a:has-text('support-bot')",
+    ("langfuse", "project", "support-bot"): ".chart rect",
+    ("langfuse", "day", "support-bot", "2026-11-10"): "tbody tr",
+    ("langfuse", "trace", "support-bot", trace_id(4)): ".detail :text('You help operators')",
+    ("monitoring",): "h2:text-is('Last errors')",
+    ("doctor",): "tbody tr",
+    ("help",): "h1:text-is('Help')",
+}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -626,12 +615,8 @@ def test_every_page_is_accessible(open_page: Open, scheme: str) -> None:
     checker = axe.Axe()
     found = {"sign-in": violations(checker, page)}
     sign_in(page)
-    for place in PLACES:
-        visit(page, *place)
-        page.wait_for_function(
-            f"() => document.querySelector('main')?.dataset.place === '{place[0]}'"
-        )
-        page.wait_for_load_state("networkidle")
+    for place, shown in PLACES.items():
+        until_shown(page, place, shown)
         found["/".join(place)] = violations(checker, page)
     assert {place: why for place, why in found.items() if why} == {}
 
@@ -639,12 +624,8 @@ def test_every_page_is_accessible(open_page: Open, scheme: str) -> None:
 @pytest.mark.parametrize("width", [360, 3840])
 def test_every_page_fits_its_screen(open_page: Open, width: int) -> None:
     page = sign_in(open_page(viewport={"width": width, "height": 800}))
-    for place in PLACES:
-        visit(page, *place)
-        page.wait_for_function(
-            f"() => document.querySelector('main')?.dataset.place === '{place[0]}'"
-        )
-        page.wait_for_load_state("networkidle")
+    for place, shown in PLACES.items():
+        until_shown(page, place, shown)
         wide = page.evaluate("() => document.documentElement.scrollWidth")
         assert wide <= width, place
 
@@ -688,8 +669,7 @@ def broken_off_once(context: Any, pattern: str) -> list[str]:
 
 
 def test_a_part_that_does_not_come_is_asked_for_again(served: ServedStore, browser: Any) -> None:
-    context = browser.new_context()
-    context.set_default_timeout(PATIENCE)
+    context = context_of(browser)
     try:
         asked = broken_off_once(context, "**/static/*/ui.js")
         page = context.new_page()
@@ -704,12 +684,12 @@ def test_a_part_that_does_not_come_is_asked_for_again(served: ServedStore, brows
 def test_a_part_that_never_comes_is_not_asked_for_without_end(
     served: ServedStore, browser: Any
 ) -> None:
-    context = browser.new_context()
+    context = context_of(browser)
     try:
         asked: list[str] = []
         context.route("**/static/*/main.js", lambda route: (asked.append("."), route.abort()))
         page = context.new_page()
-        page.goto(f"{served.console}/console/")
+        page.goto(f"{served.console}/console/", wait_until="commit")
         until(page, lambda: len(asked) == 6)
         assert page.evaluate("sessionStorage.getItem('oversight-tries')") == "5"
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stack.client import Control
-from tests.console.conftest import Open, sign_in, visit
+from tests.console.conftest import Open, leave_for, sign_in, until_said, visit
 from tests.console.surroundings import Person, add_user
 from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore
 
@@ -126,9 +126,9 @@ def test_who_may_add_users_but_not_give_rights_is_not_asked_for_policies(
     page = sign_in(open_page(), ann.key, ann.secret)
     visit(page, "people", "users")
     page.click("button:has-text('Add a user')")
-    assert page.locator("dialog fieldset").count() == 0
     name = f"made-{uuid.uuid4().hex[:8]}"
     page.fill("dialog input >> nth=0", name)
+    assert page.locator("dialog fieldset").count() == 0
     page.click("dialog button[type=submit]")
     page.wait_for_selector("dialog :text('Keep this secret now')")
     assert control.get("users", name)["policies"] == []
@@ -202,6 +202,7 @@ def test_a_key_is_rotated_and_its_secret_shown_once(
     document = json.loads(saved.value.path().read_text())
     assert (document["accessKey"], document["secretKey"]) == (key, secret)
     page.click("dialog button[type=submit]")
+    page.wait_for_selector("dialog", state="detached")
     page.wait_for_selector(f"tr:has-text('{key}')")
     assert secret not in page.content()
     page.reload()
@@ -236,6 +237,7 @@ def test_a_policy_is_written_attached_and_counts_at_once(
          "Resource": ["arn:aws:s3:::*"]}]}  # fmt: skip
     page.fill("dialog textarea", json.dumps(document))
     page.click("dialog button[type=submit]")
+    page.wait_for_selector("dialog", state="detached")
     page.wait_for_selector(f"tr:has-text('{name}')")
 
     theirs = sign_in(open_page(), bob.key, bob.secret)
@@ -286,7 +288,7 @@ def test_rights_that_are_taken_away_are_gone_in_an_open_page(
     page.click("button:has-text('Create a bucket')")
     page.fill("dialog input:not([type=checkbox])", f"never-{uuid.uuid4().hex[:8]}")
     page.click("dialog button[type=submit]")
-    page.wait_for_selector("text=Your rights were changed meanwhile.")
+    until_said(page, "Your rights were changed meanwhile.")
     page.wait_for_selector("button:has-text('Create a bucket')", state="detached")
     page.wait_for_selector("dialog", state="detached")
     assert page.locator(".nav a:has-text('Monitoring')").count() == 0
@@ -302,7 +304,7 @@ def test_going_to_another_page_shows_new_rights(
     control.call("PATCH", "users", bob.name, body={"policies": more})
     visit(page, "help")
     page.wait_for_selector(".nav a:has-text('Monitoring')")
-    page.wait_for_selector("text=Your rights were changed meanwhile.")
+    until_said(page, "Your rights were changed meanwhile.")
 
 
 @pytest.mark.parametrize("way", ["user disabled", "key disabled", "key removed", "user removed"])
@@ -346,7 +348,7 @@ def test_a_session_that_began_in_another_tab_is_taken_over(
     Control(served.console, ACCESS_KEY, SECRET_KEY).call(
         "PATCH", "users", bob.name, body={"status": "disabled"}
     )
-    visit(page, "help")
+    leave_for(page, "help")
     page.wait_for_selector("dialog input[name=password]")
     Control(served.console, ACCESS_KEY, SECRET_KEY).call(
         "PATCH", "users", bob.name, body={"status": "enabled"}
