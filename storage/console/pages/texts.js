@@ -76,7 +76,7 @@ export const T = {
   buckets: {
     title: "Buckets",
     lead: (n, bytes) => `${n} · ${bytes}`,
-    count: (n) => (n === 1 ? "1 bucket" : `${n} buckets`),
+    count: (n) => (n === "1" ? "1 bucket" : `${n} buckets`),
     create: "Create a bucket",
     createTitle: "Create a bucket",
     name: "Name",
@@ -87,6 +87,7 @@ export const T = {
     owner: (who) => `by ${who}`,
     uploads: (n) => (n === 1 ? "1 upload in progress" : `${n} uploads in progress`),
     noMatch: "No bucket has that in its name",
+    page: (at, of, n) => `Page ${at} of ${of} · ${n} buckets`,
     empty: "No buckets yet",
     emptyLead: "A bucket holds objects. Langfuse and DataHub each want one.",
     noneForYou: "No buckets that you may see",
@@ -277,6 +278,7 @@ export const T = {
     cors: "not reachable, or the bucket's CORS rules leave this page out",
     leave: "Uploads are still running.",
     broken: "The connection broke off.",
+    gone: "Parts of this upload were removed meanwhile (aborted elsewhere, or by a lifecycle rule). Try again: it begins anew.",
     replaceTitle: "Replace what is there?",
     replaceLead: (name) =>
       `${name} exists already, and others may. In a bucket with versioning the earlier versions stay; otherwise what is there is gone for good.`,
