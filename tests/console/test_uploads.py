@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stack.client import Control
-from tests.console.conftest import Open, sign_in, visit
+from tests.console.conftest import PATIENCE, Open, sign_in, until, visit
 from tests.console.surroundings import add_user
 from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore
 
@@ -68,11 +68,7 @@ class Held:
             route.fallback()
 
     def wait(self, count: int = 1) -> None:
-        for _ in range(300):
-            if len(self._routes) >= count:
-                return
-            self._page.wait_for_timeout(100)
-        raise AssertionError("no such request was made")
+        until(self._page, lambda: len(self._routes) >= count)
 
     def let_go(self) -> None:
         self._open = True
@@ -105,7 +101,7 @@ def test_folders_and_files_are_dropped_together(
     page.wait_for_selector("section.drop.over")
     drag(page, "dragOver", [photos, loose])
     drag(page, "drop", [photos, loose])
-    page.wait_for_selector(".works h2:text-is('131 of 131 done')")
+    page.wait_for_selector(".works h2:text-is('131 of 131 done')", timeout=3 * PATIENCE)
     page.wait_for_selector("section.drop:not(.over)")
     expected = {
         f"in/photos/2026/{'even' if number % 2 == 0 else 'odd é'}/{number:03}.txt"
@@ -132,10 +128,26 @@ def test_a_cancelled_upload_leaves_nothing(page: Any, s3: Any, bucket: str) -> N
     )
     page.click("button[aria-label='Cancel large.bin']")
     page.wait_for_selector(".works li[data-state=cancelled]:has-text('cancelled')")
-    page.wait_for_load_state("networkidle")
     assert stored(s3, bucket) == []
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
     assert page.evaluate("() => Object.keys(localStorage).filter(k => k.includes('upload'))") == []
+
+
+def test_an_upload_that_vanishes_under_way_is_told_and_begins_anew(
+    page: Any, s3: Any, bucket: str
+) -> None:
+    visit(page, "browse", bucket)
+    page.wait_for_selector("input[data-upload=files]", state="attached")
+    held = Held(page, lambda request: "part-number-marker" in request.url)
+    choose(page, "large.bin", LARGE)
+    held.wait()  # all parts are there, and are about to be put together
+    (upload,) = s3.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    s3.abort_multipart_upload(Bucket=bucket, Key="large.bin", UploadId=upload["UploadId"])
+    held.let_go()
+    page.wait_for_selector(".works li[data-state=failed]:has-text('were removed meanwhile')")
+    page.click("button[aria-label='Try large.bin again']")
+    page.wait_for_selector(".works li[data-state=done]")
+    assert stored(s3, bucket) == ["large.bin"]
 
 
 def test_what_waits_is_cancelled_too(page: Any, s3: Any, bucket: str) -> None:
@@ -205,6 +217,7 @@ def test_signing_out_in_another_tab_asks_before_it_breaks_an_upload_off(
     other.goto(page.url.partition("#")[0])
     other.click("button[aria-label='Sign out']")
     other.wait_for_selector("input[name=username]")
+    until(page, lambda: asked)
     held.let_go()
     page.wait_for_selector("dialog :text('Your session is over')")
     assert asked == ["beforeunload"]

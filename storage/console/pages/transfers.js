@@ -357,82 +357,81 @@ const memory = (bucket, file, key) =>
   `oversight-upload-crc32 ${JSON.stringify([bucket, key, file.size, file.lastModified])}`;
 
 async function inParts(work, bucket, file, key, report) {
-  const size = Math.max(PART_MIN, Math.ceil(file.size / PARTS_MAX / 1048576) * 1048576);
   const place = memory(bucket, file, key);
-  const signal = work.stop.signal;
-  let uploadId = localStorage.getItem(place);
-  let present = uploadId ? await parts(bucket, key, uploadId).catch(() => null) : null;
-  if (present === null) {
-    const answer = await s3(
-      "POST",
-      bucket,
-      key,
-      { uploads: "" },
-      {
-        headers: {
-          "content-type": file.type || "application/octet-stream",
-          "x-amz-checksum-algorithm": "CRC32",
-        },
-      },
-    );
-    uploadId = textOf(parse(await answer.text()), "UploadId");
-    localStorage.setItem(place, uploadId);
-    present = new Map();
-  } else if (present.size) toast(`${shown(key)}: ${T.uploads.resumed}`);
-  const total = Math.ceil(file.size / size);
-  const lengthOf = (number) => Math.min(size, file.size - (number - 1) * size);
-  const open = Array.from({ length: total }, (_, at) => at + 1);
-  const sent = new Map();
-  const sums = new Map();
-  const tell = () => report([...sent.values()].reduce((sum, each) => sum + each, 0));
-  const lane = async () => {
-    for (let number = open.shift(); number !== undefined; number = open.shift()) {
-      const at = (number - 1) * size;
-      const one = number;
-      const slice = file.slice(at, at + size);
-      const checksum = crc32(new Uint8Array(await slice.arrayBuffer()));
-      signal.throwIfAborted();
-      const there = present.get(one);
-      if (there?.size !== lengthOf(one) || there.checksum !== checksum)
-        await put({ bucket, key, query: { partNumber: String(one), uploadId } }, slice, {
-          checksum,
-          onProgress: (loaded) => {
-            sent.set(one, loaded);
-            tell();
-          },
-          signal,
-        });
-      sums.set(one, checksum);
-      sent.set(one, lengthOf(one));
-      tell();
-    }
-  };
+  const upload = { bucket, key, file, ...(await begun(place, bucket, key, file)) };
   try {
-    await Promise.all(Array.from({ length: PARTS_AT_ONCE }, lane));
+    await complete(upload, await sendParts(upload, work.stop.signal, report));
   } catch (error) {
     if (error.name === "AbortError") {
       localStorage.removeItem(place);
-      await s3("DELETE", bucket, key, { uploadId }).catch(() => {});
+      await s3("DELETE", bucket, key, { uploadId: upload.uploadId }).catch(() => {});
     }
     throw error;
   }
+  localStorage.removeItem(place);
+}
+
+/** The upload that was broken off, with the parts that S3 has of it, or else a new one. */
+async function begun(place, bucket, key, file) {
+  const kept = localStorage.getItem(place);
+  const present = kept ? await parts(bucket, key, kept).catch(() => null) : null;
+  if (present !== null) {
+    if (present.size) toast(`${shown(key)}: ${T.uploads.resumed}`);
+    return { uploadId: kept, present };
+  }
+  const headers = {
+    "content-type": file.type || "application/octet-stream",
+    "x-amz-checksum-algorithm": "CRC32",
+  };
+  const answer = await s3("POST", bucket, key, { uploads: "" }, { headers });
+  const uploadId = textOf(parse(await answer.text()), "UploadId");
+  localStorage.setItem(place, uploadId);
+  return { uploadId, present: new Map() };
+}
+
+/** Send each part that S3 lacks, some at a time; the answer is their checksums by number. */
+async function sendParts({ bucket, key, file, uploadId, present }, signal, report) {
+  const size = Math.max(PART_MIN, Math.ceil(file.size / PARTS_MAX / 1048576) * 1048576);
+  const open = Array.from({ length: Math.ceil(file.size / size) }, (_, at) => at + 1);
+  const sent = new Map();
+  const sums = new Map();
+  const tell = (number, bytes) => {
+    sent.set(number, bytes);
+    report([...sent.values()].reduce((sum, each) => sum + each, 0));
+  };
+  const send = async (number) => {
+    const slice = file.slice((number - 1) * size, number * size);
+    const checksum = crc32(new Uint8Array(await slice.arrayBuffer()));
+    signal.throwIfAborted();
+    const there = present.get(number);
+    if (there?.size !== slice.size || there.checksum !== checksum) {
+      const onProgress = (loaded) => tell(number, loaded);
+      const target = { bucket, key, query: { partNumber: String(number), uploadId } };
+      await put(target, slice, { checksum, onProgress, signal });
+    }
+    sums.set(number, checksum);
+    tell(number, slice.size);
+  };
+  const lane = async () => {
+    while (open.length) await send(open.shift());
+  };
+  await Promise.all(Array.from({ length: PARTS_AT_ONCE }, lane));
+  return sums;
+}
+
+async function complete({ bucket, key, uploadId }, sums) {
   // CORS rules may hide ETags from us: S3 knows them.
-  present = await parts(bucket, key, uploadId);
-  const ours = [...present].filter(([number]) => number <= total).sort(([a], [b]) => a - b);
+  const present = (await parts(bucket, key, uploadId)) ?? new Map();
+  const ours = [...present].filter(([number]) => sums.has(number)).sort(([a], [b]) => a - b);
+  if (ours.length !== sums.size) throw new Error(T.uploads.gone);
   const named = ours.map(
     ([number, { etag }]) =>
       `<Part><PartNumber>${number}</PartNumber><ETag>${escaped(etag)}</ETag><ChecksumCRC32>${sums.get(number)}</ChecksumCRC32></Part>`,
   );
-  const answer = await s3(
-    "POST",
-    bucket,
-    key,
-    { uploadId },
-    { body: `<CompleteMultipartUpload>${named.join("")}</CompleteMultipartUpload>` },
-  );
+  const body = `<CompleteMultipartUpload>${named.join("")}</CompleteMultipartUpload>`;
+  const answer = await s3("POST", bucket, key, { uploadId }, { body });
   const text = await answer.text();
   if (text.includes("<Error>")) throw new Error(textOf(parse(text), "Message"));
-  localStorage.removeItem(place);
 }
 
 /** The parts that S3 has: number -> {size, etag, checksum}. */
