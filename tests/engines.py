@@ -76,7 +76,7 @@ class CommitterProcess:
     def stop(self) -> None:
         """Let it end in order."""
         self.process.terminate()
-        self.process.join(10)
+        self.process.join(60)
         assert self.process.exitcode == 0, self.process.exitcode
 
     @property

@@ -70,7 +70,7 @@ def run(store: Store, tmp_path: Path) -> Callable[..., Done]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=100,
             cwd=ROOT,
             env=settings(store, tmp_path) | environment,
         )
@@ -90,7 +90,7 @@ def datahub(store: Store, tmp_path: Path) -> Callable[..., Done]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=90,
+            timeout=110,
             cwd=tmp_path,
             env=settings(store, tmp_path) | environment,
         )

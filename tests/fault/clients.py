@@ -129,7 +129,7 @@ def check_all(store: ServedStore, clients: list[Client], bucket: str = "langfuse
         assert client.trouble is None, client.trouble
     may_be = {key: {value} for client in clients for key, value in client.sure.items()}
     may_be |= {key: values for client in clients for key, values in client.unsure.items()}
-    s3 = s3_client(store, timeout=20)
+    s3 = s3_client(store, timeout=60)
     found = {}
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="client-"):
         for entry in page.get("Contents", ()):

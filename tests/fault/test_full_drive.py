@@ -100,7 +100,7 @@ class Objects:
         return [n.removeprefix("o/bucket/") for n in self.promises.sure if n.startswith("o/")]
 
 
-async def eventually(work: Callable[[], Awaitable[object]], seconds: float = 10) -> None:
+async def eventually(work: Callable[[], Awaitable[object]], seconds: float = 60) -> None:
     """Until the store takes writes again by itself."""
     deadline = time.monotonic() + seconds
     while True:
@@ -192,7 +192,7 @@ def test_over_http(tmp_path: Path) -> None:
     with mounted(tmp_path, 260) as path:
         store = ServedStore(path / "drive", tmp_path / "log", ("--workers", "2"), small)
         with store:
-            s3 = s3_client(store, timeout=20)
+            s3 = s3_client(store, timeout=60)
             s3.put_object(Bucket="langfuse", Key="kept", Body=b"kept")
             s3.put_object(Bucket="langfuse", Key="gone", Body=b"gone")
             filler = fill(path, 16 * MIB)

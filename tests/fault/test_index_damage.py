@@ -24,7 +24,7 @@ from tests.fault.workload import Life, config_at
 INDEX = Path(".oversight") / "index"
 DATABASE, WAL, SHM = "index.db", "index.db-wal", "index.db-shm"
 PAGE = 4096
-PATIENCE = 20.0
+PATIENCE = 60.0
 Damage = Callable[[Path, random.Random], None]
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def writing(store: ServedStore, seed: int, count: int = 4) -> Iterator[list[Clie
         for client in clients:
             client.end()
         for client in clients:
-            client.join(30)
+            client.join(60)
     assert not any(client.is_alive() for client in clients)
 
 
@@ -63,7 +64,7 @@ def acknowledged(clients: list[Client]) -> int:
 def wait_for_more(clients: list[Client], more: int) -> None:
     """Until ``more`` further changes were acknowledged."""
     goal = acknowledged(clients) + more
-    until(lambda: acknowledged(clients) >= goal or any(c.trouble for c in clients), 30)
+    until(lambda: acknowledged(clients) >= goal or any(c.trouble for c in clients), 90)
 
 
 def kill_one(store: ServedStore, role: str, dice: random.Random) -> None:
@@ -116,11 +117,12 @@ def test_a_stopped_worker_blocks_nobody() -> None:
         with writing(store, 2, count=6) as clients:
             for worker in pids(store, "worker"):
                 wait_for_more(clients, 20)
-                os.kill(worker, signal.SIGSTOP)
-                try:
-                    put_through_another(store, f"while-{worker}")
-                finally:
-                    os.kill(worker, signal.SIGCONT)
+                with ThreadPoolExecutor(20) as pool:
+                    os.kill(worker, signal.SIGSTOP)
+                    try:
+                        put_through_another(store, f"while-{worker}", pool)
+                    finally:
+                        os.kill(worker, signal.SIGCONT)
         with writing(store, 3) as more:
             wait_for_more(more, 20)
             worker = pids(store, "worker")[0]
@@ -133,15 +135,16 @@ def test_a_stopped_worker_blocks_nobody() -> None:
         check_drive(store)
 
 
-def put_through_another(store: ServedStore, name: str) -> None:
-    """Find a connection to the worker that runs, and write over it at its usual pace."""
-    for _ in range(30):
-        s3 = s3_client(store, timeout=0.7)
-        try:
-            s3.put_object(Bucket="langfuse", Key=f"{name}/first", Body=b"x")
-        except Exception:
-            continue
+def put_through_another(store: ServedStore, name: str, pool: ThreadPoolExecutor) -> None:
+    """Whoever is connected to the worker that runs gets through; the others wait in ``pool``.
+
+    Which worker a connection leads to is chance: that all of so many lead to one never happens.
+    """
+
+    def write(client: int) -> None:
+        s3 = s3_client(store, timeout=100)
         for number in range(20):
-            s3.put_object(Bucket="langfuse", Key=f"{name}/{number}", Body=b"x" * 1000)
-        return
-    pytest.fail("with one worker stopped, no connection gets through")
+            s3.put_object(Bucket="langfuse", Key=f"{name}/{client}/{number}", Body=b"x" * 1000)
+
+    jobs = [pool.submit(write, client) for client in range(20)]
+    next(as_completed(jobs, timeout=60)).result()

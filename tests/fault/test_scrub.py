@@ -97,7 +97,7 @@ async def scrubbed(engine: EmbeddedEngine, progress: Progress | None = None) -> 
 
 
 async def repaired(engine: EmbeddedEngine) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while engine.board.suspect or engine.board.state != 2:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -199,7 +199,7 @@ async def test_no_false_alarm_when_compaction_moves_a_row_twice(
 
     def listing_late(*arguments: str) -> list[int]:
         if getattr(walker, "here", False):
-            asyncio.run_coroutine_threadsafe(move(), loop).result(30)
+            asyncio.run_coroutine_threadsafe(move(), loop).result(60)
         return listing(*arguments)
 
     def walk() -> None:

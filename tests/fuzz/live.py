@@ -21,7 +21,7 @@ from tests.fuzz.world import User, World
 from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore
 
 #: Seconds after which a client that has ended its side must have been answered and closed.
-PATIENCE = 20.0
+PATIENCE = 60.0
 _PATHS = (b"/minio/health/live", b"/minio/health/ready", b"/minio/v2/metrics/cluster")
 
 

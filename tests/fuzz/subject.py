@@ -31,7 +31,7 @@ READER = User(b"readreadreadread", b"readsecretreadsecretreadsecretreads12345")
 _ALT_ID, _READER_ID = "a1" * 32, "b2" * 32
 
 #: Seconds after which something that should have ended counts as hanging.
-PATIENCE = 30.0
+PATIENCE = 60.0
 _SPINS = 100
 
 

@@ -79,7 +79,7 @@ def _add(store: Store, served: ServedStore, name: str, policy: str) -> Person:
 def _control(store: Store, url: str) -> Control:
     """The control API, which may be ready a moment after S3 is."""
     control = Control(url, store.access_key, store.secret_key)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         try:
             control.get("users")

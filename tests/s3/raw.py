@@ -80,7 +80,7 @@ class RawClient:
         framed = "content-length" in lines or "transfer-encoding" in lines
         if body is not None and not framed:
             lines["content-length"] = str(len(body))
-        connection = http.client.HTTPConnection(self.address, timeout=30)
+        connection = http.client.HTTPConnection(self.address, timeout=60)
         try:
             target = f"{path}?{query}" if query else path
             connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
@@ -99,7 +99,7 @@ class RawClient:
     def send_bytes(self, data: bytes, *, shutdown: bool = False) -> bytes:
         """Send raw bytes and read until the server closes; its whole answer."""
         host, _, port = self.address.partition(":")
-        with socket.create_connection((host, int(port)), timeout=30) as connection:
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(data)
             if shutdown:
                 connection.shutdown(socket.SHUT_WR)

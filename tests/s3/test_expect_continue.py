@@ -18,7 +18,7 @@ class Wire:
     def __init__(self, raw: RawClient) -> None:
         host, _, port = raw.address.partition(":")
         self._raw = raw
-        self._socket = socket.create_connection((host, int(port)), timeout=10)
+        self._socket = socket.create_connection((host, int(port)), timeout=60)
         self._stream = self._socket.makefile("rb")
 
     def close(self) -> None:

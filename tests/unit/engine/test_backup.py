@@ -139,7 +139,9 @@ async def test_while_everything_moves(config: Config, tmp_path: Path) -> None:
         loop = asyncio.get_running_loop()
         backups = []
         for number in range(3):
-            await asyncio.sleep(0.2)
+            enough = len(acknowledged) + 20
+            while len(acknowledged) < enough:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
             before = dict(acknowledged)
             copy = str(tmp_path / f"copy{number}")
             await loop.run_in_executor(None, backup, config, copy)

@@ -64,7 +64,7 @@ async def roll(engine: EmbeddedEngine, bucket: Bucket) -> None:
 
 async def compact(engine: EmbeddedEngine, number: int, share_max: float = 0.5) -> Outcome:
     """Compact a segment; its footer may still be in the making."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 outcome = await Compactor(engine).compact(number, share_max)

@@ -33,12 +33,14 @@ class FakeCommitter:
 
     def __init__(self) -> None:
         self._fenced: set[int] = set()
+        self.begun = 0
         self.batches: list[list[Any]] = []
         self.gate = threading.Event()
         self.gate.set()
 
     def process(self, changes: list[Any]) -> list[Any]:
-        self.gate.wait(10)
+        self.begun += 1
+        self.gate.wait(60)
         self.batches.append(changes)
         return [self.answer(change) for change in changes]
 
@@ -79,7 +81,7 @@ class Running:
     def stop(self) -> None:
         self.committer.gate.set()
         self.server.stop()
-        self._thread.join(5)
+        self._thread.join(60)
         self.server.close()
         self.address.close()
 
@@ -135,23 +137,26 @@ async def test_a_crowd_gets_a_moment_to_gather_and_a_lone_client_never_waits(
     fake = running.committer
     monkeypatch.setattr(server.time, "sleep", lambda _: naps.append(len(fake.batches)))
     line = await connected(run)
+    fake.begun = 0
     fake.batches.clear()
     for n in range(3):
         await line.submit(put(str(n)))
     assert naps == []
     await asyncio.gather(*[line.submit(put(str(n))) for n in range(4)])
     await line.submit(put("alone"))
-    assert naps == [4]
+    assert set(naps) == {4}  # how many of them one behind the other is a matter of time
     fake.gate.clear()
     first = asyncio.gather(*[line.submit(put(str(n))) for n in range(6)])
-    await asyncio.sleep(0.05)
+    while fake.begun == 5:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
     waiting = asyncio.gather(*[line.submit(put(str(n))) for n in range(3)])
-    await asyncio.sleep(0.05)
+    while line._queue:  # noqa: ASYNC110 - until they lie in the committer's socket
+        await asyncio.sleep(0)
     fake.gate.set()
     await asyncio.gather(first, waiting)
     await line.submit(put("last"))
     assert [len(batch) for batch in fake.batches[5:]] == [6, 3, 1]
-    assert naps == [4, 6, 7]
+    assert set(naps) == {4, 6, 7}
     await line.close()
 
 
@@ -200,12 +205,12 @@ async def test_a_change_that_cannot_be_encoded_fails_alone(
 ) -> None:
     line = await connected(run)
     futures = [line.submit(change) for change in (put("a"), poison, put("b"))]
-    found = await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), 5)
+    found = await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), 60)
     assert isinstance(found[1], errors.StoreError)
     assert [type(result) for result in (found[0], found[2])] == [i.Committed, i.Committed]
     with pytest.raises(errors.StoreError):
-        await asyncio.wait_for(line.submit(poison), 5)
-    assert isinstance(await asyncio.wait_for(line.submit(put("c")), 5), i.Committed)
+        await asyncio.wait_for(line.submit(poison), 60)
+    assert isinstance(await asyncio.wait_for(line.submit(put("c")), 60), i.Committed)
     await line.close()
 
 
@@ -271,7 +276,7 @@ async def test_what_was_sent_when_the_line_broke_is_unknown(run: Path) -> None:
     for client in list(running.server._clients.values()):
         client.line.shutdown(socket.SHUT_RDWR)
     with pytest.raises(errors.Unavailable):
-        await asyncio.wait_for(sent, 5)
+        await asyncio.wait_for(sent, 60)
     await line.close()
     running.stop()
 
@@ -284,7 +289,7 @@ async def test_a_restarted_committer_is_found_again(run: Path) -> None:
     waiting = line.submit(put("b", b"22"))
     running = Running(run)
     try:
-        assert (await asyncio.wait_for(waiting, 5)).seq == 2
+        assert (await asyncio.wait_for(waiting, 60)).seq == 2
     except errors.Unavailable:
         assert (await line.submit(put("b", b"22"))).seq == 2  # it was sent into the dying line
     assert line.generation == 77

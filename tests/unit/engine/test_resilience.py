@@ -113,14 +113,14 @@ def served(config: Config) -> Iterator[tuple[Store, link.Address]]:
         thread.start()
         yield opened, address
         loop.stop()
-        thread.join(10)
+        thread.join(60)
         loop.close()
         address.close()
 
 
 def connect(address: link.Address) -> socket.socket:
     line = address.connect()
-    line.settimeout(10)
+    line.settimeout(60)
     return line
 
 

@@ -100,6 +100,7 @@ class Running:
         self.door = _Door(self._app)
         self.routes: dict[str, App] = {"/echo": echo}
         self.seen: list[dict[str, Any]] = []
+        self.patience = 2.0  # seconds that requests in flight get in the end
         self._protocol = protocol
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -119,7 +120,7 @@ class Running:
         await self.server.open([listener])
         self._started.set()
         await self._stop.wait()
-        await self.server.drain(2)
+        await self.server.drain(self.patience)
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         self.seen.append(scope)
@@ -146,7 +147,8 @@ class Running:
         return Wire(self.port)
 
     def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self._stop.set)
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(60)
         assert not self._thread.is_alive()
 

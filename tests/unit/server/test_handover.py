@@ -72,9 +72,9 @@ def run(app: Application, work: Work) -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         answering = asyncio.create_task(answer_all(theirs, app))
-        await asyncio.wait_for(work(ours), 20)
+        await asyncio.wait_for(work(ours), 60)
         ours.close()
-        await asyncio.wait_for(answering, 20)
+        await asyncio.wait_for(answering, 60)
 
     asyncio.run(both())
 

@@ -178,7 +178,7 @@ def test_a_body_is_read_ahead_only_so_far(server: Running) -> None:
         assert connection._reading.unread < 2 * MIB
         assert sent < len(request)
         server.call(go.set)
-        wire.socket.settimeout(10)
+        wire.socket.settimeout(60)
         wire.send(request[sent:])
         assert wire.answer()[2] == b"%d" % len(body)
 
@@ -208,6 +208,15 @@ def until(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+def test_idle_connections_do_not_hold_up_the_end(server: Running) -> None:
+    server.patience = 3600
+    with server.wire() as wire, server.wire() as unused:
+        wire.send(GET)
+        assert wire.answer()[0] == 200
+        server.stop()
+        assert wire.rest() == unused.rest() == b""
 
 
 class TestContinue:

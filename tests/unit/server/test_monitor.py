@@ -201,7 +201,7 @@ async def test_sampling_outlives_a_failure(
 
     monkeypatch.setattr(board, "totals", totals)
     watching.start()
-    await asyncio.wait_for(taken.wait(), 10)
+    await asyncio.wait_for(taken.wait(), 60)
     await watching.close()
     assert [each.getMessage() for each in caplog.records] == ["requests were not sampled"]
 

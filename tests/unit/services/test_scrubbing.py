@@ -86,7 +86,7 @@ async def test_it_goes_on_after_a_restart(config: Config, monkeypatch: pytest.Mo
         scrubber = Scrubber(engine, 0.001)
         await asyncio.sleep(0.01)
         work = asyncio.create_task(scrubber.run())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while scrubber.progress.part in (DONE, INDEX):  # noqa: ASYNC110
                 await asyncio.sleep(0)
         work.cancel()
@@ -140,8 +140,8 @@ async def test_upkeep_scrubs_unless_it_is_switched_off(
     async with alone(config) as engine:
         service = Upkeep(engine)
         service.start()
-        async with asyncio.timeout(20):
-            for _ in range(10 if not interval else 400):
+        async with asyncio.timeout(60):
+            for _ in range(10 if not interval else 1000):
                 await asyncio.sleep(0.05)
                 if engine.board.scrub.passes:
                     break

@@ -71,7 +71,7 @@ def test_a_connection_that_breaks_breaks_on_the_other_side() -> None:
         server = await relay.serve(port, "127.0.0.1", store.sockets[0].getsockname()[1])
         async with store, server:
             try:
-                return await asyncio.wait_for(_through(port, BODY), 10)
+                return await asyncio.wait_for(_through(port, BODY), 60)
             except ConnectionError:
                 return b""
 
@@ -101,10 +101,10 @@ def test_the_command_runs_until_it_is_told(external: str, says: str) -> None:
         assert says in process.stdout.readline()
         if says == "leads to":
             with pytest.raises(OSError):  # noqa: PT011 - nothing listens behind it
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10)
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60)
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def refusal(endpoint: str) -> str:

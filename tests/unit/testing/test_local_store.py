@@ -53,7 +53,7 @@ def test_keys_of_ones_own() -> None:
 def test_health_is_served_for_code_that_waits() -> None:
     with LocalStore() as store:
         url = f"{store.endpoint}/minio/health/ready"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             assert answer.status == 200
 
 
@@ -68,7 +68,7 @@ def test_nothing_is_left(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     assert threading.active_count() == before
     with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(endpoint, timeout=5)
+        urllib.request.urlopen(endpoint, timeout=60)
 
 
 def test_several_at_once_know_nothing_of_each_other() -> None:
