@@ -41,7 +41,7 @@ env: $(RUNTIME) ## Write a .env with own secrets for the stacks (options: ARGS="
 BROWSER := tests/console tests/clients/test_forms.py
 test: $(DEV) ## Run all tests (REQUIRE_ALL=1: a skipped test fails; options: ARGS="-k multipart")
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(or $(ARGS),$(addprefix --ignore=,$(BROWSER))); first=$$?; \
-	$(if $(ARGS),exit $$first,$(BIN)/pytest -n $(JOBS) --dist loadfile $(BROWSER) && exit $$first)
+	$(if $(ARGS),exit $$first,$(BIN)/pytest -n $(JOBS) --dist loadfile $(BROWSER_ARGS) $(BROWSER) && exit $$first)
 
 test-stack-full: $(DEV) ## Run the stacks' tests with the real images (needs Docker, a registry, 16 GiB)
 	@OVERSIGHT_REAL_IMAGES=1 $(BIN)/pytest tests/bundle/full_stack.py $(ARGS)
