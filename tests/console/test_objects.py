@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.console.conftest import Open, sign_in, visit
+from tests.console.conftest import Open, sign_in, until_said, visit
 from tests.console.scene import HOSTILE
 from tests.serving import SECRET_KEY
 
@@ -53,9 +53,6 @@ def stored(s3: Any, bucket: str) -> set[str]:
 
 def choose_all(page: Any, bucket: str, prefix: str = "") -> None:
     visit(page, "browse", bucket, prefix)
-    # The page before stays until the next one is there: what is chosen must not be of it.
-    page.wait_for_selector(f".crumbs:has-text('{bucket}')")
-    page.wait_for_selector(f"h1:has-text('{prefix or bucket}')", state="attached")
     page.check("input[aria-label='Choose all on this page']")
 
 
@@ -129,7 +126,7 @@ def test_every_name_is_previewed_and_shared(page: Any, s3: Any, hostile: str, na
     assert page.locator(".preview :is(img, script)").count() == 0
     page.click("button:has-text('Share')")
     if name in TIDIED_UP:
-        page.wait_for_selector(".toast:has-text('no link leads to the object')")
+        until_said(page, "no link leads to the object")
         return
     url = page.inner_text("dialog pre")
     answer = page.context.request.fetch(url, headers={"cookie": ""})
@@ -155,12 +152,17 @@ def test_a_json_of_a_hundred_megabytes_is_shown_in_part(page: Any, s3: Any, buck
     assert len(body) > 100_000_000
     s3.put_object(Bucket=bucket, Key="huge.json", Body=body, ContentType="application/json")
     lengths: list[int] = []
-    page.on("response", lambda got: lengths.append(int(got.headers.get("content-length", 0))))
+
+    def count(got: Any) -> None:
+        if got.request.method != "HEAD":
+            lengths.append(int(got.headers.get("content-length", 0)))
+
+    page.on("response", count)
     visit(page, "object", bucket, "huge.json")
     page.wait_for_selector(".preview .note:has-text('The first 1.00 MiB of')")
     length = page.evaluate("() => document.querySelector('.preview pre').textContent.length")
     assert length == 1024 * 1024
-    assert max(lengths[:-1] or [0]) < 10 * 1024 * 1024 or lengths.count(len(body)) == 1
+    assert max(lengths) == 1024 * 1024
 
 
 # -- versions and tags ----------------------------------------------------------------------------
@@ -203,12 +205,11 @@ def test_tags_are_kept_as_they_are_written(page: Any, s3: Any, bucket: str) -> N
     card.locator("input").nth(2).fill("team")
     card.locator("input").nth(3).fill("a b")
     card.locator("button:text-is('Save')").click()
-    refused = page.wait_for_selector(".toast")
-    assert refused
-    if "Tags saved" not in refused.inner_text():  # S3 allows no < in tags: it says so
-        card.locator("input").nth(1).fill("two é")
-        card.locator("button:text-is('Save')").click()
-        page.wait_for_selector(".toast:has-text('Tags saved')")
+    page.wait_for_function("() => toasts.length === 1")
+    assert "Tags saved" not in page.evaluate("toasts[0]")  # S3 allows no < in tags: it says so
+    card.locator("input").nth(1).fill("two é")
+    card.locator("button:text-is('Save')").click()
+    until_said(page, "Tags saved")
     tags = s3.get_object_tagging(Bucket=bucket, Key="t.txt")["TagSet"]
     assert tags == [{"Key": "old", "Value": "two é"}, {"Key": "team", "Value": "a b"}]
 
@@ -334,20 +335,25 @@ def test_what_opens_over_a_page_is_accessible_and_fits(
     page.wait_for_selector("dialog .note.warn")
     look("share")
     page.keyboard.press("Escape")
+    page.wait_for_selector("dialog", state="detached")
     page.click("main button.danger")
+    page.wait_for_selector("dialog")
     look("delete")
     page.keyboard.press("Escape")
     visit(page, "browse", bucket)
     page.click("tbody button[aria-haspopup=menu]")
+    page.wait_for_selector("[role=menu]")
     look("menu")
     page.keyboard.press("Escape")
     page.set_input_files(
         "input[data-upload=files]", {"name": "up.txt", "mimeType": "", "buffer": b"x"}
     )
     page.wait_for_selector(".works li[data-state=done]")
+    page.wait_for_selector("a:has-text('up.txt')")  # the list is drawn anew before one chooses
     look("transfers")
     page.check("input[aria-label='Choose all on this page']")
     page.click(".bar button:has-text('Copy to')")
+    page.wait_for_selector("dialog")
     look("copy")
     assert {name: why for name, why in found.items() if why} == {}
 
