@@ -14,6 +14,7 @@ Paths below ``/console/``:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import time
@@ -40,7 +41,7 @@ from storage.console.request import Malformed, Request, TooLarge
 from storage.console.sessions import Session, Sessions
 from storage.console.static import s3_origin
 from storage.console.tables.serve import Tables
-from storage.console.upstream import Crowded, Refused, Upstream
+from storage.console.upstream import UNANSWERED, Crowded, Refused, Upstream
 from storage.serving.doorway import CONSOLE, Birth
 from storage.serving.handover import Receive, Scope, Send
 
@@ -51,6 +52,9 @@ MARK = b"x-oversight-console"
 PAGE = ".page"
 #: Seconds that a session is asked to last.
 SESSION_SECONDS = 3600
+#: A request that outlasts its session renews it when so many seconds are left, and tries again
+#: after so many where that fails.
+_RENEW_BEFORE, _RENEW_AGAIN = 900.0, 60.0
 #: Parameters of ``s3`` that are not S3's: browsers would tidy up names that stand in a path.
 _NAMES = frozenset((".bucket", ".key", ".save", PAGE))
 #: Cookies of our name that are looked at: another port of this host may have set some.
@@ -133,7 +137,7 @@ class Console:
                 "Too many of your requests are under way at once: try again when some are done.",
                 [(b"retry-after", b"5")],
             )  # fmt: skip
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError):
+        except UNANSWERED:
             if request.begun:
                 raise
             await problem(
@@ -175,13 +179,7 @@ class Console:
             return
         try:
             if request.method == "PUT":
-                document = {"duration": SESSION_SECONDS}
-                told = await self._upstream.ask(
-                    "POST", "/api/v1/login/renew", request.client, session, document
-                )
-                for each in (session, self._sessions.kept(session)):
-                    if each is not None:
-                        _take_over(each, told)
+                await self._renew(request, session)
             me = await self._upstream.ask("GET", "/api/v1/me", request.client, session)
         except Refused as refused:
             if refused.status != 401:
@@ -189,6 +187,36 @@ class Console:
             await self._withdrawn(request, session)
             return
         await answer_json(request.send, 200, self._described(request, session, me))
+
+    async def _renew(self, request: Request, session: Session) -> None:
+        """Make a session last longer. Raises Refused."""
+        document = {"duration": SESSION_SECONDS}
+        told = await self._upstream.ask(
+            "POST", "/api/v1/login/renew", request.client, _apart(session), document
+        )
+        for each in (session, self._sessions.kept(session)):
+            if each is not None:
+                _take_over(each, told)
+
+    def _lease(self, request: Request, begun: Session) -> archive.Lease:
+        """The session of a request that may outlast it: used as long as the request is under way,
+        and renewed in time."""
+        tried = 0.0
+
+        async def lease() -> Session:
+            nonlocal tried
+            session = self._sessions.kept(begun)
+            if session is None:
+                raise archive.BrokenOff("the session is over")
+            self._sessions.touch(session)
+            now = time.time()
+            if session.expires - now < _RENEW_BEFORE and now - tried > _RENEW_AGAIN:
+                tried = now
+                with contextlib.suppress(Refused, *UNANSWERED):  # what is left of it counts
+                    await self._renew(request, session)
+            return session.used_from(request.client)
+
+        return lease
 
     async def _sign_out(self, request: Request, session: Session) -> None:
         self._sessions.end(session)
@@ -347,8 +375,9 @@ class Console:
         if session is None:
             return
         given = dict(parse_qsl(request.query, keep_blank_values=True))
+        lease = self._lease(request, session)
         await archive.send_zip(
-            request, self._upstream, session, given.get("bucket", ""), given.get("prefix", "")
+            request, self._upstream, lease, given.get("bucket", ""), given.get("prefix", "")
         )
 
     async def _table(self, request: Request) -> None:

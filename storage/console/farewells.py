@@ -7,10 +7,8 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
-import httpcore
-
 from storage.console.sessions import Session
-from storage.console.upstream import Refused
+from storage.console.upstream import UNANSWERED, Refused
 
 #: Seconds between two tries, at first and at most.
 FIRST, LONGEST = 1.0, 60.0
@@ -18,13 +16,7 @@ FIRST, LONGEST = 1.0, 60.0
 WAITING_MAX = 4096
 #: Seconds that somebody who signs out waits for the first try.
 PATIENCE = 5.0
-_FAILURES = (
-    httpcore.NetworkError,
-    httpcore.TimeoutException,
-    httpcore.ProtocolError,
-    OSError,
-    ValueError,
-)
+_FAILURES = (*UNANSWERED, OSError, ValueError)
 
 End = Callable[[Session], Awaitable[None]]
 

@@ -25,6 +25,9 @@ _CONNECTIONS_MAX = 512
 #: Seconds that a request waits while its user has as many under way as they may.
 ROOM_SECONDS = 30.0
 
+#: Raised where the store does not answer, or breaks off.
+UNANSWERED = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
+
 Body = bytes | AsyncIterator[bytes] | None
 
 
