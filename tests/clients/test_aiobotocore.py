@@ -87,7 +87,7 @@ def test_multipart_copy_and_presigned_url(store: Store, bucket: str) -> None:
         await client.copy_object(Bucket=bucket, Key="copy", CopySource=source)
         url = await client.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "copy"})
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(url, timeout=30) as answer:
+        with opener.open(url, timeout=60) as answer:
             assert answer.read() == body
         await client.delete_object(Bucket=bucket, Key="large")
 

@@ -111,7 +111,7 @@ def test_presign(aws: Aws, bucket: str, tmp_path: Path) -> None:
     aws("s3", "cp", "x", f"s3://{bucket}/x")
     url = aws("s3", "presign", f"s3://{bucket}/x", "--expires-in", "60").strip()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=30) as answer:
+    with opener.open(url, timeout=60) as answer:
         assert answer.read() == b"signed"
 
 

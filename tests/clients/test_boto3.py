@@ -132,7 +132,7 @@ def test_odd_names(boto_client: Any, bucket: str) -> None:
         where = {"Bucket": bucket, "Key": f"copy/{key}"}
         url = boto_client.generate_presigned_url("get_object", Params=where, ExpiresIn=60)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(url, timeout=30) as answer:
+        with opener.open(url, timeout=60) as answer:
             assert answer.read() == key.encode()
     listed = boto_client.list_objects_v2(Bucket=bucket, Prefix="copy/")["Contents"]
     assert {entry["Key"] for entry in listed} == {f"copy/{key}" for key in ODD_KEYS}
@@ -218,7 +218,7 @@ def _request(method: str, url: str, body: bytes | None = None) -> Any:
     request = urllib.request.Request(url, data=body, method=method)
     request.add_unredirected_header("Content-Type", "")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    return opener.open(request, timeout=30)
+    return opener.open(request, timeout=60)
 
 
 def test_it_waits_to_be_asked_for_the_body(

@@ -36,11 +36,11 @@ def test_boto3(make_boto_client: Any, bucket: str, version: str | None) -> None:
         bucket, "in/${filename}", Conditions=[["content-length-range", 1, 10]]
     )
     files = {"file": ("a ü.txt", b"content")}
-    answer = requests.post(post["url"], data=post["fields"], files=files, timeout=30)
+    answer = requests.post(post["url"], data=post["fields"], files=files, timeout=60)
     assert answer.status_code == 204, answer.text
     assert client.get_object(Bucket=bucket, Key="in/a ü.txt")["Body"].read() == b"content"
     files = {"file": ("large", b"x" * 11)}
-    answer = requests.post(post["url"], data=post["fields"], files=files, timeout=30)
+    answer = requests.post(post["url"], data=post["fields"], files=files, timeout=60)
     assert (answer.status_code, "EntityTooLarge" in answer.text) == (400, True)
 
 
@@ -50,13 +50,13 @@ def test_minio_py(store: Store, boto_client: Any, bucket: str) -> None:
     from minio.datatypes import PostPolicy
 
     client = minio.Minio(store.host, store.access_key, store.secret_key, secure=False)
-    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=1)
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     policy = PostPolicy(bucket, until)
     policy.add_starts_with_condition("key", "in/")
     policy.add_content_length_range_condition(1, 1024)
     fields = client.presigned_post_policy(policy)
     fields |= {"key": "in/a b", "file": ("x.txt", b"content")}
-    http_pool = urllib3.PoolManager(retries=False, timeout=30)
+    http_pool = urllib3.PoolManager(retries=False, timeout=60)
     answer = http_pool.request("POST", f"{store.endpoint}/{bucket}", fields=fields)
     assert answer.status == 204, answer.data
     assert boto_client.get_object(Bucket=bucket, Key="in/a b")["Body"].read() == b"content"
@@ -176,10 +176,10 @@ def visit(site: Site, profile: Path) -> dict[str, str]:
     with log.open("wb") as output:
         browser = subprocess.Popen(command, stdout=output, stderr=output)
         try:
-            assert site.told.wait(60), log.read_text(errors="replace")[-2000:]
+            assert site.told.wait(100), log.read_text(errors="replace")[-2000:]
         finally:
             browser.terminate()
-            browser.wait(20)
+            browser.wait(60)
     return site.came_back
 
 

@@ -143,13 +143,13 @@ def test_share_download(mc: Mc, place: str, tmp_path: Path) -> None:
     mc("cp", "x", f"{place}/x")
     url = json.loads(mc("share", "download", "--json", "--expire", "1m", f"{place}/x"))["share"]
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=30) as answer:
+    with opener.open(url, timeout=60) as answer:
         assert answer.read() == b"shared"
 
 
 def _stranger(store: Store, method: str, path: str, body: bytes | None = None) -> int:
     """The status that a request without credentials gets."""
-    connection = http.client.HTTPConnection(store.host, timeout=30)
+    connection = http.client.HTTPConnection(store.host, timeout=60)
     try:
         connection.request(method, path, body)
         answer = connection.getresponse()

@@ -28,7 +28,7 @@ def client(store: Store) -> Any:
         access_key=store.access_key,
         secret_key=store.secret_key,
         secure=False,
-        http_client=urllib3.PoolManager(retries=False, timeout=30),
+        http_client=urllib3.PoolManager(retries=False, timeout=60),
     )
 
 

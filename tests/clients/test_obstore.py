@@ -86,8 +86,8 @@ def test_presigned_urls(s3: Any) -> None:
     put = urllib.request.Request(
         obstore.sign(s3, "PUT", "signed", timedelta(minutes=1)), data=b"by url", method="PUT"
     )
-    with opener.open(put, timeout=30):
+    with opener.open(put, timeout=60):
         pass
     url = obstore.sign(s3, "GET", "signed", timedelta(minutes=1))
-    with opener.open(url, timeout=30) as answer:
+    with opener.open(url, timeout=60) as answer:
         assert answer.read() == b"by url"

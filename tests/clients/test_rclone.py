@@ -93,7 +93,7 @@ def test_presigned_url(rclone: Rclone, bucket: str, tree: Path) -> None:
     rclone("copyto", "up/sub/b.txt", f"store:{bucket}/signed")
     url = rclone("link", f"store:{bucket}/signed", "--expire", "1m").strip()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=30) as answer:
+    with opener.open(url, timeout=60) as answer:
         assert answer.read() == b"sub/b.txt"
 
 

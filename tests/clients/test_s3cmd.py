@@ -99,7 +99,7 @@ def test_presigned_url(s3cmd: S3cmd, bucket: str, small: Path) -> None:
     s3cmd("put", small, f"s3://{bucket}/signed")
     url = s3cmd("signurl", f"s3://{bucket}/signed", "+60").strip()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=30) as answer:
+    with opener.open(url, timeout=60) as answer:
         assert answer.read() == b"hello"
 
 
@@ -166,7 +166,7 @@ def anonymous(url: str) -> int:
     """The status of a GET that nobody has signed."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=30) as answer:
+        with opener.open(url, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

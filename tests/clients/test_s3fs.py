@@ -99,7 +99,7 @@ def test_metadata_tags_and_a_presigned_url(fs: Any, bucket: str) -> None:
     fs.put_tags(path, {"c": "d"}, mode="m")
     assert fs.get_tags(path) == {"a": "b", "c": "d"}
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(fs.sign(path, expiration=60), timeout=30) as answer:
+    with opener.open(fs.sign(path, expiration=600), timeout=60) as answer:
         assert answer.read() == b"x"
 
 

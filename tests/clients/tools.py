@@ -34,7 +34,7 @@ def run(
     env: dict[str, str] | None = None,
     cwd: Path | None = None,
     stdin: bytes = b"",
-    timeout: float = 90,
+    timeout: float = 110,
 ) -> str:
     """Run a command to its end and return what it printed; a failure shows all it said."""
     done = subprocess.run(

@@ -31,7 +31,7 @@ def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedStore]
         yield served
 
 
-def wait_for_console(served: ServedStore, timeout: float = 30) -> None:
+def wait_for_console(served: ServedStore, timeout: float = 60) -> None:
     """Wait for the control plane, which loads while S3 is served already. Unit: seconds."""
     deadline = time.monotonic() + timeout
     while not is_ready(served.console):

@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _ask(
         self, meddler: Meddler, headers: dict[str, str], body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(urlsplit(meddler.target).netloc, timeout=30)
+        connection = http.client.HTTPConnection(urlsplit(meddler.target).netloc, timeout=60)
         connection.putrequest(
             self.command, meddler.path(self.path), skip_host=True, skip_accept_encoding=True
         )

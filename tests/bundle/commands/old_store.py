@@ -29,7 +29,7 @@ def minio() -> Path:
 
 def _is_server(program: Path) -> bool:
     """Ours has a command of that name too: ask before believing."""
-    asked = subprocess.run([program, "--version"], capture_output=True, timeout=30, check=False)
+    asked = subprocess.run([program, "--version"], capture_output=True, timeout=60, check=False)
     return b"MinIO, Inc" in asked.stdout
 
 
@@ -75,12 +75,12 @@ class OldStore:
         if self.process is not None:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(10)
+                self.process.wait(60)
             self.process.kill()
             self.process.wait()
             self.process = None
 
-    def _is_up(self, timeout: float = 30) -> bool:
+    def _is_up(self, timeout: float = 90) -> bool:
         assert self.process is not None
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and self.process.poll() is None:

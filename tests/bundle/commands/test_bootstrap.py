@@ -274,7 +274,7 @@ def test_waits_for_a_store_that_starts(bootstrap: Bootstrap, fresh: ServedStore)
     starter = threading.Timer(1.0, fresh.start)
     starter.start()
     try:
-        done = bootstrap("--json", "--wait", "30", **KEYS)
+        done = bootstrap("--json", "--wait", "90", **KEYS)
     finally:
         starter.join()
     assert done.code == 0, done.err
@@ -298,7 +298,7 @@ def test_waits_no_longer_than_it_was_told(run: Run) -> None:
     ],
 )
 def test_wrong_root_user(bootstrap: Bootstrap, variables: dict[str, str], says: str) -> None:
-    done = bootstrap("--wait", "20", **variables)
+    done = bootstrap("--wait", "90", **variables)
     assert (done.code, done.out, len(done.err.splitlines())) == (1, "", 1)
     assert says in done.err
 

@@ -200,6 +200,6 @@ def test_downloads_that_lead_nowhere(verify: Verify, langfuse: LangfuseStandIn) 
 
 def test_worker_that_reads_nothing(verify: Verify, langfuse: LangfuseStandIn) -> None:
     langfuse.observations = lambda trace_id: {"data": []}  # type: ignore[method-assign]
-    step = failed(verify("--json", "--wait", "1"))
+    step = failed(verify("--json", "--wait", "10"))
     assert step["name"] == "Langfuse shows the trace"
     assert "langfuse-worker" in step["detail"]
