@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import types
 from collections import deque
 from collections.abc import Coroutine, Generator, Iterable, MutableMapping
@@ -76,6 +77,10 @@ LINGER_TIMEOUT = 5
 # Looked for as a number: bytes in bytes are found at ten times the price.
 _HASH = ord("#")
 _VERSIONS = ("1.1", "1.0")
+# RFC 3986, section 3.2.2, without the comma, and an optional port.
+_HOST = re.compile(
+    rb"(?:\[[0-9A-Fa-fv:.]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+).fullmatch
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CONNECTION_CLOSE = b"connection: close\r\n"
 _CHUNKED = b"transfer-encoding: chunked\r\n"
@@ -489,6 +494,8 @@ class S3Protocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._url = b""
+        #: The last Host that was found to be one: clients say the same with each request.
+        self._host = b"\0"
         #: The exchange whose request is being read, and the one that is being answered.
         self._reading: Exchange | None = None
         self._active: Exchange | None = None
@@ -739,6 +746,8 @@ class S3Protocol(HttpToolsProtocol):
         version = parser.get_http_version()
         if version not in _VERSIONS:
             raise _Refused(_MALFORMED)
+        if headers.get(b"host") != self._host:
+            self._host = _checked_host(headers.get(b"host"), version)
         self._headers, self._repeated = {}, None  # trailers are not headers
         method = parser.get_method()
         exchange = Exchange(
@@ -1001,10 +1010,24 @@ def _split(url: bytes) -> tuple[bytes, bytes]:
     return path, query
 
 
+def _checked_host(host: bytes | None, version: str) -> bytes:
+    """The Host to expect of the next request.
+
+    Raises _Refused (RFC 9112, section 3.2) where HTTP/1.1 has none, several, which are joined by a
+    comma here, or what is no host.
+    """
+    if host is None and version == "1.0":
+        return b"\0"
+    if host is None or _HOST(host) is None:
+        raise _Refused(_NO_HOST)
+    return host
+
+
 def _size(url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> int:
     return len(url) + sum(len(name) + len(value) + 4 for name, value in headers)
 
 
+_NO_HOST = "A request needs one Host header, with a valid name."
 _MALFORMED = "The request is not well-formed HTTP/1.1."
 _HEAD_TOO_LARGE = "Your request header section exceeds the maximum allowed size."
 _TOO_MANY = "Too many requests were sent ahead of their answers."

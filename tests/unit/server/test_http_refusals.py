@@ -30,6 +30,13 @@ MALFORMED = {
         b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n"
     ),
     "bare line feed": b"GET /echo HTTP/1.1\nhost: x\n\n",
+    "no host": b"GET /echo HTTP/1.1\r\naccept: */*\r\n\r\n",
+    "two hosts": b"GET /echo HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n",
+    "the same host twice": b"GET /echo HTTP/1.1\r\nhost: x\r\nhost: x\r\n\r\n",
+    "a host with a path": b"GET /echo HTTP/1.1\r\nhost: x/y\r\n\r\n",
+    "a host with a user": b"GET /echo HTTP/1.1\r\nhost: me@x\r\n\r\n",
+    "a host with a space": b"GET /echo HTTP/1.1\r\nhost: x y\r\n\r\n",
+    "a port that is no number": b"GET /echo HTTP/1.1\r\nhost: x:http\r\n\r\n",
 }
 
 
@@ -44,6 +51,37 @@ def test_malformed_requests_get_an_s3_error(server: Running, request_: bytes) ->
         assert b"<Error><Code>BadRequest</Code>" in body
         assert wire.rest() == b""
     assert server.seen == []
+
+
+HOSTS = (
+    *(b"x", b"LOCALHOST:9000", b"a_bucket.s3.example.com.", b"192.0.2.1:80", b"[::1]:9000"),
+    *(b"%C3%A4.example", b"x:", b""),
+)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_every_valid_host_is_taken(server: Running, host: bytes) -> None:
+    with server.wire() as wire:
+        wire.send(b"GET /echo HTTP/1.1\r\nhost: %b\r\n\r\n" % host)
+        assert wire.answer()[0] == 200
+
+
+def test_a_host_is_looked_at_with_each_request(server: Running) -> None:
+    for later in ("no host", "two hosts", "the same host twice"):
+        with server.wire() as wire:
+            wire.send(GET + MALFORMED[later])
+            assert wire.answer()[0] == 200
+            assert wire.answer()[0] == 400
+
+
+def test_http_1_0_needs_no_host(server: Running) -> None:
+    for follower in (b"", GET):
+        with server.wire() as wire:
+            wire.send(b"GET /echo HTTP/1.0\r\nconnection: keep-alive\r\n\r\n" + follower)
+            assert wire.answer()[0] == 200
+    with server.wire() as wire:
+        wire.send(b"GET /echo HTTP/1.0\r\nconnection: keep-alive\r\n\r\n" + MALFORMED["no host"])
+        assert [wire.answer()[0] for _ in range(2)] == [200, 400]
 
 
 def test_a_malformed_request_waits_for_those_before_it(server: Running) -> None:
