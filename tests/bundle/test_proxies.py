@@ -63,7 +63,7 @@ class Proxy:
     store: ServedStore
 
     def client(self) -> S3:
-        return S3(self.endpoint, Credentials(ACCESS_KEY, SECRET_KEY), timeout=20, attempts=1)
+        return S3(self.endpoint, Credentials(ACCESS_KEY, SECRET_KEY), timeout=60, attempts=1)
 
     def boto(self) -> Any:
         return boto3.client(
@@ -75,7 +75,7 @@ class Proxy:
 
     def open(self, request: urllib.request.Request | str) -> Any:
         context = ssl.create_default_context(cafile=str(self.authority))
-        return urllib.request.urlopen(request, timeout=30, context=context)
+        return urllib.request.urlopen(request, timeout=60, context=context)
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +261,7 @@ def test_uploads_are_not_buffered(proxy: Proxy) -> None:
     context = ssl.create_default_context(cafile=str(proxy.authority))
     before = _received(proxy.store)
     with (
-        socket.create_connection(("127.0.0.1", host.port or 0), 20) as plain,
+        socket.create_connection(("127.0.0.1", host.port or 0), 60) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as connection,
     ):
         lines = f"PUT {path} HTTP/1.1\r\nHost: {host.netloc}\r\nContent-Length: {len(BODY)}\r\n\r\n"
@@ -290,7 +290,7 @@ def test_policies_see_who_is_behind_the_proxy(proxy: Proxy) -> None:
     context = ssl.create_default_context(cafile=str(proxy.authority))
 
     def status(source: str, tls: bool = True, **headers: str) -> int:
-        to = {"timeout": 20, "source_address": (source, 0)}
+        to = {"timeout": 60, "source_address": (source, 0)}
         connection = (
             http.client.HTTPSConnection("localhost", host.port, context=context, **to)
             if tls
@@ -311,7 +311,7 @@ def test_policies_see_who_is_behind_the_proxy(proxy: Proxy) -> None:
 
 
 def _wait(until: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not until():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -74,7 +74,7 @@ def call(stack: stacks.Stack, path: str, keys: tuple[str, str]) -> Any:
         "Authorization", f"Basic {base64.b64encode(':'.join(keys).encode()).decode()}"
     )
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code
@@ -198,7 +198,7 @@ def media(stack: stacks.Stack, image: bytes) -> bytes:
     media_id = base64.urlsafe_b64encode(hashlib.sha256(image).digest()).decode()[:22]
     found = call(stack, f"/api/public/media/{media_id}", keys(stack))
     assert found["url"].startswith(f"http://localhost:{stack.environ['OVERSIGHT_S3_PORT']}/")
-    with urllib.request.urlopen(found["url"], timeout=30) as answer:
+    with urllib.request.urlopen(found["url"], timeout=60) as answer:
         return bytes(answer.read())
 
 

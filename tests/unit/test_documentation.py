@@ -22,7 +22,7 @@ PAGES = sorted(
         "compose/*.md",
         "benchmarks/*.md",
     )
-    for path in ROOT.glob(pattern)
+    for path in sorted(ROOT.glob(pattern))
 )
 #: No command: what is written into the associated data of sealed secrets (docs/identity.md).
 SEALED_AS = "oversight secret"

@@ -94,34 +94,21 @@ def test_what_keeps_it_from_starting_is_raised(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ready_within_a_second() -> None:
-    """Of CPU time and with all imports: what else the machine does is no matter of ours."""
-    code = """
-        import time
-        from stack.testing import LocalStore
-        with LocalStore() as store:
-            print(time.process_time())
-    """
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    costs = [
-        float(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
-        for _ in range(3)
-    ]
-    assert min(costs) < 1.0
-
-
-def test_loads_no_framework() -> None:
+def test_loads_next_to_nothing() -> None:
+    """A store that tests start again and again is there at once: nothing heavy is imported."""
     code = """
         import json, sys
         from stack.testing import LocalStore
-        LocalStore
-        print(json.dumps([n for n in ("fastapi", "pydantic", "boto3") if n in sys.modules]))
+        with LocalStore():
+            print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert json.loads(done.stdout) == []
+    heavy = {"fastapi", "starlette", "pydantic", "boto3", "botocore", "typer", "rich", "httpx",
+             "opentelemetry", "prometheus_client", "lxml", "pyarrow", "duckdb"}  # fmt: skip
+    assert not heavy & set(json.loads(done.stdout))
 
 
 def test_environment_names_what_langfuse_reads() -> None:
