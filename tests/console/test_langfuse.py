@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import time
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from stack.client import Control
 from tests.clients.langfuse_stand_in import PROJECT
 from tests.console.agent import send_trace
-from tests.console.conftest import Open, client_of, sign_in, until_there, visit
+from tests.console.conftest import Open, client_of, sign_in, until, until_there, visit
 from tests.console.scene import furnish, png, trace_id
 from tests.console.surroundings import violations
 from tests.serving import ACCESS_KEY, ServedStore
@@ -25,6 +27,8 @@ pytest.importorskip("langfuse", reason="the Langfuse SDK is not installed")
 pytest.importorskip("opentelemetry.proto", reason="opentelemetry-proto is not installed")
 
 URL = "https://langfuse.example.com"
+#: Seconds that the index gets to come to what was written.
+INDEXED = 60
 AT = 1_794_301_200_000
 
 
@@ -45,25 +49,36 @@ def s3(served: ServedStore) -> Any:
 
 
 @pytest.fixture(scope="module")
-def agent(served: ServedStore, s3: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+def control(served: ServedStore) -> Control:
+    return Control(served.console, ACCESS_KEY, ROOT_SECRET)
+
+
+@pytest.fixture(scope="module")
+def agent(control: Control, s3: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The id of a trace that an agent sent with Langfuse's SDK."""
-    return send_trace(s3, tmp_path_factory.mktemp("agent"))
+    sent = send_trace(s3, tmp_path_factory.mktemp("agent"))
+    until_indexed(control, s3)
+    return sent
 
 
-def until_shown(page: Any, place: tuple[str, ...], selector: str) -> None:
-    """Visit until something is there: the index follows a moment behind what was written."""
-    for _ in range(150):
-        page.evaluate("() => document.querySelector('main > *')?.setAttribute('data-old', '')")
-        visit(page, *place)
-        page.evaluate("() => dispatchEvent(new HashChangeEvent('hashchange'))")
-        try:
-            page.wait_for_selector(f"main > :not([data-old]) >> {selector}", timeout=1000)
-        except Exception as error:
-            if "Timeout" not in type(error).__name__:
-                raise
-        else:
-            return
-    raise AssertionError(f"{selector} does not appear")
+def until_indexed(control: Control, s3: Any) -> None:
+    """Wait until the index knows all that was written: it follows a moment behind, in the order of
+    what happened, so that it knows all when it knows what is written now."""
+    mark = uuid.uuid4().hex
+    store(s3, "marks", [{"scopeSpans": [{"spans": [span(mark, 1, 0, "mark")]}]}])
+    deadline = time.monotonic() + INDEXED
+    while (
+        control.get("langfuse")["state"] != "following"
+        or not control.get("langfuse", "events", trace=mark, project="marks")["events"]
+    ):
+        assert time.monotonic() < deadline, "the index does not follow"
+        time.sleep(0.1)
+
+
+def look_at(page: Any, *place: str) -> None:
+    """Visit a trace, and wait until it is read."""
+    visit(page, "langfuse", "trace", *place)
+    page.wait_for_selector(".tree-view .observation")
 
 
 def rows(page: Any) -> list[tuple[str, str]]:
@@ -79,7 +94,8 @@ def rows(page: Any) -> list[tuple[str, str]]:
 
 
 def test_a_trace_of_the_sdk_is_a_tree_with_all_that_was_said(page: Any, agent: str) -> None:
-    until_shown(page, ("langfuse", "trace", PROJECT, agent), ".scores li:has-text('grounded')")
+    look_at(page, PROJECT, agent)
+    assert page.locator(".scores li:has-text('grounded')").count() == 1
     assert rows(page) == [
         ("The whole trace", "1"), ("support-agent", "2"), ("search-handbook", "3"),
         ("embed-query", "4"), ("plan", "3"), ("inventory", "3"), ("capacity_forecast", "3"),
@@ -99,7 +115,7 @@ def test_a_trace_of_the_sdk_is_a_tree_with_all_that_was_said(page: Any, agent: s
 
 
 def test_a_generation_is_a_conversation_with_tools_and_media(page: Any, agent: str) -> None:
-    until_shown(page, ("langfuse", "trace", PROJECT, agent), ".observation:has-text('answer')")
+    look_at(page, PROJECT, agent)
     page.click(".observation:has-text('answer')")
     roles = page.locator(".detail .message > header b").all_inner_texts()
     assert [role.lower() for role in roles] == ["system", "user", "assistant", "tool", "assistant"]
@@ -120,7 +136,7 @@ def test_a_generation_is_a_conversation_with_tools_and_media(page: Any, agent: s
 
 
 def test_the_tree_is_used_by_keyboard(page: Any, agent: str) -> None:
-    until_shown(page, ("langfuse", "trace", PROJECT, agent), ".observation:has-text('answer')")
+    look_at(page, PROJECT, agent)
     focused = "() => document.activeElement.querySelector('.what b')?.innerText"
     page.focus(".tree-view [aria-selected=true]")
     for key, name in (
@@ -142,7 +158,7 @@ def test_the_tree_is_used_by_keyboard(page: Any, agent: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_trace_is_accessible(open_page: Open, agent: str, scheme: str) -> None:
     page = sign_in(open_page(color_scheme=scheme, viewport={"width": 1360, "height": 3000}))
-    until_shown(page, ("langfuse", "trace", PROJECT, agent), ".observation:has-text('answer')")
+    look_at(page, PROJECT, agent)
     checker, found = axe.Axe(), {}
     for name in ("answer", "plan", "inventory", "The whole trace"):
         page.click(f".observation:has-text('{name}')")
@@ -179,7 +195,7 @@ def store(s3: Any, project: str, document: Any, *, packed: bool = False) -> None
     s3.put_object(Bucket="langfuse", Key=key, Body=gzip.compress(body) if packed else body)
 
 
-def test_otlp_requests_in_gzip_with_ids_in_base64(page: Any, s3: Any) -> None:
+def test_otlp_requests_in_gzip_with_ids_in_base64(page: Any, s3: Any, control: Control) -> None:
     trace = uuid.uuid4().hex
     coded = base64.b64encode(bytes.fromhex(trace)).decode()
     asked = json.dumps([{"role": "user", "parts": [{"type": "text", "content": "How many?"}]}])
@@ -193,8 +209,8 @@ def test_otlp_requests_in_gzip_with_ids_in_base64(page: Any, s3: Any) -> None:
     ]  # fmt: skip
     store(s3, "otlp", {"resourceSpans": [{"scopeSpans": [{"spans": spans[1:]}]}]}, packed=True)
     store(s3, "otlp", [{"resourceSpans": [{"scopeSpans": [{"spans": spans[:1]}]}]}])
-    until_shown(page, ("langfuse", "trace", "otlp", trace), ".observation:has-text('chat')")
-    until_shown(page, ("langfuse", "trace", "otlp", trace), ".observation:has-text('root')")
+    until_indexed(control, s3)
+    look_at(page, "otlp", trace)
     assert rows(page)[1:] == [("root", "2"), ("chat", "3")]
     page.click(".observation:has-text('chat')")
     detail = page.inner_text(".detail")
@@ -203,7 +219,7 @@ def test_otlp_requests_in_gzip_with_ids_in_base64(page: Any, s3: Any) -> None:
         assert said in detail, said
 
 
-def test_events_of_the_ingestion_api(page: Any, s3: Any) -> None:
+def test_events_of_the_ingestion_api(page: Any, s3: Any, control: Control) -> None:
     """Both layouts may speak of one trace; an update adds to what was there."""
     trace = f"my trace/{uuid.uuid4()}"
 
@@ -225,9 +241,8 @@ def test_events_of_the_ingestion_api(page: Any, s3: Any) -> None:
           usage={"promptTokens": 4, "completionTokens": 2}, startTime="2026-11-10T09:00:02Z",
           endTime="2026-11-10T09:00:03Z")  # fmt: skip
     event("score-create", "score", id="sc", traceId=trace, name="kind", value=1, comment="polite")
-    place = ("langfuse", "trace", "older", trace)
-    until_shown(page, place, ".scores li:has-text('polite')")
-    until_shown(page, place, ".observation:has-text('ask')")
+    until_indexed(control, s3)
+    look_at(page, "older", trace)
     assert rows(page)[1:] == [("step", "2"), ("ask", "3")]
     text = page.inner_text("main")
     for said in ("An older trace", "grace", "v2", "2.50 s", "4 in, 2 out", "polite"):
@@ -236,7 +251,7 @@ def test_events_of_the_ingestion_api(page: Any, s3: Any) -> None:
     assert "Hello" in page.inner_text(".detail .message.user")
 
 
-def test_what_strangers_wrote_breaks_nothing(page: Any, s3: Any) -> None:
+def test_what_strangers_wrote_breaks_nothing(page: Any, s3: Any, control: Control) -> None:
     """Markup, circles of parents, a broken object, one that is too large: the rest is shown."""
     trace = uuid.uuid4().hex
     markup = "<img src=x onerror=alert(1)>\u202e"
@@ -259,8 +274,9 @@ def test_what_strangers_wrote_breaks_nothing(page: Any, s3: Any) -> None:
     for end in ("", 'x"' * 5_000_000):
         key = f"events/otel/hostile/2026/11/10/09/00/{uuid.uuid4()}.json"
         s3.put_object(Bucket="langfuse", Key=key, Body=f"{mention}{end}".encode())
-    place = ("langfuse", "trace", "hostile", trace)
-    until_shown(page, place, "text=2 objects could not be read")
+    until_indexed(control, s3)
+    look_at(page, "hostile", trace)
+    page.wait_for_selector("main .note:has-text('2 objects could not be read')")
     first = len(rows(page))
     page.click(".tree-view button:has-text('more')")
     names = [name for name, _ in rows(page)]
@@ -287,7 +303,7 @@ def ingested(s3: Any, project: str, folder: str, kind: str, at: str, **body: Any
     )  # fmt: skip
 
 
-def test_values_of_every_wrong_type_break_nothing(page: Any, s3: Any) -> None:
+def test_values_of_every_wrong_type_break_nothing(page: Any, s3: Any, control: Control) -> None:
     trace = uuid.uuid4().hex
     odd: list[Any] = [None, 5, -1, True, "x", [], [[1]], {}, {"toString": 1}, {"data": "x"}, 1e308]
     spans = [span(trace, 1, 0, "sound"), span(trace, 2, 1, "of another time")]
@@ -312,9 +328,9 @@ def test_values_of_every_wrong_type_break_nothing(page: Any, s3: Any) -> None:
              input=[{"role": "user", "name": worst, "content": [{"type": worst}]}])  # fmt: skip
     ingested(s3, "odd", "score", "score-create", "09:00:00", id="s", traceId=trace, name=worst,
              value=worst, comment=worst)  # fmt: skip
-    place = ("langfuse", "trace", "odd", trace)
-    until_shown(page, place, ".scores li")
-    until_shown(page, place, ".observation:has-text('of another time')")
+    until_indexed(control, s3)
+    look_at(page, "odd", trace)
+    assert page.locator(".scores li").count() == 1
     assert page.locator("main .note").count() == 0, page.inner_text("main .note")
     # The sound one took 40 ms: what took place in the year 33,658 is no part of that.
     assert " d " not in page.inner_text("main .stats")
@@ -361,7 +377,7 @@ def test_the_latest_word_counts_in_whichever_order_objects_are_read(page: Any) -
         assert page.evaluate(read, turned) == ["name 9", "output 9", "m", [["s", 9]]]
 
 
-def test_tokens_and_costs_are_those_of_langfuse(page: Any, s3: Any) -> None:
+def test_tokens_and_costs_are_those_of_langfuse(page: Any, s3: Any, control: Control) -> None:
     """Parts that do not overlap are summed up; what an outer span tells once more is not."""
     trace = uuid.uuid4().hex
     counts = {"input": 100, "input_cached_tokens": 40, "output": 10, "output_reasoning": 5}
@@ -379,7 +395,8 @@ def test_tokens_and_costs_are_those_of_langfuse(page: Any, s3: Any) -> None:
              gen_ai__usage__output_tokens="many", gen_ai__usage__cost="x"),
     ]  # fmt: skip
     store(s3, "counts", [{"scopeSpans": [{"spans": spans}]}])
-    until_shown(page, ("langfuse", "trace", "counts", trace), ".observation:has-text('sdk')")
+    until_indexed(control, s3)
+    look_at(page, "counts", trace)
     tiles = page.inner_text("main .stats")
     for said in ("212", "190 in, 22 out", "$0.8750"):
         assert said in tiles, (said, tiles)
@@ -389,19 +406,21 @@ def test_tokens_and_costs_are_those_of_langfuse(page: Any, s3: Any) -> None:
     assert "NaN" not in page.inner_text("main")
 
 
-def test_a_text_that_names_thousands_of_media_asks_for_a_few(page: Any, s3: Any) -> None:
+def test_a_text_that_names_thousands_of_media_asks_for_a_few(
+    page: Any, s3: Any, control: Control
+) -> None:
     trace = uuid.uuid4().hex
     s3.put_object(Bucket="langfuse", Key="media/many/waves.png", Body=png(40, 30))
     names = ("waves", "wave", *(f"m{number}" for number in range(1000)))
     text = " ".join(f"@@@langfuseMedia:type=image/png|id={n}|source=bytes@@@" for n in names)
     store(s3, "many", [{"scopeSpans": [{"spans": [
         span(trace, 1, 0, "media", langfuse__observation__input=text)]}]}])  # fmt: skip
-    until_shown(page, ("langfuse", "trace", "many", trace), ".observation:has-text('media')")
+    until_indexed(control, s3)
     asked: list[str] = []
     page.on(
         "request", lambda request: asked.append(request.url) if "list-type" in request.url else None
     )
-    page.reload()
+    look_at(page, "many", trace)
     page.wait_for_selector(".media img")
     page.wait_for_selector(".media button")
     assert 0 < len(asked) <= 60
@@ -438,11 +457,15 @@ def test_numbers_as_people_read_them(page: Any) -> None:
 # -- usage, search, progress ----------------------------------------------------------------------
 
 
-def test_usage_across_projects(page: Any, agent: str) -> None:
-    until_shown(page, ("langfuse",), f"td a:has-text('{PROJECT}')")
+def test_usage_across_projects(page: Any, s3: Any, control: Control, agent: str) -> None:
+    today = datetime.now(UTC).strftime("%Y/%m/%d/%H/%M")
+    body = b"[" + bytes(1_000_000).replace(b"\0", b" ") + b"]"
+    s3.put_object(Bucket="langfuse", Key=f"events/otel/new-bot/{today}/a.json", Body=body)
+    until_indexed(control, s3)
+    visit(page, "langfuse")
     page.wait_for_selector(".plot rect")
     legend = page.locator(".legend span").all_inner_texts()
-    assert {"support-bot", PROJECT} <= set(legend)
+    assert {"new-bot", PROJECT} <= set(legend)
     page.select_option("select[aria-label='Split by']", "kind")
     page.wait_for_selector(".legend span:text-is('OpenTelemetry')")
     page.select_option("select[aria-label='Shown']", "objects")
@@ -460,29 +483,44 @@ def test_usage_across_projects(page: Any, agent: str) -> None:
     assert page.get_attribute(".readout", "aria-live") == "polite"
 
 
+def test_of_two_periods_the_one_that_was_chosen_last_is_shown(page: Any, agent: str) -> None:
+    """Also where its answer comes first."""
+    visit(page, "langfuse")
+    page.wait_for_selector(".plot rect")
+    page.click("figure summary:text-is('As a table')")
+    held: list[Any] = []
+    page.route("**/langfuse/usage?*", lambda route: held.append(route))
+    for days in ("365", "90"):
+        page.select_option("select[aria-label='Period']", days)
+    until(page, lambda: len(held) == 2)
+    for route in reversed(held):
+        with page.expect_response(route.request.url):
+            route.continue_()
+        page.wait_for_selector("figure tbody tr >> nth=89")
+    assert page.locator("figure tbody tr").count() == 90
+
+
 def test_progress_of_the_back_fill_is_shown_until_it_is_over(page: Any) -> None:
     unknown = {"done": None, "total": None, "behind": None}  # to who may not look at the store
-    answers = [
-        {"state": "stocktaking", "progress": 0.4, "done": 400, "total": 1000, "lag": 3},
-        {"state": "stocktaking", "progress": 0.9, "done": 900, "total": 1000, "lag": 5},
-        {"state": "stocktaking", "progress": 0.95, "lag": 5} | unknown,
-        {"state": "following", "lag": 80} | unknown,
-        {"state": "following", "behind": 5000, "lag": 90},
-        {"state": "following", "behind": 0, "lag": 0},
-    ]
-
-    def answer(route: Any) -> None:
-        found = route.fetch().json()
-        route.fulfill(json=found | (answers.pop(0) if len(answers) > 1 else answers[0]))
-
-    page.route("**/control/api/v1/langfuse", answer)
+    told: dict[str, Any] = {}
+    page.route(
+        "**/control/api/v1/langfuse", lambda route: route.fulfill(json=route.fetch().json() | told)
+    )
+    taking = {"state": "stocktaking", "progress": 0.4, "done": 400, "total": 1000, "lag": 3}
+    told |= taking
     visit(page, "langfuse")
     page.wait_for_selector("text=400 of about 1,000 objects (40 %)")
     assert page.get_attribute("[role=progressbar]", "aria-valuenow") == "40"
-    page.wait_for_selector("text=900 of about 1,000 objects (90 %)")
-    page.wait_for_selector("text=The index is being built: 95 %. What")
-    page.wait_for_selector("text=The index is 80 seconds behind: newer")
-    page.wait_for_selector("text=The index is 90 seconds behind (5,000 changes)")
+    for answer, said in (
+        (taking | {"progress": 0.9, "done": 900}, "900 of about 1,000 objects (90 %)"),
+        (taking | {"progress": 0.95} | unknown, "The index is being built: 95 %. What"),
+        ({"state": "following", "lag": 80} | unknown, "The index is 80 seconds behind: newer"),
+        ({"state": "following", "behind": 5000, "lag": 90},
+         "The index is 90 seconds behind (5,000 changes)"),
+    ):  # fmt: skip
+        told |= answer
+        page.wait_for_selector(f"text={said}")
+    told |= {"behind": 0, "lag": 0}
     page.wait_for_selector("text=is 90 seconds behind", state="detached")
 
 
@@ -490,7 +528,7 @@ def test_progress_of_the_back_fill_is_shown_until_it_is_over(page: Any) -> None:
 
 
 @pytest.fixture
-def reader(served: ServedStore, agent: str) -> tuple[str, str]:
+def reader(control: Control) -> tuple[str, str]:
     """Key and secret of a user who may list and read one project's objects only."""
     name = f"one-{uuid.uuid4().hex[:8]}"
     prefixes = [f"{folder}/support-bot/" for folder in ("events/otel", "events", "media")]
@@ -500,7 +538,6 @@ def reader(served: ServedStore, agent: str) -> tuple[str, str]:
         {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::langfuse",
          "Condition": {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}}},
     ]  # fmt: skip
-    control = Control(served.console, ACCESS_KEY, ROOT_SECRET)
     document = {"Version": "2012-10-17", "Statement": statements}
     control.call("PUT", "policies", name, body=document)
     made = control.call("POST", "users", body={"name": name, "policies": [name]})
@@ -511,7 +548,7 @@ def test_who_may_read_one_project_sees_that_one(
     open_page: Open, reader: tuple[str, str], agent: str
 ) -> None:
     theirs = sign_in(open_page(), *reader)
-    until_shown(theirs, ("langfuse",), "td a:has-text('support-bot')")
+    visit(theirs, "langfuse")
     theirs.wait_for_selector(".plot rect")
     assert theirs.locator("td a").all_inner_texts() == ["support-bot"]
     assert PROJECT not in theirs.inner_text("main")

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.console.conftest import Open, sign_in, until_said, visit
+from tests.console.conftest import Open, sign_in, until, until_said, visit
 from tests.console.scene import HOSTILE
 from tests.serving import SECRET_KEY
 
@@ -240,6 +240,22 @@ def test_a_link_that_ends_with_the_session_says_so(page: Any) -> None:
     page.wait_for_selector("dialog .note.warn:has-text('Your session ends before')")
     seconds = int(page.inner_text("dialog pre").partition("X-Amz-Expires=")[2].partition("&")[0])
     assert 3000 < seconds <= 3600
+
+
+def test_of_two_times_the_one_that_was_chosen_last_counts(page: Any) -> None:
+    """Also where its link comes first."""
+    visit(page, "object", "datahub", "documents/handbook.md")
+    page.click("button:has-text('Share')")
+    page.wait_for_selector("dialog pre")
+    held: list[Any] = []
+    page.route("**/console/sign", lambda route: held.append(route))
+    for minutes in ("60", "15"):
+        page.select_option("dialog select", minutes)
+    until(page, lambda: len(held) == 2)
+    for route in reversed(held):
+        with page.expect_response("**/console/sign"):
+            route.continue_()
+        page.wait_for_selector("dialog pre:has-text('Expires=900')")
 
 
 # -- by keyboard alone ----------------------------------------------------------------------------

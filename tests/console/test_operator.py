@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.console.conftest import Open, leave_for, sign_in, until_said, visit
+from tests.console.conftest import Open, leave_for, sign_in, until, until_said, visit
 from tests.console.surroundings import add_user
 from tests.console.test_uploads import drag
-from tests.serving import ServedStore
+from tests.serving import SECRET_KEY, ServedStore
 
 
 @pytest.fixture
@@ -390,3 +390,34 @@ def test_signing_in_again_asks_for_the_secret(page: Any, bucket: str) -> None:
     page.context.clear_cookies()
     leave_for(page, "browse", bucket)
     page.wait_for_selector("dialog input[name=password]:focus")
+
+
+def test_a_late_answer_of_a_session_that_is_over_asks_no_second_time(page: Any) -> None:
+    """Whoever signed in again meanwhile goes on with the session that they have now."""
+    held: list[tuple[Any, Any]] = []
+
+    def hold(route: Any) -> None:
+        if held:
+            route.fallback()
+        else:
+            held.append((route, route.fetch()))
+
+    page.route("**/buckets/held", hold)
+    page.context.clear_cookies()
+    page.evaluate(
+        """async () => {
+            const { control } = await import(
+                document.querySelector('script[type=module]').src.replace('main.js', 'api.js'));
+            control('GET', ['buckets', 'held']).catch((error) => (globalThis.late = error.status));
+        }"""
+    )
+    until(page, lambda: held)
+    ((route, answer),) = held
+    assert answer.status == 401
+    leave_for(page, "browse", "datahub")
+    page.fill("dialog input[name=password]", SECRET_KEY)
+    page.click("dialog button[type=submit]")
+    page.wait_for_selector("a:has-text('documents/')")
+    route.fulfill(response=answer)
+    page.wait_for_function("() => globalThis.late === 404")
+    assert page.locator("dialog").count() == 0

@@ -51,6 +51,7 @@ const ask = (path, options) =>
   });
 
 async function send(path, options = {}) {
+  const asked = state.session?.page;
   let answer;
   try {
     // Questions are asked twice: a network that changes breaks off what is under way.
@@ -67,7 +68,9 @@ async function send(path, options = {}) {
   // The session may end at any time, an upload in full swing included: sign in again, go on.
   if (answer.status === 401 && state.session && state.askAgain) {
     const { code, detail } = await answer.json().catch(() => ({}));
-    await state.askAgain(code === "AccessWithdrawn" ? detail : "");
+    // Of many answers some come after that: they speak of the session before.
+    if (state.session.page === asked)
+      await state.askAgain(code === "AccessWithdrawn" ? detail : "");
     return send(path, options);
   }
   if (answer.status === 403 && state.session) {

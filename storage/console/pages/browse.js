@@ -16,6 +16,7 @@ import {
   iconButton,
   menuButton,
   note,
+  released,
 } from "./ui.js";
 import { share } from "./share.js";
 import { kindOf } from "./kinds.js";
@@ -120,13 +121,15 @@ class Browser {
     const { signal } = this.loading;
     this.signal.addEventListener("abort", () => this.loading.abort());
     const filter = this.filter.value;
-    this.listing = await (this.deleted ? listDeleted : list)(this.bucket, {
+    const listing = await (this.deleted ? listDeleted : list)(this.bucket, {
       prefix: this.prefix + filter,
       token,
       max: PAGE,
       signal,
     });
+    await released();
     if (signal.aborted) return;
+    this.listing = listing;
     history.replaceState({ browse: { tokens: this.tokens, filter } }, "");
     this.chosen.clear();
     this.draw();

@@ -5,7 +5,7 @@ import { brief, fill, h, icon, named } from "./dom.js";
 import { bytes, compact, count, duration, moment } from "./format.js";
 import { T } from "./texts.js";
 import { trace } from "./trace.js";
-import { button, card, empty, head, meter, note, stat } from "./ui.js";
+import { button, card, empty, fail, head, meter, note, stat } from "./ui.js";
 
 const L = T.langfuse;
 /** Days that charts may show, and pages that are asked for at most. */
@@ -256,22 +256,24 @@ function growth({ rows, days }) {
 /** Usage by day as stacked bars, of one project or (split by project) of all. */
 function usageChart(project, last) {
   const readers = [];
-  const select = (label, options) =>
+  const select = (label, change, options) =>
     h(
       "select",
-      { "aria-label": label, on: { change: () => again() } },
+      { "aria-label": label, on: { change } },
       options.map(([value, text]) => h("option", { value }, text)),
     );
   const period = select(
     L.span,
+    () => again().catch(fail),
     PERIODS.map((days) => [String(days), L.period(days)]),
   );
-  const what = select(L.usageOf, [
+  const what = select(L.usageOf, () => draw(), [
     ["bytes", L.bytes],
     ["objects", L.objects],
   ]);
   const by = select(
     L.by,
+    () => draw(),
     project
       ? [["kind", L.byKind]]
       : [
@@ -283,12 +285,15 @@ function usageChart(project, last) {
   const counted = stacks(L.usage, compact);
   const chart = h("div", {}, sized);
   let read = null;
+  let latest = 0;
   const draw = () => {
+    if (!read) return;
     const plot = what.value === "bytes" ? sized : counted;
     fill(chart, plot);
     plot.update({ times: read.days, series: seriesOf(read, by.value, what.value) });
   };
   const again = async () => {
+    const number = (latest += 1);
     const days = Number(period.value);
     // Up to today, or up to the last day that there is where that is long ago.
     const today = new Date().toISOString().slice(0, 10);
@@ -300,6 +305,7 @@ function usageChart(project, last) {
       until,
       ...(project ? { project } : {}),
     });
+    if (number !== latest) return; // another period was chosen meanwhile
     read = {
       rows,
       days: Array.from({ length: days }, (_, at) =>

@@ -4,7 +4,19 @@ import { lines } from "./charts.js";
 import { fill, h, icon, named } from "./dom.js";
 import { bytes, compact, count, duration, moment } from "./format.js";
 import { T } from "./texts.js";
-import { badge, button, card, copy, head, iconButton, meter, note, stat, table } from "./ui.js";
+import {
+  badge,
+  button,
+  card,
+  copy,
+  head,
+  iconButton,
+  meter,
+  note,
+  released,
+  stat,
+  table,
+} from "./ui.js";
 
 const M = T.monitoring;
 /** Milliseconds between two looks. */
@@ -40,6 +52,7 @@ export async function render(page, { signal }) {
       optional(control("GET", ["langfuse"])),
     ]);
     // An answer that was overtaken by a later question is of no use.
+    await released();
     if (!signal.aborted && number === latest)
       view.update({ status, drives, live, requests, capacity, errors, langfuse });
   };

@@ -23,11 +23,14 @@ export async function share(bucket, key, version) {
     ),
   );
   const out = h("div", { class: "stack" });
+  let latest = 0;
   const make = async () => {
+    const number = (latest += 1);
     const wanted = Number(period.value) * 60;
     const [url] = await sign([
       { method: "GET", bucket, key, query: version ? { versionId: version } : {}, seconds: wanted },
     ]);
+    if (number !== latest) return; // another time was chosen meanwhile
     const seconds = Number(new URL(url).searchParams.get("X-Amz-Expires"));
     const ends = moment(Date.now() + seconds * 1000);
     fill(

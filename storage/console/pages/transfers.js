@@ -27,6 +27,8 @@ const MULTIPART_FROM = 16 * 1024 * 1024;
 const PART_MIN = 8 * 1024 * 1024;
 const PARTS_MAX = 10_000;
 const TRIES = 4;
+/** Milliseconds that S3 gets for its first answer to this browser. */
+const REACHED_MS = 10_000;
 /** What S3 says of credentials that have ended. */
 const OVER = ["ExpiredToken", "InvalidToken", "InvalidAccessKeyId"];
 /** Finished entries that stay listed. */
@@ -188,7 +190,7 @@ function direct(bucket) {
             const [url] = await sign([
               { method: "GET", bucket, query: { "list-type": "2", "max-keys": "0" }, seconds: 60 },
             ]);
-            await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(5000) });
+            await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(REACHED_MS) });
             return true;
           } catch {
             // The reason is hidden from scripts.

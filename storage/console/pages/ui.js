@@ -51,6 +51,30 @@ function keepFocus() {
     document.querySelector("main :is(h1:not(.sr), .crumbs)")?.focus({ preventScroll: true });
 }
 
+// -- presses --------------------------------------------------------------------------------------
+
+let pressed = null;
+let letGo = null;
+
+/** Resolves when nothing is pressed: an element that is drawn anew between a press and its end gets
+ * no click. For what draws a page by itself. */
+export const released = async () => pressed;
+
+addEventListener(
+  "pointerdown",
+  () => (pressed ??= new Promise((resolve) => (letGo = resolve))),
+  true,
+);
+for (const end of ["pointerup", "pointercancel"]) {
+  // The click comes right after it.
+  addEventListener(end, () => setTimeout(release), true);
+}
+
+function release() {
+  letGo?.();
+  pressed = letGo = null;
+}
+
 // -- parts ----------------------------------------------------------------------------------------
 
 export function button(text, { icon: name, kind = "", ...props } = {}, work) {
