@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 import storage
+from storage.capacity import capacity
 from storage.config import Config
 
 _DEFAULTS = Config()
@@ -79,10 +80,8 @@ def _credentials(config: Config) -> str:
 
 def _drive(path: str) -> str:
     path = os.path.abspath(path)
-    stat = os.statvfs(path)
-    free = stat.f_bavail * stat.f_frsize
-    total = free + (stat.f_blocks - stat.f_bfree) * stat.f_frsize
-    return f"{path}  ({_size(free)} free of {_size(total)})"
+    space = capacity(path)
+    return f"{path}  ({_size(space.free)} free of {_size(space.total)})"
 
 
 def _size(size: float) -> str:

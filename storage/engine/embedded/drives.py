@@ -29,6 +29,7 @@ from pathlib import Path
 import xxhash
 
 from storage import errors
+from storage.capacity import capacity
 from storage.config import Config
 from storage.engine import interface
 from storage.engine.embedded import io
@@ -80,20 +81,19 @@ class Drive:
         return os.path.join(self.root, "index")
 
     def space(self) -> interface.Space:
-        """Capacity of the file system that carries the drive, without what it keeps back for the
-        system: that is neither free nor used, and never ours."""
+        """Capacity of the file system that carries the drive."""
         try:
-            stat = os.statvfs(self.root)
+            found = capacity(self.root)
         except OSError:
             return interface.Space(0, 0, drives_online=0, drives_offline=1, drives=(self.path,))
         return interface.Space(
-            total=(stat.f_blocks - stat.f_bfree + stat.f_bavail) * stat.f_frsize,
-            free=stat.f_bavail * stat.f_frsize,
+            total=found.total,
+            free=found.free,
             drives_online=1,
             drives_offline=0,
             drives=(self.path,),
-            inodes_total=stat.f_files,
-            inodes_free=stat.f_favail,
+            inodes_total=found.inodes_total,
+            inodes_free=found.inodes_free,
         )
 
     def watermark(self, config: Config) -> int:
