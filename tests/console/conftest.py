@@ -131,6 +131,9 @@ def open_page(served: ServedStore, browser: Any) -> Iterator[Open]:
 
     yield opened
     for context in contexts:
+        # What is under way by then is answered by nobody.
+        for each in (*context.pages, context):
+            each.unroute_all(behavior="ignoreErrors")
         context.close()
     assert thrown == []
 

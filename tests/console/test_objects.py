@@ -270,9 +270,9 @@ def tab_to(page: Any, what: str) -> None:
     raise AssertionError(f"{what} is not reached by Tab")
 
 
-def test_an_object_is_opened_shared_and_deleted_by_keyboard(
-    open_page: Open, s3: Any, bucket: str
-) -> None:
+def test_an_object_is_opened_shared_and_deleted_by_keyboard(open_page: Open, s3: Any) -> None:
+    bucket = f"00-{uuid.uuid4().hex[:12]}"  # on the first page of the list, however many there are
+    s3.create_bucket(Bucket=bucket)
     s3.put_object(Bucket=bucket, Key="folder/note.txt", Body=b"by keyboard")
     page = open_page()
     page.wait_for_selector("input[name=username]:focus")
