@@ -57,10 +57,16 @@ export async function render(page, { signal }) {
       view.update({ status, drives, live, requests, capacity, errors, langfuse });
   };
   await look();
-  const timer = setInterval(
-    () => document.hidden || chosen.paused || look().catch(() => {}),
-    EVERY,
-  );
+  // One look at a time: while somebody is asked to sign in again, the others would heap up.
+  let looking = false;
+  const again = async () => {
+    if (document.hidden || chosen.paused || looking) return;
+    looking = true;
+    await look().catch(() => {});
+    looking = false;
+  };
+  const timer = setInterval(again, EVERY);
+  document.addEventListener("visibilitychange", again, { signal });
   signal.addEventListener("abort", () => clearInterval(timer));
 }
 
