@@ -109,7 +109,7 @@ def test_mb_rb_and_mv(aws: Aws, bucket: str, tmp_path: Path) -> None:
 def test_presign(aws: Aws, bucket: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"signed")
     aws("s3", "cp", "x", f"s3://{bucket}/x")
-    url = aws("s3", "presign", f"s3://{bucket}/x", "--expires-in", "60").strip()
+    url = aws("s3", "presign", f"s3://{bucket}/x", "--expires-in", "3600").strip()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=60) as answer:
         assert answer.read() == b"signed"

@@ -16,6 +16,7 @@ import pytest
 
 pytest.importorskip("boto3", reason="boto3 is not installed")
 
+import urllib3.util
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
@@ -130,7 +131,7 @@ def test_odd_names(boto_client: Any, bucket: str) -> None:
         source = {"Bucket": bucket, "Key": key}
         boto_client.copy_object(Bucket=bucket, Key=f"copy/{key}", CopySource=source)
         where = {"Bucket": bucket, "Key": f"copy/{key}"}
-        url = boto_client.generate_presigned_url("get_object", Params=where, ExpiresIn=60)
+        url = boto_client.generate_presigned_url("get_object", Params=where, ExpiresIn=600)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(url, timeout=60) as answer:
             assert answer.read() == key.encode()
@@ -176,13 +177,13 @@ def test_bucket_must_be_empty_to_go(boto_client: Any, bucket: str) -> None:
 
 def test_presigned_urls_with_sigv4(boto_client: Any, bucket: str) -> None:
     where = {"Bucket": bucket, "Key": "signed key/ü+1"}
-    put = boto_client.generate_presigned_url("put_object", Params=where, ExpiresIn=60)
+    put = boto_client.generate_presigned_url("put_object", Params=where, ExpiresIn=600)
     assert "X-Amz-Signature=" in put
     assert _request("PUT", put, b"by url").status == 200
     get = boto_client.generate_presigned_url(
         "get_object",
         Params=where | {"ResponseContentDisposition": 'attachment; filename="u.txt"'},
-        ExpiresIn=60,
+        ExpiresIn=600,
     )
     with _request("GET", get) as answer:
         assert answer.read() == b"by url"
@@ -196,7 +197,7 @@ def test_presigned_url_with_sigv2(make_boto_client: Callable[..., Any], bucket: 
     """boto3 signs URLs with version 2 in some regions unless told ``signature_version="s3v4"``."""
     make_boto_client().put_object(Bucket=bucket, Key="old", Body=b"as ever")
     url = make_boto_client(signature_version="s3").generate_presigned_url(
-        "get_object", Params={"Bucket": bucket, "Key": "old"}, ExpiresIn=60
+        "get_object", Params={"Bucket": bucket, "Key": "old"}, ExpiresIn=600
     )
     assert "X-Amz-Signature" not in url
     with _request("GET", url) as answer:
@@ -222,9 +223,14 @@ def _request(method: str, url: str, body: bytes | None = None) -> Any:
 
 
 def test_it_waits_to_be_asked_for_the_body(
-    boto_client: Any, bucket: str, caplog: pytest.LogCaptureFixture
+    boto_client: Any,
+    bucket: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """botocore sends Expect: 100-continue with every upload, and nothing where it is refused."""
+    wait = urllib3.util.wait_for_read  # botocore: for a second, then it sends all the same
+    monkeypatch.setattr(urllib3.util, "wait_for_read", lambda sock, _: wait(sock, 60))
     with caplog.at_level("DEBUG", logger="botocore.awsrequest"):
         boto_client.put_object(Bucket=bucket, Key="k", Body=os.urandom(2 * MIB))
     assert "100 Continue response seen, now sending request body." in caplog.messages

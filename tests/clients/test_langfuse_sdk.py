@@ -84,6 +84,7 @@ def _run_application(langfuse: LangfuseStandIn, image: bytes, folder: Path) -> N
         LANGFUSE_BASE_URL=langfuse.url,
         LANGFUSE_PUBLIC_KEY=PUBLIC_KEY,
         LANGFUSE_SECRET_KEY=SECRET_KEY,
+        LANGFUSE_TIMEOUT="60",
     )
     tools.run(sys.executable, APPLICATION, picture, env=environment, cwd=folder)
 

@@ -141,7 +141,7 @@ def test_mv(mc: Mc, place: str, tmp_path: Path) -> None:
 def test_share_download(mc: Mc, place: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"shared")
     mc("cp", "x", f"{place}/x")
-    url = json.loads(mc("share", "download", "--json", "--expire", "1m", f"{place}/x"))["share"]
+    url = json.loads(mc("share", "download", "--json", "--expire", "1h", f"{place}/x"))["share"]
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=60) as answer:
         assert answer.read() == b"shared"

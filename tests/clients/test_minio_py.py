@@ -102,10 +102,10 @@ def test_odd_names(client: Any, bucket: str) -> None:
 
 
 def test_presigned_urls(client: Any, bucket: str) -> None:
-    put = client.presigned_put_object(bucket, "by url", expires=timedelta(minutes=1))
+    put = client.presigned_put_object(bucket, "by url", expires=timedelta(hours=1))
     http = urllib3.PoolManager(retries=False)
     assert http.request("PUT", put, body=b"presigned").status == 200
-    get = client.presigned_get_object(bucket, "by url", expires=timedelta(minutes=1))
+    get = client.presigned_get_object(bucket, "by url", expires=timedelta(hours=1))
     assert http.request("GET", get).data == b"presigned"
 
 

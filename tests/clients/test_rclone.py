@@ -91,7 +91,7 @@ def test_copies_moves_and_deletes_inside(rclone: Rclone, bucket: str, tree: Path
 
 def test_presigned_url(rclone: Rclone, bucket: str, tree: Path) -> None:
     rclone("copyto", "up/sub/b.txt", f"store:{bucket}/signed")
-    url = rclone("link", f"store:{bucket}/signed", "--expire", "1m").strip()
+    url = rclone("link", f"store:{bucket}/signed", "--expire", "1h").strip()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=60) as answer:
         assert answer.read() == b"sub/b.txt"
