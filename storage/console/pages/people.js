@@ -404,7 +404,7 @@ async function policies(body, tools, again) {
           policy.canned ? badge(P.canned) : null,
         ),
       ),
-      h("td", { class: "muted" }, P.usedBy(policy.users.length)),
+      h("td", { class: "muted tight" }, P.usedBy(policy.users.length)),
       h(
         "td",
         { class: "tight" },

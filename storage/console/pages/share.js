@@ -1,5 +1,5 @@
 // A link that lets its holder download one object for a while.
-import { sign, state } from "./api.js";
+import { session, sign, state } from "./api.js";
 import { fill, h, rich, svg } from "./dom.js";
 import { moment } from "./format.js";
 import { qr } from "./qr.js";
@@ -27,6 +27,9 @@ export async function share(bucket, key, version) {
   const make = async () => {
     const number = (latest += 1);
     const wanted = Number(period.value) * 60;
+    // The link ends with the session, which gets as much time as it may have first.
+    if (state.session.expires - Date.now() / 1000 < wanted)
+      state.session = await session("PUT").catch(() => state.session);
     const [url] = await sign([
       { method: "GET", bucket, key, query: version ? { versionId: version } : {}, seconds: wanted },
     ]);
