@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,6 +51,10 @@ def watched(page: Any, load: list[str]) -> Any:
     return page
 
 
+#: What the page asks each time.
+LOOK = ("status", "drives", "langfuse", *(
+    f"monitoring/{each}" for each in ("live", "requests", "capacity", "errors")
+))  # fmt: skip
 #: What was drawn before it was marked.
 DRAWN_BEFORE = ".grid.stats > [data-before]"
 
@@ -93,10 +98,10 @@ def test_what_is_pressed_while_the_page_is_drawn_anew_is_clicked(watched: Any) -
     mark(page)
     page.hover("td button:text-is('GetObject')")
     page.mouse.down()
-    with page.expect_response(lambda answer: "monitoring/errors" in answer.url):
-        pass
-    with page.expect_response(lambda answer: "monitoring/errors" in answer.url):
-        pass  # so that the one before has been drawn, if it was
+    with ExitStack() as answers:
+        for asked in LOOK:
+            answers.enter_context(page.expect_response(f"**/api/v1/{asked}*"))
+    page.evaluate("() => new Promise(requestAnimationFrame)")  # it is drawn by now, if ever
     page.mouse.up()
     page.wait_for_selector("td button[aria-pressed=true]:text-is('GetObject')")
     page.wait_for_selector(DRAWN_BEFORE, state="detached")
