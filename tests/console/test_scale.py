@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.console.conftest import sign_in, until_there, visit
+from tests.console.conftest import sign_in, until, until_there, visit
 from tests.console.many import ELEMENTS
 from tests.console.many_buckets import asked_of, bucket_name, store_of
 from tests.serving import ServedStore
@@ -57,8 +57,7 @@ def test_the_list_does_not_wait_for_its_trends(open_page: Any) -> None:
     page.wait_for_selector(".bucket")
     assert page.locator(".bucket .spark").count() == 0
     before = page.locator(".bucket").nth(PAGE - 1).bounding_box()
-    while not held:
-        page.wait_for_timeout(50)
+    until(page, lambda: held)
     held[0].continue_()
     page.wait_for_selector(".bucket .spark")
     # Its place was kept: what somebody is about to click stays where it is.
