@@ -533,11 +533,15 @@ function keep(trace, said, when) {
   merge(known, known.since, others, when);
 }
 
-/** A score that was given again under its id takes the place of the one before. */
+/** A score that was given again under its id takes the place of the one before. They stand by time
+ * and name, in whatever order their objects were read. */
 function keepScore(trace, score, when) {
   const at = score.id ? trace.scores.findIndex(({ id }) => id === score.id) : -1;
-  if (at < 0) trace.scores.push({ ...score, when });
-  else if (when >= trace.scores[at].when) trace.scores[at] = { ...score, when };
+  if (at >= 0 && when < trace.scores[at].when) return;
+  if (at >= 0) trace.scores.splice(at, 1);
+  const later = (other) => (other.when === when ? other.name > score.name : other.when > when);
+  const before = trace.scores.findLastIndex((other) => !later(other));
+  trace.scores.splice(before + 1, 0, { ...score, when });
 }
 
 const WORDS = ["name", "user", "session", "environment", "release", "version"];
