@@ -93,7 +93,7 @@ class Stack:
         assert not check or done.returncode == 0, f"{words}:\n{done.stdout}\n{self.logs()}"
         return done.stdout
 
-    def up(self, *words: str, timeout: float = 300) -> float:
+    def up(self, *words: str, timeout: float = 600) -> float:
         """Start everything and wait until it is healthy; seconds that it took."""
         began = time.monotonic()
         self.run(*self._profiles(words), "up", "--detach", "--no-build", "--quiet-pull", "--wait",

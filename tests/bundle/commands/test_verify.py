@@ -66,6 +66,7 @@ def verify(own_store: ServedStore, langfuse: LangfuseStandIn, tmp_path: Path) ->
             LANGFUSE_BASE_URL=langfuse.url,
             LANGFUSE_PUBLIC_KEY=PUBLIC_KEY,
             LANGFUSE_SECRET_KEY=SECRET_KEY,
+            LANGFUSE_TIMEOUT="60",
             DATAHUB_TELEMETRY_ENABLED="false",
             COLUMNS="200",
             PYTHONPATH=str(Path(__file__).parents[3]),
@@ -76,7 +77,7 @@ def verify(own_store: ServedStore, langfuse: LangfuseStandIn, tmp_path: Path) ->
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=110,
             check=False,
         )
 

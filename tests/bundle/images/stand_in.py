@@ -43,7 +43,7 @@ def sql(statement: str, **values: str) -> list[str]:
     given = [f"--set={name}={value}" for name, value in values.items()]
     done = subprocess.run(
         ["psql", os.environ["DATABASE_URL"], "-qAt", "-v", "ON_ERROR_STOP=1", *given, "-f", "-"],
-        input=statement, text=True, capture_output=True, timeout=30, check=False,
+        input=statement, text=True, capture_output=True, timeout=60, check=False,
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(done.stderr.strip())
@@ -55,7 +55,7 @@ def redis(*words: str) -> str:
     command = ["redis-cli", "--no-auth-warning", "-h", os.environ["REDIS_HOST"],
                "-p", os.environ["REDIS_PORT"], *words]  # fmt: skip
     done = subprocess.run(
-        command, text=True, capture_output=True, timeout=30, env=environ, check=False
+        command, text=True, capture_output=True, timeout=60, env=environ, check=False
     )
     if done.returncode or "NOAUTH" in done.stdout or "WRONGPASS" in done.stderr:
         raise RuntimeError(done.stdout + done.stderr)
@@ -69,7 +69,7 @@ def use(name: str, endpoint: str = "ENDPOINT") -> tuple[S3, str, str]:
         return os.environ[f"LANGFUSE_S3_{name}_{tail}"]
 
     credentials = Credentials(of("ACCESS_KEY_ID"), of("SECRET_ACCESS_KEY"))
-    return S3(of(endpoint), credentials, of("REGION"), timeout=10), of("BUCKET"), of("PREFIX")
+    return S3(of(endpoint), credentials, of("REGION"), timeout=60), of("BUCKET"), of("PREFIX")
 
 
 # -- Langfuse -------------------------------------------------------------------------------------
@@ -197,21 +197,29 @@ class Web(BaseHTTPRequestHandler):
         pass
 
 
+def take(key: str) -> None:
+    """Read one export from the store."""
+    client, bucket, _ = use("EVENT_UPLOAD")
+    events = client.get(bucket, key).body
+    client, bucket, prefix = use("MEDIA_UPLOAD")  # by the worker's own endpoint
+    media = sum(1 for _ in client.objects(bucket, prefix))
+    body = json.dumps({"key": key, "bytes": len(events), "media": media})
+    sql("insert into traces values (:'key', :'body', :'protobuf')",
+        key=key, body=body, protobuf=json.loads(events)["protobuf"])  # fmt: skip
+
+
 def work() -> None:
     """Langfuse's worker: what stands in the queue is read from the store and put into a table."""
+    key = ""
     while True:
         try:
-            popped = redis("BLPOP", "events", "1").splitlines()
-            if len(popped) != 2:
-                continue
-            key = popped[1]
-            client, bucket, _ = use("EVENT_UPLOAD")
-            events = client.get(bucket, key).body
-            client, bucket, prefix = use("MEDIA_UPLOAD")  # by the worker's own endpoint
-            media = sum(1 for _ in client.objects(bucket, prefix))
-            body = json.dumps({"key": key, "bytes": len(events), "media": media})
-            sql("insert into traces values (:'key', :'body', :'protobuf')",
-                key=key, body=body, protobuf=json.loads(events)["protobuf"])  # fmt: skip
+            if not key:
+                popped = redis("BLPOP", "events", "1").splitlines()
+                if len(popped) != 2:
+                    continue
+                key = popped[1]
+            take(key)
+            key = ""  # until then it is tried again
         except (RuntimeError, S3Error, Unreachable, subprocess.TimeoutExpired) as error:
             print(f"{type(error).__name__}: {error}", flush=True)
             time.sleep(1)
@@ -243,7 +251,7 @@ class Gms(Web):
 def documents() -> tuple[S3, str]:
     given = os.environ
     credentials = Credentials(given["AWS_ACCESS_KEY_ID"], given["AWS_SECRET_ACCESS_KEY"])
-    client = S3(given["AWS_ENDPOINT_URL"], credentials, given["AWS_REGION"], timeout=5, attempts=1)
+    client = S3(given["AWS_ENDPOINT_URL"], credentials, given["AWS_REGION"], timeout=30, attempts=1)
     return client, given["DATAHUB_BUCKET_NAME"]
 
 
