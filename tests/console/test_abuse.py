@@ -22,6 +22,7 @@ from tests.console.conftest import (
     sign_in,
     signed_in,
     until,
+    until_there,
     visit,
 )
 from tests.console.scene import HOSTILE
@@ -380,6 +381,7 @@ def test_its_memory_is_bounded(served: ServedStore, ask: Ask) -> None:
     """150 MB were allowed; half of that must do, large answers and zips included."""
     assert ask("GET", "/console/").status == 200
     os.kill(console_of(served), signal.SIGKILL)  # what others asked of it does not count
+    until_there(f"{served.console}/console/")
     signed = signed_in(ask)
     assert len(ask("GET", "/console/zip?bucket=models", **signed.headers).read()) > 3_500_000
     path = "/console/s3?.bucket=models&.key=ranker/v3/model.bin"
