@@ -23,7 +23,9 @@ from tests.serving import ACCESS_KEY, SECRET_KEY, ServedStore
 playwright = pytest.importorskip("playwright.sync_api")
 
 #: Milliseconds that a page gets for what it does; a machine under load is slow.
-PATIENCE = 30_000
+PATIENCE = 45_000
+#: Seconds that a test gets: a browser beside its store needs more of both cores than others.
+TIME_LIMIT = 240
 #: What tests add to each page before its own scripts. Toasts vanish after some seconds, whether a
 #: test has looked by then or not: what they say is kept. And what is shown when one leaves for
 #: another place is marked, since it stays until what is there can be shown. The console hears of
@@ -43,10 +45,11 @@ _ADDED = """
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow pages need more time than others."""
-    for item in items if slowness.LATENCY else ():
+    """Pages need more time than other things, slow ones more still."""
+    limit = slowness.TIME_LIMIT if slowness.LATENCY else TIME_LIMIT
+    for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.timeout(slowness.TIME_LIMIT))
+            item.add_marker(pytest.mark.timeout(limit))
 
 
 @pytest.fixture(scope="session")
