@@ -11,7 +11,7 @@ from tests.conftest import Store
 from tests.serving import clean_environment
 
 PROGRAM = tools.JS_FOLDER / "minio.mjs"
-SCENARIOS = re.findall(r'^  async "([a-z0-9-]+)"\(\)', PROGRAM.read_text(), re.MULTILINE)
+SCENARIOS = re.findall(r'^  async "?([a-z0-9-]+)"?\(\)', PROGRAM.read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
