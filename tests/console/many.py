@@ -59,38 +59,31 @@ async def _fill(drive: Path, name: str, keys: Iterable[str]) -> None:
 
 def main(count: int) -> int:
     """Print how the console does in front of ``count`` objects."""
-    from playwright.sync_api import sync_playwright
+    from tests.console.conftest import sign_in, visit
+    from tests.console.measuring import console_page
 
-    from tests.clients import tools
-    from tests.console.conftest import sign_in, until_there, visit
-
-    with tempfile.TemporaryDirectory() as folder, store_of(Path(folder), count) as store:
-        until_there(f"{store.console}/console/")
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=str(tools.chromium()), args=["--no-sandbox", "--disable-gpu"]
-            )
-            page = browser.new_page(viewport={"width": 1360, "height": 860})
-            page.set_default_timeout(60_000)
-            page.goto(f"{store.console}/console/")
-            sign_in(page)
-            began = time.monotonic()
-            visit(page, "browse", BUCKET)
-            page.wait_for_selector(f"a:has-text('{flat_key(199)}')")
-            print(f"first page: {time.monotonic() - began:.2f} s")
-            began = time.monotonic()
-            for number in range(2, 101):
-                page.click("button:text-is('Next')")
-                page.wait_for_selector(f".foot :text('Page {number}')")
-            print(f"to page 100: {time.monotonic() - began:.2f} s")
-            print(f"elements in it: {page.evaluate(ELEMENTS)}")
-            began = time.monotonic()
-            wanted = flat_key(count - 10)
-            page.fill("input[type=search]", wanted[:-5])
-            page.wait_for_selector(f"a:has-text('{wanted}')")
-            print(f"filter by the prefix of one near the end: {time.monotonic() - began:.2f} s")
-            print(f"the console's memory: {resident(console_of(store)) / 1024:.0f} MiB")
-            browser.close()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        store_of(Path(folder), count) as store,
+        console_page(store) as page,
+    ):
+        sign_in(page)
+        began = time.monotonic()
+        visit(page, "browse", BUCKET)
+        page.wait_for_selector(f"a:has-text('{flat_key(199)}')")
+        print(f"first page: {time.monotonic() - began:.2f} s")
+        began = time.monotonic()
+        for number in range(2, 101):
+            page.click("button:text-is('Next')")
+            page.wait_for_selector(f".foot :text('Page {number}')")
+        print(f"to page 100: {time.monotonic() - began:.2f} s")
+        print(f"elements in it: {page.evaluate(ELEMENTS)}")
+        began = time.monotonic()
+        wanted = flat_key(count - 10)
+        page.fill("input[type=search]", wanted[:-5])
+        page.wait_for_selector(f"a:has-text('{wanted}')")
+        print(f"filter by the prefix of one near the end: {time.monotonic() - began:.2f} s")
+        print(f"the console's memory: {resident(console_of(store)) / 1024:.0f} MiB")
     return 0
 
 

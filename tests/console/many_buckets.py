@@ -82,43 +82,36 @@ def asked_of(page: Any) -> list[str]:
 
 def main(count: int) -> int:
     """Print how the console lists ``count`` buckets."""
-    from playwright.sync_api import sync_playwright
+    from tests.console.conftest import sign_in, visit
+    from tests.console.measuring import console_page
 
-    from tests.clients import tools
-    from tests.console.conftest import sign_in, until_there, visit
-
-    with tempfile.TemporaryDirectory() as folder, store_of(Path(folder), count) as store:
-        until_there(f"{store.console}/console/")
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=str(tools.chromium()), args=["--no-sandbox", "--disable-gpu"]
-            )
-            page = browser.new_page(viewport={"width": 1360, "height": 860})
-            page.goto(f"{store.console}/console/")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        store_of(Path(folder), count) as store,
+        console_page(store) as page,
+    ):
+        began = time.monotonic()
+        sign_in(page)
+        page.wait_for_selector(".bucket")
+        print(f"from the sign-in to the list: {time.monotonic() - began:.2f} s")
+        for _ in range(5):
+            visit(page, "help")
+            page.wait_for_selector("main pre")
+            asked = asked_of(page)
             began = time.monotonic()
-            sign_in(page)
+            visit(page, "buckets")
             page.wait_for_selector(".bucket")
-            print(f"from the sign-in to the list: {time.monotonic() - began:.2f} s")
-            for _ in range(5):
-                visit(page, "help")
-                page.wait_for_selector("main pre")
-                page.wait_for_load_state("networkidle")
-                asked = asked_of(page)
-                began = time.monotonic()
-                visit(page, "buckets")
-                page.wait_for_selector(".bucket")
-                first = time.monotonic() - began
-                page.wait_for_selector(".spark")
-                print(
-                    f"first view: {first:.2f} s, with trends {time.monotonic() - began:.2f} s, "
-                    f"{len(asked)} questions"
-                )
-            began = time.monotonic()
-            page.fill("input[type=search]", bucket_name(count - 1))
-            page.wait_for_selector(f".bucket:only-child:has-text('{bucket_name(count - 1)}')")
-            print(f"filter: {time.monotonic() - began:.2f} s")
-            print(f"the console's memory: {resident(console_of(store)) / 1024:.0f} MiB")
-            browser.close()
+            first = time.monotonic() - began
+            page.wait_for_selector(".spark")
+            print(
+                f"first view: {first:.2f} s, with trends {time.monotonic() - began:.2f} s, "
+                f"{len(asked)} questions"
+            )
+        began = time.monotonic()
+        page.fill("input[type=search]", bucket_name(count - 1))
+        page.wait_for_selector(f".bucket:only-child:has-text('{bucket_name(count - 1)}')")
+        print(f"filter: {time.monotonic() - began:.2f} s")
+        print(f"the console's memory: {resident(console_of(store)) / 1024:.0f} MiB")
     return 0
 
 
