@@ -10,10 +10,11 @@ from storage.serving.handover import Send
 
 Headers = list[tuple[bytes, bytes]]
 
-# Nothing is loaded from elsewhere, nothing written into a page is run, nobody frames it. What
-# people stored is shown by scripts as text, or by elements that run nothing.
+# Nothing is loaded from elsewhere, nothing written into a page is run but one script, named by its
+# hash, and nobody frames it. What people stored is shown by scripts as text, or by elements that
+# run nothing.
 _PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
+    "default-src 'none'; script-src 'self' '{script}'; style-src 'self'; font-src 'self'; "
     "img-src 'self' data: blob:; media-src 'self' blob:; connect-src 'self' {s3}; "
     "frame-src {s3}; manifest-src 'self'; form-action 'none'; base-uri 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types oversight-xml"
@@ -22,9 +23,10 @@ _PAGE_POLICY = (
 CONTENT_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 
 
-def page_policy(s3: str) -> str:
-    """The content security policy of the page; ``s3`` is the origin that browsers upload to."""
-    return _PAGE_POLICY.format(s3=s3 or "'none'")
+def page_policy(s3: str, script: str) -> str:
+    """The content security policy of the page; ``s3`` is the origin that browsers upload to, and
+    ``script`` the hash source (CSP Level 3, section 2.3.1) of what is written into the page."""
+    return _PAGE_POLICY.format(s3=s3 or "'none'", script=script)
 
 
 def guarded(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import re
@@ -22,6 +23,8 @@ _TYPES = {
 #: keeps those without asking.
 _ASK, _KEEP = "no-cache", "public, max-age=31536000, immutable"
 _PAGE = "index.html"
+#: Its first script stands in it: what sees to it that the other parts come must not be missing.
+_FIRST, _FIRST_PLACE = "theme.js", b"/* theme.js */"
 _VERSION = re.compile(r"[0-9a-f]{16}").fullmatch
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(:[0-9]{1,5})?").fullmatch
 
@@ -40,9 +43,10 @@ class Pages:
         for name, data in sorted(self._files.items()):
             digest.update(b"%s\0%d\0%s" % (name.encode(), len(data), data))
         self.version = digest.hexdigest()[:16]
-        self._files[_PAGE] = self._files[_PAGE].replace(
-            b'"static/', b'"static/%s/' % self.version.encode()
-        )
+        first = self._files.pop(_FIRST)
+        page = self._files[_PAGE].replace(b'"static/', b'"static/%s/' % self.version.encode())
+        self._files[_PAGE] = page.replace(_FIRST_PLACE, first)
+        self._script = f"sha256-{base64.b64encode(hashlib.sha256(first).digest()).decode()}"
         self._packed = cache(lambda name: gzip.compress(self._files[name], 6))
         self._tags = {
             name: f'"{hashlib.sha256(data).hexdigest()[:32]}"' for name, data in self._files.items()
@@ -57,7 +61,7 @@ class Pages:
             await problem(request.send, 404, "NotFound", "There is nothing at this address.")
             return
         keep = _KEEP if version == self.version else _ASK
-        policy, tag = page_policy(s3_origin(birth, request)), self._tags[name]
+        policy, tag = page_policy(s3_origin(birth, request), self._script), self._tags[name]
         headers: Headers = [
             (b"content-type", _TYPES[name.rpartition(".")[2]]),
             (b"etag", tag.encode()),

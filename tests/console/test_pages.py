@@ -668,14 +668,40 @@ def broken_off_once(context: Any, pattern: str) -> list[str]:
     return asked
 
 
-def test_a_part_that_does_not_come_is_asked_for_again(served: ServedStore, browser: Any) -> None:
+@pytest.mark.parametrize("part", ["ui.js", "main.js", "style.css"])
+def test_a_part_that_does_not_come_is_asked_for_again(
+    served: ServedStore, browser: Any, part: str
+) -> None:
     context = context_of(browser)
     try:
-        asked = broken_off_once(context, "**/static/*/ui.js")
+        asked = broken_off_once(context, f"**/static/*/{part}")
         page = context.new_page()
         page.goto(f"{served.console}/console/")
+        until(page, lambda: len(asked) == 2)
         sign_in(page)
-        assert len(asked) >= 2
+        assert page.evaluate("sessionStorage.length") == 0
+    finally:
+        context.close()
+
+
+def test_a_page_of_which_nothing_else_comes_is_loaded_again(
+    served: ServedStore, browser: Any
+) -> None:
+    """So it is where the network changes while a page is loaded: all that is under way ends."""
+    context = context_of(browser)
+    try:
+        loads: list[str] = []
+        context.route("**/console/", lambda route: (loads.append("."), route.continue_()))
+        context.route(
+            "**/static/**",
+            lambda route: (
+                route.abort("internetdisconnected") if len(loads) < 2 else route.continue_()
+            ),
+        )
+        page = context.new_page()
+        page.goto(f"{served.console}/console/")
+        until(page, lambda: len(loads) == 2)
+        sign_in(page)
         assert page.evaluate("sessionStorage.length") == 0
     finally:
         context.close()
@@ -692,6 +718,7 @@ def test_a_part_that_never_comes_is_not_asked_for_without_end(
         page.goto(f"{served.console}/console/", wait_until="commit")
         until(page, lambda: len(asked) == 6)
         assert page.evaluate("sessionStorage.getItem('oversight-tries')") == "5"
+        page.wait_for_selector("[role=alert]:has-text('Load it again')")
     finally:
         context.close()
 

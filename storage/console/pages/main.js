@@ -303,7 +303,6 @@ async function stay() {
 }
 
 async function begin() {
-  sessionStorage.removeItem("oversight-tries");
   if (remembered()) state.session = await session("GET").catch(() => null);
   const said = sessionStorage.getItem(SAID);
   sessionStorage.removeItem(SAID);
