@@ -16,7 +16,9 @@
   const TRIES_MAX = 5;
   let complete = true;
   let gaveUp = false;
-  const isOurs = ({ src, href }) =>
+  // What was only to come early is asked for again by the script that needs it.
+  const isOurs = ({ src, href, rel }) =>
+    rel !== "modulepreload" &&
     String(src ?? href ?? "").startsWith(new URL("static/", document.baseURI));
   const again = ({ target }) => {
     if (!complete || document.readyState === "complete" || !isOurs(target)) return;
