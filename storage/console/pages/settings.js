@@ -119,6 +119,25 @@ async function tags(bucket, allowed) {
   );
 }
 
+// -- rules ----------------------------------------------------------------------------------------
+
+/** Rules that are added and removed, each with its `element`; where there are none, `none` says so. */
+function ruleList(none) {
+  const list = h("div", { class: "stack" });
+  const rules = [];
+  const draw = () => fill(list, rules.length ? rules.map((rule) => rule.element) : lead(none));
+  const add = (rule) => {
+    rules.push(rule);
+    draw();
+  };
+  const remove = (rule) => {
+    rules.splice(rules.indexOf(rule), 1);
+    draw();
+  };
+  draw();
+  return { list, rules, add, remove };
+}
+
 // -- lifecycle ------------------------------------------------------------------------------------
 
 // A rule of these parts alone is edited here; every other one is kept as it came.
@@ -150,18 +169,7 @@ function isSimple(rule) {
 async function lifecycle(bucket, allowed) {
   const root = await s3Xml(bucket, "", { lifecycle: "" });
   const writable = allowed("PutLifecycleConfiguration");
-  const list = h("div", { class: "stack" });
-  const none = h("p", { class: "muted" }, S.noLifecycle);
-  const rules = [];
-  const draw = () => fill(list, rules.length ? rules.map((rule) => rule.element) : none);
-  const add = (rule) => {
-    rules.push(rule);
-    draw();
-  };
-  const remove = (rule) => {
-    rules.splice(rules.indexOf(rule), 1);
-    draw();
-  };
+  const { list, rules, add, remove } = ruleList(S.noLifecycle);
   for (const given of root ? all(root, "Rule") : [])
     add(
       isSimple(given)
@@ -171,7 +179,6 @@ async function lifecycle(bucket, allowed) {
             xml: () => new XMLSerializer().serializeToString(given),
           },
     );
-  draw();
   const save = async () => {
     if (rules.length)
       await s3Put(
@@ -261,19 +268,9 @@ const lines = (area) =>
 async function cors(bucket, allowed) {
   const root = await s3Xml(bucket, "", { cors: "" });
   const writable = allowed("PutBucketCORS");
-  const list = h("div", { class: "stack" });
-  const rules = [];
-  const draw = () => fill(list, rules.length ? rules.map((rule) => rule.element) : lead(S.noRules));
-  const add = (given) => {
-    rules.push(corsRule(given, rules.length + 1, writable, remove));
-    draw();
-  };
-  const remove = (rule) => {
-    rules.splice(rules.indexOf(rule), 1);
-    draw();
-  };
-  for (const given of root ? all(root, "CORSRule") : []) add(given);
-  draw();
+  const { list, rules, add, remove } = ruleList(S.noRules);
+  const addRule = (given) => add(corsRule(given, rules.length + 1, writable, remove));
+  for (const given of root ? all(root, "CORSRule") : []) addRule(given);
   const save = async () => {
     if (!rules.every((rule) => rule.isWhole())) throw new Error(S.corsPartial);
     if (rules.length)
@@ -296,7 +293,7 @@ async function cors(bucket, allowed) {
         ? h(
             "div",
             {},
-            button(S.addRule, { icon: "plus", kind: "plain" }, () => add(null)),
+            button(S.addRule, { icon: "plus", kind: "plain" }, () => addRule(null)),
           )
         : null,
     ],
